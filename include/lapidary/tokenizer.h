@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lapidary {
+
+using TokenId = std::int32_t;
+
+/// The model's vocabulary: text to ids and back. SentencePiece BPE with byte fallback.
+/// Immutable after construction; every method may be called from several threads at once. Cheap to copy.
+class Tokenizer {
+ public:
+  class Impl;
+  explicit Tokenizer(std::shared_ptr<const Impl> impl);
+
+  /// Ids of `text`, without BOS. Control tokens written in the text are plain text unless `parse_control`, so
+  /// that a user's text can forge neither a turn nor an image. Invalid UTF-8 is read as U+FFFD. Throws
+  /// nothing but std::bad_alloc.
+  std::vector<TokenId> encode(std::string_view text, bool parse_control = false) const;
+
+  /// The text of `ids`; control tokens give nothing unless `with_control`. A byte sequence that is no valid UTF-8 is
+  /// returned as it is. Throws Error(kUsage) for an id outside the vocabulary.
+  std::string decode(std::span<const TokenId> ids, bool with_control = false) const;
+
+  /// The bytes that one id stands for (empty for control tokens); valid as long as the tokenizer. Allocates nothing.
+  std::string_view piece(TokenId id) const;
+
+  bool is_control(TokenId id) const;
+  TokenId vocabulary_size() const;
+
+  TokenId bos() const;            ///< `<bos>`, first id of every sequence.
+  TokenId eos() const;            ///< `<eos>`.
+  TokenId start_of_turn() const;  ///< `<start_of_turn>`, or -1 when the vocabulary has none.
+  TokenId end_of_turn() const;    ///< `<end_of_turn>`, or -1.
+
+  /// The ids that end a generation: from metadata, and always `<eos>` and `<end_of_turn>`.
+  std::span<const TokenId> stop_ids() const;
+
+  /// One line for every repair of the file's token types that was needed; usually empty.
+  const std::vector<std::string>& warnings() const;
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// Turns ids into text as they come, holding back bytes of a character that is not complete yet.
+/// Allocates nothing after construction. Not thread-safe.
+class Detokenizer {
+ public:
+  explicit Detokenizer(Tokenizer tokenizer);
+
+  /// The text that became complete with `id`; may be empty. Valid until the next call.
+  std::string_view push(TokenId id);
+
+  /// The bytes still held back at the end of a text: an incomplete character, or nothing.
+  std::string_view finish();
+
+ private:
+  Tokenizer tokenizer_;
+  std::string buffer_;   // Bytes handed out by the last call, then bytes held back.
+  std::size_t out_ = 0;  // How many of them the last call handed out.
+};
+
+}  // namespace lapidary

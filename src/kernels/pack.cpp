@@ -1,0 +1,298 @@
+#include "kernels/pack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/half.h"
+
+namespace lapidary::kernels {
+namespace {
+
+using Byte = std::uint8_t;
+
+std::uint16_t load_u16(const Byte* p) {
+  std::uint16_t value;
+  std::memcpy(&value, p, 2);
+  return value;
+}
+
+void store_u16(Byte* p, std::uint16_t value) { std::memcpy(p, &value, 2); }
+
+bool finite_half(std::uint16_t half) { return (half & 0x7C00U) != 0x7C00U; }
+
+/// One block of one row as the file holds it: unsigned values, and the scales as they go into the packed form.
+struct FileBlock {
+  Byte q[kBlock];
+  Byte scales[4];  // What this row adds to the block's scale area, `scale_each` bytes each.
+  Byte header[4];  // The same for the superblock's header.
+};
+
+void split_nibbles(const Byte* nibbles, Byte* q) {
+  for (int i = 0; i < 16; ++i) {
+    q[i] = nibbles[i] & 15U;
+    q[i + 16] = static_cast<Byte>(nibbles[i] >> 4);
+  }
+}
+
+void add_fifth_bits(const Byte* bits, Byte* q) {
+  std::uint32_t word;
+  std::memcpy(&word, bits, 4);
+  for (unsigned i = 0; i < 32; ++i) q[i] = static_cast<Byte>(q[i] | ((word >> i & 1U) << 4));
+}
+
+/// Scale and minimum number j of the 6-bit pairs in the 12 bytes of Q4_K and Q5_K.
+void k_scale(const Byte* s, int j, Byte* scale, Byte* minimum) {
+  if (j < 4) {
+    *scale = s[j] & 63U;
+    *minimum = s[j + 4] & 63U;
+  } else {
+    *scale = static_cast<Byte>((s[j + 4] & 15U) | ((s[j - 4] >> 6) << 4));
+    *minimum = static_cast<Byte>((s[j + 4] >> 4) | ((s[j] >> 6) << 4));
+  }
+}
+
+void read_k_block(const Byte* super, int j, bool five_bits, FileBlock& out) {
+  std::memcpy(out.header, super, 4);
+  k_scale(super + 4, j, &out.scales[0], &out.scales[1]);
+  const Byte* high = super + 16;
+  const Byte* low = high + (five_bits ? 32 : 0) + j / 2 * 32;
+  for (int i = 0; i < 32; ++i) {
+    unsigned q = j % 2 == 0 ? low[i] & 15U : static_cast<unsigned>(low[i]) >> 4;
+    if (five_bits) q |= (high[i] >> j & 1U) << 4;
+    out.q[i] = static_cast<Byte>(q);
+  }
+}
+
+void read_q6_block(const Byte* super, int j, FileBlock& out) {
+  const Byte* low = super + j / 4 * 64 + j % 2 * 32;
+  const Byte* high = super + 128 + j / 4 * 32;
+  const unsigned low_shift = j % 4 < 2 ? 0 : 4;
+  const unsigned high_shift = static_cast<unsigned>(j % 4) * 2;
+  for (int i = 0; i < 32; ++i) {
+    out.q[i] = static_cast<Byte>((low[i] >> low_shift & 15U) | ((high[i] >> high_shift & 3U) << 4));
+  }
+  out.scales[0] = super[192 + 2 * j];
+  out.scales[1] = super[192 + 2 * j + 1];
+  std::memcpy(out.header, super + 208, 2);
+}
+
+/// Reads block `block` of a row that begins at `row`; false when a scale is not finite.
+bool read_file_block(Packing packing, const Byte* row, int block, FileBlock& out) {
+  const auto b = static_cast<std::size_t>(block);
+  switch (packing) {
+    case Packing::kQ4_0:
+    case Packing::kQ5_0: {
+      const bool five = packing == Packing::kQ5_0;
+      const Byte* p = row + b * (five ? 22 : 18);
+      std::memcpy(out.scales, p, 2);
+      split_nibbles(p + (five ? 6 : 2), out.q);
+      if (five) add_fifth_bits(p + 2, out.q);
+      return finite_half(load_u16(p));
+    }
+    case Packing::kQ4_1:
+    case Packing::kQ5_1: {
+      const bool five = packing == Packing::kQ5_1;
+      const Byte* p = row + b * (five ? 24 : 20);
+      std::memcpy(out.scales, p, 4);
+      split_nibbles(p + (five ? 8 : 4), out.q);
+      if (five) add_fifth_bits(p + 4, out.q);
+      return finite_half(load_u16(p)) && finite_half(load_u16(p + 2));
+    }
+    case Packing::kQ8_0: {
+      const Byte* p = row + b * 34;
+      std::memcpy(out.scales, p, 2);
+      std::memcpy(out.q, p + 2, 32);
+      return finite_half(load_u16(p));
+    }
+    case Packing::kQ4_K:
+    case Packing::kQ5_K: {
+      const bool five = packing == Packing::kQ5_K;
+      const Byte* p = row + b / 8 * (five ? 176 : 144);
+      read_k_block(p, block % 8, five, out);
+      return finite_half(load_u16(p)) && finite_half(load_u16(p + 2));
+    }
+    default: {
+      const Byte* p = row + b / 8 * 210;
+      read_q6_block(p, block % 8, out);
+      return finite_half(load_u16(p + 208));
+    }
+  }
+}
+
+void write_quants(const PackedTraits& traits, const FileBlock& in, int row, Byte* block) {
+  for (int g = 0; g < 8; ++g) {
+    const Byte* q = in.q + 4 * g;
+    const auto lane = static_cast<std::size_t>(4 * row);
+    if (traits.bits == 8) {
+      std::memcpy(block + 64 * g + lane, q, 4);
+      continue;
+    }
+    Byte* nibbles = block + 64 * (g % 4) + lane;
+    Byte* plane = block + 256 + (traits.bits == 6 ? 64 * (g / 4) : 0) + lane;
+    for (int i = 0; i < 4; ++i) {
+      nibbles[i] = static_cast<Byte>(nibbles[i] | (q[i] & 15U) << (g < 4 ? 0 : 4));
+      if (traits.bits == 5) plane[i] = static_cast<Byte>(plane[i] | (q[i] >> 4) << g);
+      if (traits.bits == 6) plane[i] = static_cast<Byte>(plane[i] | (q[i] >> 4) << (2 * (g % 4)));
+    }
+  }
+}
+
+void write_scales(Packing packing, const PackedTraits& traits, const FileBlock& in, int row, Byte* block, Byte* super) {
+  Byte* scales = block + traits.quant_bytes();
+  switch (packing) {
+    case Packing::kQ4_1:
+    case Packing::kQ5_1:
+      std::memcpy(scales + 2 * row, in.scales, 2);
+      std::memcpy(scales + 32 + 2 * row, in.scales + 2, 2);
+      break;
+    case Packing::kQ4_K:
+    case Packing::kQ5_K:
+      scales[row] = in.scales[0];
+      scales[16 + row] = in.scales[1];
+      std::memcpy(super + 2 * row, in.header, 2);
+      std::memcpy(super + 32 + 2 * row, in.header + 2, 2);
+      break;
+    case Packing::kQ6_K:
+      scales[row] = in.scales[0];
+      scales[16 + row] = in.scales[1];
+      std::memcpy(super + 2 * row, in.header, 2);
+      break;
+    default: std::memcpy(scales + 2 * row, in.scales, 2);
+  }
+}
+
+/// Value `k` of a row of an unquantised type.
+float read_float(BlockType type, const Byte* row, int k) {
+  const auto i = static_cast<std::size_t>(k);
+  if (type == BlockType::kF16) return half_to_float(load_u16(row + 2 * i));
+  if (type == BlockType::kBF16) return bf16_to_float(load_u16(row + 2 * i));
+  float value;
+  std::memcpy(&value, row + 4 * i, 4);
+  return value;
+}
+
+bool pack_dense(Packing packing, BlockType type, const Byte* data, std::size_t row_stride, int rows, int columns, Byte* panel) {
+  float largest = 0.0F;
+  for (int r = 0; r < rows; ++r) {
+    const Byte* row = data + static_cast<std::size_t>(r) * row_stride;
+    for (int k = 0; k < columns; ++k) {
+      const float value = read_float(type, row, k);
+      if (!std::isfinite(value)) return false;
+      largest = std::max(largest, std::fabs(value));
+      const auto pair = static_cast<std::size_t>(k / 2 * 32 + 2 * r + k % 2);
+      const auto single = static_cast<std::size_t>(16 * k + r);
+      if (packing == Packing::kF16) {
+        store_u16(panel + 2 * single, load_u16(row + 2 * static_cast<std::size_t>(k)));
+      } else {
+        store_u16(panel + 2 * pair, float_to_bf16(value));
+      }
+    }
+  }
+  return largest < 3.38e38F;  // Rounding to bf16 must not reach infinity.
+}
+
+}  // namespace
+
+std::size_t panel_bytes(Packing packing, int columns) {
+  const PackedTraits traits = packed_traits(packing);
+  if (!is_quantized(packing)) return static_cast<std::size_t>(columns) * kPanelRows * 2;
+  const auto blocks = static_cast<std::size_t>(columns / kBlock);
+  std::size_t bytes = blocks * static_cast<std::size_t>(traits.block_bytes());
+  if (traits.super_header > 0) bytes += blocks / 8 * static_cast<std::size_t>(traits.super_header);
+  return bytes;
+}
+
+Packing packing_for(BlockType type, bool head) {
+  switch (type) {
+    case BlockType::kQ4_0: return Packing::kQ4_0;
+    case BlockType::kQ4_1: return Packing::kQ4_1;
+    case BlockType::kQ5_0: return Packing::kQ5_0;
+    case BlockType::kQ5_1: return Packing::kQ5_1;
+    case BlockType::kQ8_0: return Packing::kQ8_0;
+    case BlockType::kQ4_K: return Packing::kQ4_K;
+    case BlockType::kQ5_K: return Packing::kQ5_K;
+    case BlockType::kQ6_K: return Packing::kQ6_K;
+    case BlockType::kF16: return head ? Packing::kF16 : Packing::kBF16;
+    default: return Packing::kBF16;
+  }
+}
+
+bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std::size_t row_stride, int rows, int columns,
+                std::byte* panel) {
+  const auto* data = reinterpret_cast<const Byte*>(rows_data);
+  auto* out = reinterpret_cast<Byte*>(panel);
+  std::memset(out, 0, panel_bytes(packing, columns));
+  if (!is_quantized(packing)) return pack_dense(packing, type, data, row_stride, rows, columns, out);
+  const PackedTraits traits = packed_traits(packing);
+  bool finite = true;
+  FileBlock block;
+  for (int b = 0; b < columns / kBlock; ++b) {
+    Byte* target = out + block_offset(traits, b);
+    for (int r = 0; r < rows; ++r) {
+      finite &= read_file_block(packing, data + static_cast<std::size_t>(r) * row_stride, b, block);
+      write_quants(traits, block, r, target);
+      write_scales(packing, traits, block, r, target, out + super_offset(traits, b));
+    }
+  }
+  return finite;
+}
+
+void read_row_block(Packing packing, const std::byte* panel, int block, int row, RowBlock& out) {
+  const PackedTraits traits = packed_traits(packing);
+  const auto* base = reinterpret_cast<const Byte*>(panel);
+  const Byte* p = base + block_offset(traits, block);
+  const Byte* scales = p + traits.quant_bytes();
+  const Byte* super = base + super_offset(traits, block);
+  for (int k = 0; k < kBlock; ++k) {
+    const int g = k / 4;
+    const int lane = 4 * row + k % 4;
+    if (traits.bits == 8) {
+      out.values[k] = static_cast<std::int8_t>(p[64 * g + lane]);
+      continue;
+    }
+    int q = p[64 * (g % 4) + lane] >> (g < 4 ? 0 : 4) & 15;
+    if (traits.bits == 5) q |= (p[256 + lane] >> g & 1) << 4;
+    if (traits.bits == 6) q |= (p[256 + 64 * (g / 4) + lane] >> (2 * (g % 4)) & 3) << 4;
+    out.values[k] = q - traits.bias;
+    if (traits.scheme == Scheme::kHalfScaled) out.values[k] *= static_cast<std::int8_t>(scales[16 * (k / 16) + row]);
+  }
+  out.offset = 0.0F;
+  if (packing == Packing::kQ4_K || packing == Packing::kQ5_K) {
+    out.scale = half_to_float(load_u16(super + 2 * row)) * static_cast<float>(scales[row]);
+    out.offset = -(half_to_float(load_u16(super + 32 + 2 * row)) * static_cast<float>(scales[16 + row]));
+  } else if (packing == Packing::kQ6_K) {
+    out.scale = half_to_float(load_u16(super + 2 * row));
+  } else {
+    out.scale = half_to_float(load_u16(scales + 2 * row));
+    if (traits.scheme == Scheme::kAffine) out.offset = half_to_float(load_u16(scales + 32 + 2 * row));
+  }
+}
+
+void unpack_row(Packing packing, const std::byte* panel, int row, int columns, float* out) {
+  const auto* p = reinterpret_cast<const Byte*>(panel);
+  if (packing == Packing::kF16) {
+    for (int k = 0; k < columns; ++k) out[k] = half_to_float(load_u16(p + 2 * static_cast<std::size_t>(16 * k + row)));
+    return;
+  }
+  if (packing == Packing::kBF16) {
+    for (int k = 0; k < columns; ++k) {
+      out[k] = bf16_to_float(load_u16(p + 2 * static_cast<std::size_t>(k / 2 * 32 + 2 * row + k % 2)));
+    }
+    return;
+  }
+  RowBlock block;
+  for (int b = 0; b < columns / kBlock; ++b) {
+    read_row_block(packing, panel, b, row, block);
+    for (int k = 0; k < kBlock; ++k) {
+      out[b * kBlock + k] = block.scale * static_cast<float>(block.values[k]) + block.offset;
+    }
+  }
+}
+
+std::size_t matmul_scratch_bytes(int columns) {
+  const auto blocks = static_cast<std::size_t>((columns + kBlock - 1) / kBlock);
+  return blocks * (512 + 64 + 64 + 128);
+}
+
+}  // namespace lapidary::kernels

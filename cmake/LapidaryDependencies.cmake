@@ -1,0 +1,32 @@
+# What the library links, found the same way by this build and by the installed package (LapidaryConfig.cmake includes
+# this file). After it, LAPIDARY_LINKS names the imported targets.
+
+# Global targets: a project that adds this one as a subdirectory links the static library and so needs to see them.
+set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)
+set(LAPIDARY_LINKS Threads::Threads)
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+
+if(LAPIDARY_OPENMP AND NOT LAPIDARY_KERNELS_ONLY)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  list(APPEND LAPIDARY_LINKS OpenMP::OpenMP_CXX)
+endif()
+
+# sentencepiece has no CMake package everywhere that it is packaged; its header and library are enough.
+if(NOT LAPIDARY_KERNELS_ONLY AND NOT TARGET lapidary::sentencepiece)
+  find_path(LAPIDARY_SENTENCEPIECE_INCLUDE sentencepiece_processor.h)
+  find_library(LAPIDARY_SENTENCEPIECE_LIBRARY sentencepiece)
+  mark_as_advanced(LAPIDARY_SENTENCEPIECE_INCLUDE LAPIDARY_SENTENCEPIECE_LIBRARY)
+  if(NOT LAPIDARY_SENTENCEPIECE_INCLUDE OR NOT LAPIDARY_SENTENCEPIECE_LIBRARY)
+    message(FATAL_ERROR "sentencepiece was not found; install libsentencepiece-dev (apt), "
+      "sentencepiece-devel (dnf) or sentencepiece (brew)")
+  endif()
+  add_library(lapidary::sentencepiece UNKNOWN IMPORTED GLOBAL)
+  set_target_properties(lapidary::sentencepiece PROPERTIES
+    IMPORTED_LOCATION "${LAPIDARY_SENTENCEPIECE_LIBRARY}"
+    INTERFACE_INCLUDE_DIRECTORIES "${LAPIDARY_SENTENCEPIECE_INCLUDE}")
+endif()
+if(TARGET lapidary::sentencepiece)
+  list(APPEND LAPIDARY_LINKS lapidary::sentencepiece)
+endif()
+unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)

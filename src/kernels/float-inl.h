@@ -1,0 +1,129 @@
+// Included inside an ISA's namespace and target region, after its lanes: F (16 floats), I (16 int32). Written once, so that
+// every ISA computes the same bits. No include guard, no includes: on purpose.
+
+struct FPair {
+  F even, odd;
+};
+
+// exp(x), relative error under 2e-7 between -87 and 88; x is clamped to that range.
+inline F exp_lanes(F x) {
+  x = min(max(x, broadcast(-87.0F)), broadcast(88.0F));
+  const I n = round_to_int(mul(x, broadcast(1.44269504F)));
+  const F nf = to_float(n);
+  F r = fma(nf, broadcast(-0.693359375F), x);  // Cody–Waite: ln 2 in two parts.
+  r = fma(nf, broadcast(2.12194440e-4F), r);
+  F p = broadcast(1.0F / 5040);  // Taylor to degree 7: |r| ≤ ln(2)/2.
+  p = fma(p, r, broadcast(1.0F / 720));
+  p = fma(p, r, broadcast(1.0F / 120));
+  p = fma(p, r, broadcast(1.0F / 24));
+  p = fma(p, r, broadcast(1.0F / 6));
+  p = fma(p, r, broadcast(0.5F));
+  p = fma(p, r, broadcast(1.0F));
+  p = fma(p, r, broadcast(1.0F));
+  return mul(p, power_of_two(n));
+}
+
+inline float inverse_rms(const float* x, int n, float epsilon) {
+  F sum = broadcast(0.0F);
+  for (int i = 0; i < n; i += 16) {
+    const F v = load(x + i);
+    sum = fma(v, v, sum);
+  }
+  return 1.0F / std::sqrt(reduce_add(sum) / static_cast<float>(n) + epsilon);
+}
+
+void rmsnorm(const float* x, const float* weight, int n, float epsilon, float* out) {
+  const F scale = broadcast(inverse_rms(x, n, epsilon));
+  for (int i = 0; i < n; i += 16) store(out + i, mul(mul(load(x + i), scale), load(weight + i)));
+}
+
+void rmsnorm_add(const float* y, const float* weight, int n, float epsilon, float* x) {
+  const F scale = broadcast(inverse_rms(y, n, epsilon));
+  for (int i = 0; i < n; i += 16) store(x + i, add(load(x + i), mul(mul(load(y + i), scale), load(weight + i))));
+}
+
+void rope(float* x, const float* cosine, const float* sine, int n) {
+  float* y = x + n / 2;
+  for (int j = 0; j < n / 2; j += 16) {
+    const F a = load(x + j), b = load(y + j), c = load(cosine + j), s = load(sine + j);
+    store(x + j, sub(mul(a, c), mul(b, s)));
+    store(y + j, add(mul(b, c), mul(a, s)));
+  }
+}
+
+// gelu_tanh(x) = x / 2 · (1 + tanh(u)) = x / (1 + exp(-2u)), u = sqrt(2/pi) · (x + 0.044715 x³)
+void gelu_mul(float* gate, const float* up, int n) {
+  for (int i = 0; i < n; i += 16) {
+    const F x = load(gate + i);
+    const F cubic = fma(mul(x, x), mul(x, broadcast(0.044715F)), x);
+    const F e = exp_lanes(mul(cubic, broadcast(-1.59576912F)));
+    store(gate + i, mul(div(x, add(broadcast(1.0F), e)), load(up + i)));
+  }
+}
+
+// Rounds one block of 32 to int8; `levels` = 127, or 254 · 127 + 127 for 16 bits.
+inline float block_scale(const float* x, float levels, float* inverse) {
+  const F largest = max(absolute(load(x)), absolute(load(x + 16)));
+  const float top = reduce_max(largest);
+  *inverse = top > 0.0F ? levels / top : 0.0F;
+  return top / levels;
+}
+
+inline int narrow_half(I v, std::int8_t* out) {
+  alignas(64) std::int32_t lanes[16];
+  store_int(lanes, v);
+  int sum = 0;
+  for (int i = 0; i < 16; ++i) {
+    out[i] = static_cast<std::int8_t>(lanes[i]);
+    sum += lanes[i];
+  }
+  return sum;
+}
+
+inline void quantize_block(const float* x, const QuantizedInput& out, std::size_t block) {
+  float inverse;
+  const float scale = block_scale(x, 127.0F, &inverse);
+  std::int8_t* values = out.values + block * kBlock;
+  const int a = narrow_half(round_to_int(mul(load(x), broadcast(inverse))), values);
+  const int b = narrow_half(round_to_int(mul(load(x + 16), broadcast(inverse))), values + 16);
+  out.sums[2 * block] = static_cast<std::int16_t>(a);
+  out.sums[2 * block + 1] = static_cast<std::int16_t>(b);
+  out.scales[block] = scale;
+  out.scaled_sums[block] = scale * static_cast<float>(a + b);
+}
+
+inline std::size_t first_block(const QuantizedInput& out, int token) {
+  return static_cast<std::size_t>(token) * static_cast<std::size_t>(out.columns / kBlock);
+}
+
+void quantize_part(const float* x, int first, int count, const QuantizedInput& out, int token) {
+  const std::size_t base = first_block(out, token) + static_cast<std::size_t>(first / kBlock);
+  for (int b = 0; b < count / kBlock; ++b) quantize_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
+}
+
+void quantize(const float* x, int columns, const QuantizedInput& out, int token) { quantize_part(x, 0, columns, out, token); }
+
+void quantize16(const float* x, int columns, const QuantizedInput& out, int token) {
+  const std::size_t base = first_block(out, token);
+  for (int b = 0; b < columns / kBlock; ++b) {
+    const std::size_t block = base + static_cast<std::size_t>(b);
+    float inverse;
+    const float scale = block_scale(x + b * kBlock, 254.0F * 127 + 127, &inverse);
+    int total = 0;
+    for (int half = 0; half < 2; ++half) {
+      const F v = load(x + b * kBlock + 16 * half);
+      const I rounded = round_to_int(mul(v, broadcast(inverse)));
+      const I high = round_to_int(mul(to_float(rounded), broadcast(1.0F / kHighBase)));
+      const I low = sub(rounded, mul(high, broadcast_int(kHighBase)));
+      const std::size_t at = block * kBlock + static_cast<std::size_t>(16 * half);
+      const int sum_high = narrow_half(high, out.values + at);
+      const int sum_low = narrow_half(low, out.low + at);
+      const std::size_t index = 2 * block + static_cast<std::size_t>(half);
+      out.sums[index] = static_cast<std::int16_t>(sum_high);
+      out.low_sums[index] = static_cast<std::int16_t>(sum_low);
+      total += kHighBase * sum_high + sum_low;
+    }
+    out.scales[block] = scale;
+    out.scaled_sums[block] = scale * static_cast<float>(total);
+  }
+}

@@ -1,0 +1,162 @@
+"""Checks the layout of the repository: layout_test.py ROOT.
+
+No include goes against the arrows of docs/HACKING.md; the kernels see nothing but the block formats; intrinsics stay in
+src/kernels and OpenMP in src/base; public headers and tools see nothing internal; the top level has the agreed names. The
+checks are first run over planted violations, each of which must be found.
+"""
+
+import pathlib
+import re
+import sys
+import tempfile
+
+TOP = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "cmake", "docs", "include", "models", "src", "tests",
+       "tools", ".ci", ".clang-format", ".clang-tidy", ".editorconfig", ".gitignore"}
+# Not part of the tree: git's own, builds, and what editors and tools leave.
+TOP_IGNORED = re.compile(r"\.git|build.*|install|\.cache|\.vscode|\.idea|compile_commands\.json|CMakeUserPresets\.json")
+
+# Which folders of src/ a folder may include, itself left out.
+ARROWS = {
+    "base": set(),
+    "formats": {"base"},
+    "kernels": set(),
+    "ops": {"kernels", "formats", "base"},
+    "text": {"formats", "base"},
+    "model": {"ops", "formats", "base"},
+    "vision": {"ops", "formats", "base"},
+    # Where a file and an instruction set are chosen, hence formats and kernels (docs/decisions/0002-arrows.md).
+    "runtime": {"text", "vision", "model", "formats", "kernels", "base"},
+}
+KERNEL_HEADERS = {"algorithm", "bit", "cfloat", "climits", "cmath", "cstddef", "cstdint", "cstdlib", "cstring", "limits",
+                  "type_traits", "utility", "immintrin.h", "cpuid.h", "arm_neon.h", "sys/auxv.h", "asm/hwcap.h"}
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+# The threads set the floating-point control register and pause in their barrier; neither is a kernel.
+THREAD_CONTROL = re.compile(r"\b_mm_(?:getcsr|setcsr|pause)\b|<xmmintrin\.h>")
+INTRINSICS = re.compile(r"\b_mm\d*_\w+|\b__m(?:128|256|512)\w*|\bv(?:ld|st)[1-4]q?_\w+|"
+                        r"[<\"](?:\w*mmintrin|x86intrin|arm_neon)\.h")
+OPENMP = re.compile(r'#\s*pragma\s+omp\b|[<"]omp\.h|\bomp_\w+\s*\(')
+
+
+def reachable(folder):
+    """Parts that `folder` may link: whatever its arrows lead to."""
+    seen, todo = set(), [folder]
+    while todo:
+        for other in ARROWS[todo.pop()] - seen:
+            seen.add(other)
+            todo.append(other)
+    return seen
+
+
+def sources(root, *folders):
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in {".h", ".cpp", ".inc"}:
+                yield path, path.read_text(encoding="utf-8")
+
+
+def bad_include(root, path, quote, header):
+    """Why `path` may not include `header`, or None."""
+    part = path.relative_to(root).parts
+    head = header.split("/")[0]
+    if part[0] == "include":
+        internal = quote == '"' and head != "lapidary" or head in ARROWS
+        return "a public header includes something internal" if internal else None
+    if part[0] == "tools":
+        own = (path.parent / header).is_file()
+        return None if quote == "<" and head not in ARROWS or head == "lapidary" or own else "tools see public headers only"
+    folder = part[1]
+    if folder not in ARROWS:
+        return f"src/{folder} has no arrows"
+    if folder == "kernels":
+        own = head == "kernels" or header == "formats/blocks.h"
+        return None if (own if quote == '"' else header in KERNEL_HEADERS) else "kernels see only formats/blocks.h"
+    if quote == "<" or head == "lapidary" or head == folder or head in ARROWS[folder]:
+        return None
+    return f"no arrow from {folder} to {head}"
+
+
+def check(root):
+    """All violations under `root`, one line each."""
+    errors = []
+    names = {path.name for path in root.iterdir() if not TOP_IGNORED.fullmatch(path.name)}
+    errors += [f"{name}: not an agreed name at the top level" for name in sorted(names - TOP)]
+    errors += [f"{name}: missing at the top level" for name in sorted(TOP - names)]
+    for path, text in sources(root, "include", "src", "tools"):
+        name = path.relative_to(root).as_posix()
+        for quote, header in INCLUDE.findall(text):
+            if why := bad_include(root, path, quote, header):
+                errors.append(f"{name}: includes {header}: {why}")
+        if name.startswith("src/base/"):
+            text = THREAD_CONTROL.sub("", text)
+        if not name.startswith("src/kernels/") and (found := INTRINSICS.search(text)):
+            errors.append(f"{name}: {found.group()}: intrinsics belong in src/kernels")
+        if not name.startswith("src/base/") and (found := OPENMP.search(text)):
+            errors.append(f"{name}: {found.group()}: OpenMP belongs in src/base")
+    for folder in sorted(path.parent.name for path in root.glob("src/*/CMakeLists.txt")):
+        text = (root / "src" / folder / "CMakeLists.txt").read_text(encoding="utf-8")
+        linked = set(re.findall(r"\blapidary_(\w+)", text)) & set(ARROWS) - {folder}
+        errors += [f"src/{folder}/CMakeLists.txt: links lapidary_{other}: no arrow leads there"
+                   for other in sorted(linked - reachable(folder))]
+    return errors
+
+
+def plant(root, files):
+    for name in TOP:
+        (root / name).touch() if "." in name[1:] or name == "LICENSE" or name[0] == "." else (root / name).mkdir()
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+VIOLATIONS = {
+    "src/base/a.cpp": '#include "formats/gguf.h"\n',
+    "src/formats/a.cpp": '#include "model/config.h"\n',
+    "src/kernels/a.cpp": "#include <vector>\n",
+    "src/kernels/b.cpp": '#include "base/team.h"\n',
+    "src/kernels/c.cpp": '#include "formats/weight_source.h"\n',
+    "src/model/a.cpp": '#include "text/tokenizer_impl.h"\n',
+    "src/base/b.cpp": "auto x = _mm_add_ps(y, z);\n",
+    "src/runtime/a.h": '#  include "ops/linear.h"\n',
+    "src/ops/a.cpp": "auto x = _mm256_setzero_ps();\n",
+    "src/ops/b.cpp": "#include <immintrin.h>\n",
+    "src/model/b.cpp": "#pragma omp parallel\n",
+    "src/text/CMakeLists.txt": "lapidary_part(text SOURCES a.cpp USES lapidary_model)\n",
+    "src/elsewhere/a.cpp": "#include <vector>\n",
+    "include/lapidary/a.h": '#include "base/file.h"\n',
+    "tools/lapidary/a.cpp": '#include "model/config.h"\n',
+    "notes.txt": "",
+}
+CLEAN = {
+    "src/kernels/a.cpp": '#include <immintrin.h>\n#include "kernels/kernels.h"\n#include "formats/blocks.h"\n',
+    "src/base/team.cpp": "#include <omp.h>\n#include <xmmintrin.h>\nvoid f() { _mm_setcsr(_mm_getcsr()); }\n",
+    "src/runtime/a.cpp": '#include "text/t.h"\n#include "base/b.h"\n#include "lapidary/model.h"\n#include <vector>\n',
+    "src/text/CMakeLists.txt": "lapidary_part(text SOURCES a.cpp USES lapidary_formats lapidary_base)\n",
+    "tools/lapidary/main.cpp": '#include "common.h"\n#include <CLI/CLI.hpp>\n#include "lapidary/model.h"\n',
+    "tools/lapidary/common.h": "#include <string>\n",
+}
+
+
+def self_check():
+    """Errors of the checks themselves."""
+    errors = []
+    with tempfile.TemporaryDirectory() as folder:
+        plant(pathlib.Path(folder), CLEAN)
+        errors += [f"clean tree: {error}" for error in check(pathlib.Path(folder))]
+    for name, text in VIOLATIONS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            plant(pathlib.Path(folder), {name: text})
+            if not any(error.startswith(name) for error in check(pathlib.Path(folder))):
+                errors.append(f"planted violation not found: {name}: {text.strip()}")
+    return errors
+
+
+def main():
+    errors = self_check() + check(pathlib.Path(sys.argv[1]).resolve())
+    for error in errors:
+        print(error)
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+# shellcheck shell=bash
+# Sourced by demo.sh and test.sh: installs what is missing, builds, fetches the model. Everything that is there already
+# is left alone, so a second run needs no network.
+
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '\n== %s\n' "$*" >&2; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+on_mac() { [ "$(uname -s)" = Darwin ]; }
+if on_mac; then
+  compiler=${CXX:-c++}
+  if command -v brew > /dev/null; then
+    CPATH="$(brew --prefix)/include${CPATH:+:$CPATH}"
+    LIBRARY_PATH="$(brew --prefix)/lib${LIBRARY_PATH:+:$LIBRARY_PATH}"
+    OpenMP_ROOT=$(brew --prefix libomp 2> /dev/null || true)
+    export CPATH LIBRARY_PATH OpenMP_ROOT
+  fi
+else
+  compiler=${CXX:-g++}
+fi
+
+has_command() { command -v "$1" > /dev/null; }
+has_header() { has_command "$compiler" && printf '#include <%s>\n' "$1" | "$compiler" -E -x c++ - > /dev/null 2>&1; }
+has_module() { has_command python3 && python3 -c "import $1" > /dev/null 2>&1; }
+
+# What is needed, one a line: a check, then the package's name for apt, dnf and brew ("-": comes with something else).
+needed() {
+  cat << 'LIST'
+has_command cmake             | cmake                | cmake                | cmake
+has_command ninja             | ninja-build          | ninja-build          | ninja
+has_command c++               | g++                  | gcc-c++              | -
+has_command python3           | python3              | python3              | python
+has_module pip                | python3-pip          | python3-pip          | python
+has_command pkg-config        | pkg-config           | pkgconf-pkg-config   | pkgconf
+has_header sentencepiece_processor.h | libsentencepiece-dev | sentencepiece-devel | sentencepiece
+has_header CLI/CLI.hpp        | libcli11-dev         | cli11-devel          | cli11
+has_header nlohmann/json.hpp  | nlohmann-json3-dev   | json-devel           | nlohmann-json
+has_header editline/readline.h | libedit-dev         | libedit-devel        | libedit
+has_header gtest/gtest.h      | libgtest-dev         | gtest-devel          | googletest
+LIST
+  if on_mac; then
+    echo 'test -d "$OpenMP_ROOT" | - | - | libomp'
+  else
+    echo 'has_command g++ | g++ | gcc-c++ | -'
+  fi
+  [ "${1:-}" = all ] || return 0
+  cat << 'LIST'
+has_command clang++           | clang                | clang                | llvm
+has_command clang-format      | clang-format         | clang-tools-extra    | clang-format
+has_command clang-tidy        | clang-tidy           | clang-tools-extra    | llvm
+has_clang_openmp              | libomp-dev           | libomp-devel         | libomp
+has_command qemu-aarch64      | qemu-user            | qemu-user            | -
+has_command aarch64-linux-gnu-g++ | g++-aarch64-linux-gnu | gcc-c++-aarch64-linux-gnu | -
+test -f /usr/src/googletest/CMakeLists.txt | googletest | - | -
+LIST
+}
+
+has_clang_openmp() {
+  has_command clang++ && echo 'int main() {}' | clang++ -fopenmp -x c++ - -o /dev/null > /dev/null 2>&1
+}
+
+# missing COLUMN [all]: the packages to install, without repeats.
+missing() {
+  local check apt dnf brew name
+  needed "${2:-}" | while IFS='|' read -r check apt dnf brew; do
+    eval "$check" < /dev/null > /dev/null 2>&1 && continue
+    case $1 in apt) name=$apt ;; dnf) name=$dnf ;; *) name=$brew ;; esac
+    name=${name// /}
+    if [ "$name" != - ]; then echo "$name"; fi
+  done | sort -u | tr '\n' ' '
+}
+
+# install_missing [all]
+install_missing() {
+  local manager packages line sudo=""
+  for manager in apt-get dnf brew none; do has_command $manager && break; done
+  packages=$(missing "${manager%-get}" "${1:-}")
+  [ -n "$packages" ] || return 0
+  case $manager in
+    apt-get) line="apt-get install -y --no-install-recommends $packages" ;;
+    dnf) line="dnf install -y $packages" ;;
+    brew) line="brew install $packages" ;;
+    none) die "no apt, dnf or brew here; please install by your own means: $packages" ;;
+  esac
+  if [ "$manager" != brew ] && [ "$(id -u)" != 0 ]; then
+    # sudo may ask for a password where somebody can answer.
+    if has_command sudo && { sudo -n true 2> /dev/null || [ -t 0 ]; }; then
+      sudo=sudo
+    else
+      die "missing: $packages- as root, run: $line"
+    fi
+  fi
+  say "installing: $packages"
+  if [ "$manager" = apt-get ]; then
+    export DEBIAN_FRONTEND=noninteractive
+    $sudo apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are here"
+  fi
+  # shellcheck disable=SC2086  # Words of a command line.
+  $sudo $line >&2 || die "the package manager failed; the command was: $line"
+  hash -r
+  packages=$(missing "${manager%-get}" "${1:-}")
+  [ -z "$packages" ] || die "still missing after the installation: $packages"
+}
+
+# fetch_model: sets $model to the real model's path.
+fetch_model() {
+  model=$(python3 "$root/tools/get_model.py") || die "the model could not be fetched"
+}
+
+# configure FOLDER OPTIONS…: keeps the generator of a folder that is configured already.
+configure() {
+  local folder=$root/$1 generator=(-G Ninja)
+  shift
+  [ ! -f "$folder/CMakeCache.txt" ] || generator=()
+  cmake -S "$root" -B "$folder" "${generator[@]}" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@" > "$folder.log" 2>&1 \
+    || { cat "$folder.log" >&2; return 1; }
+  rm -f "$folder.log"
+}
+
+# configure_release: the one build that demo.sh and test.sh share.
+configure_release() {
+  configure build -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER="$compiler" -DLAPIDARY_WERROR=ON \
+    -DLAPIDARY_TEST_MODEL="$model"
+}

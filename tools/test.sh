@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# test.sh [--all]: builds and runs the tests of the GCC Release build. --all adds Clang, ASan and UBSan, the aarch64
+# kernels under qemu-user, clang-format and clang-tidy. A failed step does not keep the later ones from running.
+. "$(dirname "$0")/setup.sh"
+
+case ${1:-} in
+  "" | --all) all=${1:+all} ;;
+  *) die "expected --all or nothing, got: $*" ;;
+esac
+
+passed=0 failed=0 failures=""
+jobs=$(getconf _NPROCESSORS_ONLN)
+
+# step NAME COMMAND…: one thing that passes or fails.
+step() {
+  local name=$1 start=$SECONDS
+  shift
+  say "$name"
+  if "$@"; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1)) failures="$failures${failures:+, }$name"
+  fi
+  say "$name: $((SECONDS - start)) s"
+}
+
+# run_ctest FOLDER: counts its tests instead of itself.
+run_ctest() {
+  local log=$root/$1/ctest.log count bad
+  (cd "$root/$1" && ctest --output-on-failure --no-tests=error --parallel "$jobs") 2>&1 | tee "$log" || true
+  read -r bad count < <(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of \([0-9]*\)/\1 \2/p' "$log") \
+    || { bad=1 count=1; }
+  passed=$((passed + count - bad)) failed=$((failed + bad))
+  if [ "$bad" != 0 ]; then failures="$failures${failures:+, }tests in $1"; fi
+}
+
+# test_build FOLDER OPTIONS…
+test_build() {
+  local folder=$1
+  step "build of $folder" build_one "$@"
+  [ ! -f "$root/$folder/.built" ] || run_ctest "$folder"
+}
+build_one() {
+  rm -f "$root/$1/.built"
+  configure "$@" && cmake --build "$root/$1" && touch "$root/$1/.built"
+}
+
+sources() {
+  (cd "$root" && find include src tools tests \( -name '*.h' -o -name '*.cpp' \) -print0)
+}
+check_format() {
+  (cd "$root" && sources | xargs -0 clang-format --dry-run -Werror)
+}
+check_tidy() {
+  (cd "$root" && find src tools -name '*.cpp' -print0 \
+    | xargs -0 -n 1 -P "$jobs" clang-tidy -p build-clang --quiet 2> /dev/null)
+}
+
+install_missing "$all"
+fetch_model
+release=(-DCMAKE_BUILD_TYPE=Release -DLAPIDARY_TEST_MODEL="$model")
+test_build build "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DLAPIDARY_WERROR=ON
+
+if [ -n "$all" ]; then
+  test_build build-clang "${release[@]}" -DCMAKE_CXX_COMPILER=clang++ -DLAPIDARY_WERROR=ON
+  test_build build-asan "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
+    -DLAPIDARY_SANITIZE=address,undefined
+  if has_command aarch64-linux-gnu-g++ && has_command qemu-aarch64; then
+    test_build build-aarch64 -DCMAKE_BUILD_TYPE=Release -DLAPIDARY_KERNELS_ONLY=ON -DLAPIDARY_WERROR=ON \
+      -DCMAKE_TOOLCHAIN_FILE="$root/cmake/toolchain-aarch64.cmake"
+    # Once more on a CPU without the dot product: what is chosen must run there.
+    if [ -f "$root/build-aarch64/.built" ]; then QEMU_CPU=cortex-a72 run_ctest build-aarch64; fi
+  else
+    say "no aarch64 compiler or qemu-user on this system: the NEON kernels were not tested"
+  fi
+  step clang-format check_format
+  step clang-tidy check_tidy
+fi
+
+if [ -n "$failures" ]; then say "failed: $failures"; fi
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,155 @@
+#if !defined(LAPIDARY_EMULATE_AVX512)  // A test compiles this file with intrinsics of its own, to run it on machines without AVX-512.
+#if defined(__GNUC__) && !defined(__clang__)  // GCC 12 warns of its own _mm512_undefined_*().
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+#endif
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/isa.h"
+#include "kernels/pack.h"
+
+#if !defined(LAPIDARY_EMULATE_AVX512)
+LAPIDARY_ENTER_TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,fma,f16c")
+#endif
+
+namespace lapidary::kernels {
+namespace {
+
+struct F {
+  __m512 v;
+};
+struct I {
+  __m512i v;
+};
+using Q = I;
+
+inline __m128i load_128(const std::uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+
+inline F load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, F x) { _mm512_storeu_ps(p, x.v); }
+inline I load_int(const std::int32_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void store_int(std::int32_t* p, I x) { _mm512_storeu_si512(p, x.v); }
+inline F broadcast(float x) { return {_mm512_set1_ps(x)}; }
+inline I broadcast_int(int x) { return {_mm512_set1_epi32(x)}; }
+inline F add(F x, F y) { return {_mm512_add_ps(x.v, y.v)}; }
+inline F sub(F x, F y) { return {_mm512_sub_ps(x.v, y.v)}; }
+inline F mul(F x, F y) { return {_mm512_mul_ps(x.v, y.v)}; }
+inline F div(F x, F y) { return {_mm512_div_ps(x.v, y.v)}; }
+inline F max(F x, F y) { return {_mm512_max_ps(x.v, y.v)}; }
+inline F min(F x, F y) { return {_mm512_min_ps(x.v, y.v)}; }
+inline F fma(F x, F y, F z) { return {_mm512_fmadd_ps(x.v, y.v, z.v)}; }
+inline F absolute(F x) { return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x.v), _mm512_set1_epi32(0x7FFFFFFF)))}; }
+inline I add(I x, I y) { return {_mm512_add_epi32(x.v, y.v)}; }
+inline I sub(I x, I y) { return {_mm512_sub_epi32(x.v, y.v)}; }
+inline I mul(I x, I y) { return {_mm512_mullo_epi32(x.v, y.v)}; }
+inline F to_float(I x) { return {_mm512_cvtepi32_ps(x.v)}; }
+inline I round_to_int(F x) { return {_mm512_cvtps_epi32(x.v)}; }
+inline F power_of_two(I n) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))}; }
+
+// Lanes i and i+8, then i+4, i+2, i+1: the order on every ISA.
+inline float reduce_add(F x) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float reduce_max(F x) {
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+inline F load_half(const std::uint8_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+inline I load_u8_rows(const std::uint8_t* p) { return {_mm512_cvtepu8_epi32(load_128(p))}; }
+inline I load_s8_rows(const std::uint8_t* p) { return {_mm512_cvtepi8_epi32(load_128(p))}; }
+
+#include "kernels/float-inl.h"
+
+inline FPair load_bf16_pairs(const std::uint16_t* p) {
+  const __m512i pairs = _mm512_loadu_si512(p);
+  const __m512i high = _mm512_set1_epi32(static_cast<int>(0xFFFF0000U));
+  return {{_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))}, {_mm512_castsi512_ps(_mm512_and_si512(pairs, high))}};
+}
+
+#include "kernels/attention-inl.h"
+
+inline constexpr int kTile = 8;        // 8 integer and 8 float accumulators of 32 registers.
+inline constexpr int kByteBias = 128;  // vpdpbusd takes its first operand as unsigned: int8 weights go in with 128 added.
+
+inline Q load_group(const std::uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void store_group(std::uint8_t* p, Q q) { _mm512_storeu_si512(p, q.v); }
+inline Q nibble_low(Q q) { return {_mm512_and_si512(q.v, _mm512_set1_epi8(15))}; }
+inline Q nibble_high(Q q) { return {_mm512_and_si512(_mm512_srli_epi16(q.v, 4), _mm512_set1_epi8(15))}; }
+
+template <int kShift, int kMask>
+inline Q merge_plane(Q q, Q plane) {  // Moves bit kShift of every byte to bit 4 (others arrive too), masks, merges.
+  const __m512i mask = _mm512_set1_epi8(kMask);
+  if constexpr (kShift < 4) {
+    return {_mm512_or_si512(q.v, _mm512_and_si512(_mm512_slli_epi16(plane.v, 4 - kShift), mask))};
+  } else {
+    return {_mm512_or_si512(q.v, _mm512_and_si512(_mm512_srli_epi16(plane.v, kShift - 4), mask))};
+  }
+}
+
+inline __m512i broadcast_four(const std::int8_t* p) {
+  std::int32_t word;
+  std::memcpy(&word, p, 4);
+  return _mm512_set1_epi32(word);
+}
+
+// Sums of (weight + kByteBias if kBits is 8) · activation, exact: 255 · 127 · 32 is far below 2^31.
+template <int kBits, int kGroup, int kCount, int kTokens, class Groups>
+inline void add_groups(const Groups& groups, const std::int8_t* const* x, I* out) {
+  if constexpr (kCount > 0) {
+    Q w = groups.template get<kGroup>();
+    if constexpr (kBits == 8) w.v = _mm512_xor_si512(w.v, _mm512_set1_epi8(-128));
+    for (int t = 0; t < kTokens; ++t) out[t].v = _mm512_dpbusd_epi32(out[t].v, w.v, broadcast_four(x[t] + 4 * kGroup));
+    add_groups<kBits, kGroup + 1, kCount - 1, kTokens>(groups, x, out);
+  }
+}
+
+template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
+inline void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
+  for (int t = 0; t < kTokens; ++t) out[t] = broadcast_int(0);
+  add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
+}
+
+#include "kernels/matmul-inl.h"
+#include "kernels/dense-inl.h"
+
+std::uint64_t int8_peak(std::uint64_t iterations) {
+  I sums[12];
+  for (auto& s : sums) s = broadcast_int(0);
+  const __m512i w = _mm512_set1_epi8(3);
+  const __m512i x = _mm512_set1_epi8(-2);
+  for (std::uint64_t i = 0; i < iterations; ++i) {
+    for (auto& s : sums) s.v = _mm512_dpbusd_epi32(s.v, w, x);
+#if !defined(LAPIDARY_EMULATE_AVX512)
+    for (auto& s : sums) asm volatile("" : "+v"(s.v));
+#endif
+  }
+  return iterations * 12 * 128;
+}
+
+#include "kernels/table-inl.h"
+
+}  // namespace
+
+#if defined(LAPIDARY_EMULATE_AVX512)
+extern const Kernels kAvx512EmulatedKernels;
+const Kernels kAvx512EmulatedKernels = make_table("avx512 emulated");
+#else
+const Kernels kAvx512Kernels = make_table("avx512");
+#endif
+
+}  // namespace lapidary::kernels
+
+#if !defined(LAPIDARY_EMULATE_AVX512)
+LAPIDARY_LEAVE_TARGET
+#endif

@@ -113,7 +113,8 @@ inline void attend_rows(const AttentionArgs& a, int row) {
 void attention(const AttentionArgs& a) {
   int row = 0;
   for (; row + kRowTile <= a.rows; row += kRowTile) attend_rows<kRowTile>(a, row);
-  for (; row < a.rows; ++row) attend_rows<1>(a, row);
+  for (; row + 2 <= a.rows; row += 2) attend_rows<2>(a, row);
+  if (row < a.rows) attend_rows<1>(a, row);
 }
 
 void attention_finish(const AttentionArgs& a) {

@@ -1,0 +1,203 @@
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/isa.h"
+#include "kernels/pack.h"
+
+LAPIDARY_ENTER_TARGET("avx2,fma,f16c")
+
+namespace lapidary::kernels {
+namespace {
+
+// Sixteen lanes are two registers: lanes 0–7 and 8–15.
+struct F {
+  __m256 a, b;
+};
+struct I {
+  __m256i a, b;
+};
+using Q = I;
+
+inline F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void store(float* p, F v) {
+  _mm256_storeu_ps(p, v.a);
+  _mm256_storeu_ps(p + 8, v.b);
+}
+inline I load_int(const std::int32_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
+}
+inline void store_int(std::int32_t* p, I v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.a);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), v.b);
+}
+inline F broadcast(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
+inline I broadcast_int(int v) { return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)}; }
+inline F add(F x, F y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+inline F sub(F x, F y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+inline F mul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+inline F div(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+inline F max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+inline F min(F x, F y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+inline F fma(F x, F y, F z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
+inline F absolute(F x) {
+  const __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
+  return {_mm256_and_ps(x.a, mask), _mm256_and_ps(x.b, mask)};
+}
+inline I add(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
+inline I sub(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
+inline I mul(I x, I y) { return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)}; }
+inline F to_float(I x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+inline I round_to_int(F x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+inline F power_of_two(I n) {
+  const __m256i bias = _mm256_set1_epi32(127);
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.a, bias), 23)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.b, bias), 23))};
+}
+// Lanes i and i+8, then i+4, i+2, i+1: the order on every ISA.
+inline float reduce_add(F x) {
+  const __m256 eight = _mm256_add_ps(x.a, x.b);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float reduce_max(F x) {
+  const __m256 eight = _mm256_max_ps(x.a, x.b);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+inline F load_half(const std::uint8_t* p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16)))};
+}
+inline I load_u8_rows(const std::uint8_t* p) {
+  return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+inline I load_s8_rows(const std::uint8_t* p) {
+  return {_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+
+#include "kernels/float-inl.h"
+
+inline FPair load_bf16_pairs(const std::uint16_t* p) {
+  const I pairs = load_int(reinterpret_cast<const std::int32_t*>(p));
+  const __m256i high = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
+  return {{_mm256_castsi256_ps(_mm256_slli_epi32(pairs.a, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(pairs.b, 16))},
+          {_mm256_castsi256_ps(_mm256_and_si256(pairs.a, high)), _mm256_castsi256_ps(_mm256_and_si256(pairs.b, high))}};
+}
+
+#include "kernels/attention-inl.h"
+
+inline constexpr int kTile = 3;  // 16 rows × 3 tokens: 6 integer and 6 float accumulators of 16 registers.
+inline constexpr int kByteBias = 0;
+
+inline Q load_group(const std::uint8_t* p) { return load_int(reinterpret_cast<const std::int32_t*>(p)); }
+inline void store_group(std::uint8_t* p, Q v) { store_int(reinterpret_cast<std::int32_t*>(p), v); }
+inline Q nibble_low(Q v) {
+  const __m256i mask = _mm256_set1_epi8(15);
+  return {_mm256_and_si256(v.a, mask), _mm256_and_si256(v.b, mask)};
+}
+inline Q nibble_high(Q v) {
+  const __m256i mask = _mm256_set1_epi8(15);
+  return {_mm256_and_si256(_mm256_srli_epi16(v.a, 4), mask), _mm256_and_si256(_mm256_srli_epi16(v.b, 4), mask)};
+}
+template <int kShift>
+inline __m256i shift_to_four(__m256i v) {  // Moves bit kShift of every byte to bit 4 (others arrive too).
+  if constexpr (kShift < 4) {
+    return _mm256_slli_epi16(v, 4 - kShift);
+  } else {
+    return _mm256_srli_epi16(v, kShift - 4);
+  }
+}
+template <int kShift, int kMask>
+inline Q merge_plane(Q q, Q plane) {
+  const __m256i mask = _mm256_set1_epi8(kMask);
+  return {_mm256_or_si256(q.a, _mm256_and_si256(shift_to_four<kShift>(plane.a), mask)),
+          _mm256_or_si256(q.b, _mm256_and_si256(shift_to_four<kShift>(plane.b), mask))};
+}
+
+inline __m256i broadcast_four(const std::int8_t* p) {
+  std::int32_t word;
+  std::memcpy(&word, p, 4);
+  return _mm256_set1_epi32(word);
+}
+
+// vpmaddubsw adds two products in 16 bits. How many such sums fit: 15·127·2 = 3,810 eight times, 31·127·2 = 7,874 four times, 63·127·2 =
+// 16,002 twice; 8-bit weights go in as magnitude and sign, 128·127·2 = 32,512, once.
+constexpr int sums_that_fit(int bits) { return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1; }
+
+template <int kBits>
+inline I products(Q w, __m256i x) {
+  if constexpr (kBits == 8) {
+    return {_mm256_maddubs_epi16(_mm256_abs_epi8(w.a), _mm256_sign_epi8(x, w.a)),
+            _mm256_maddubs_epi16(_mm256_abs_epi8(w.b), _mm256_sign_epi8(x, w.b))};
+  } else {
+    return {_mm256_maddubs_epi16(w.a, x), _mm256_maddubs_epi16(w.b, x)};
+  }
+}
+
+inline I add16(I x, I y) { return {_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)}; }
+inline I widen(I x) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  return {_mm256_madd_epi16(x.a, ones), _mm256_madd_epi16(x.b, ones)};
+}
+
+template <int kBits, int kGroup, int kLeft, int kTokens, class Groups>
+inline void add_groups(const Groups& groups, const std::int8_t* const* x, I* narrow) {
+  if constexpr (kLeft > 0) {
+    const Q w = groups.template get<kGroup>();
+    for (int t = 0; t < kTokens; ++t) narrow[t] = add16(narrow[t], products<kBits>(w, broadcast_four(x[t] + 4 * kGroup)));
+    add_groups<kBits, kGroup + 1, kLeft - 1, kTokens>(groups, x, narrow);
+  }
+}
+
+template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
+inline void add_batches(const Groups& groups, const std::int8_t* const* x, I* out) {
+  if constexpr (kCount > 0) {
+    constexpr int kFit = sums_that_fit(kBits) < kCount ? sums_that_fit(kBits) : kCount;
+    I narrow[kTokens];
+    const Q w = groups.template get<kFirst>();
+    for (int t = 0; t < kTokens; ++t) narrow[t] = products<kBits>(w, broadcast_four(x[t] + 4 * kFirst));
+    add_groups<kBits, kFirst + 1, kFit - 1, kTokens>(groups, x, narrow);
+    for (int t = 0; t < kTokens; ++t) out[t] = add(out[t], widen(narrow[t]));
+    add_batches<kBits, kFirst + kFit, kCount - kFit, kTokens>(groups, x, out);
+  }
+}
+
+template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
+inline void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
+  for (int t = 0; t < kTokens; ++t) out[t] = broadcast_int(0);
+  add_batches<kBits, kFirst, kCount, kTokens>(groups, x, out);
+}
+
+#include "kernels/matmul-inl.h"
+#include "kernels/dense-inl.h"
+
+std::uint64_t int8_peak(std::uint64_t iterations) {
+  __m256i sums[12];
+  for (auto& s : sums) s = _mm256_setzero_si256();
+  const __m256i w = _mm256_set1_epi8(3);
+  const __m256i x = _mm256_set1_epi8(-2);
+  for (std::uint64_t i = 0; i < iterations; ++i) {
+    for (auto& s : sums) s = _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x));
+    asm volatile("" : "+x"(sums[0]), "+x"(sums[1]), "+x"(sums[2]), "+x"(sums[3]), "+x"(sums[4]), "+x"(sums[5]));
+    asm volatile("" : "+x"(sums[6]), "+x"(sums[7]), "+x"(sums[8]), "+x"(sums[9]), "+x"(sums[10]), "+x"(sums[11]));
+  }
+  return iterations * 12 * 64;
+}
+
+#include "kernels/table-inl.h"
+
+}  // namespace
+
+const Kernels kAvx2Kernels = make_table("avx2");
+
+}  // namespace lapidary::kernels
+
+LAPIDARY_LEAVE_TARGET

@@ -1,0 +1,86 @@
+#include <cstring>
+
+#include "kernels/isa.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+namespace lapidary::kernels {
+namespace {
+
+#if defined(__x86_64__)
+// Which vector registers the operating system saves (XCR0): bits 1–2 for ymm, 5–7 for zmm.
+std::uint64_t enabled_state() {
+  unsigned low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return static_cast<std::uint64_t>(high) << 32 | low;
+}
+
+struct Features {
+  bool avx2 = false;
+  bool avx512 = false;
+};
+
+Features detect() {
+  Features found;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return found;
+  const bool osxsave = (c >> 27 & 1U) != 0, fma = (c >> 12 & 1U) != 0, f16c = (c >> 29 & 1U) != 0;
+  if (!osxsave || !fma || !f16c) return found;
+  const std::uint64_t state = enabled_state();
+  if ((state & 0x06U) != 0x06U || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return found;
+  found.avx2 = (b >> 5 & 1U) != 0;
+  const bool f = (b >> 16 & 1U) != 0, dq = (b >> 17 & 1U) != 0, bw = (b >> 30 & 1U) != 0, vl = (b >> 31 & 1U) != 0;
+  const bool vnni = (c >> 11 & 1U) != 0;
+  unsigned a1 = 0, b1 = 0, c1 = 0, d1 = 0;
+  const bool bf16 = __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1) != 0 && (a1 >> 5 & 1U) != 0;
+  found.avx512 = found.avx2 && f && dq && bw && vl && vnni && bf16 && (state & 0xE6U) == 0xE6U;
+  return found;
+}
+#elif defined(__aarch64__)
+bool has_dot_products() {
+#if defined(__linux__)
+  constexpr unsigned long kDotProducts = 1UL << 20;  // HWCAP_ASIMDDP
+  return (getauxval(AT_HWCAP) & kDotProducts) != 0;
+#else
+  return true;
+#endif
+}
+#endif
+
+}  // namespace
+
+std::size_t available(const Kernels** out, std::size_t max) {
+  const Kernels* tables[3];
+  std::size_t count = 0;
+#if defined(__x86_64__)
+  const Features features = detect();
+  if (features.avx512) tables[count++] = &kAvx512Kernels;
+  if (features.avx2) tables[count++] = &kAvx2Kernels;
+#elif defined(__aarch64__)
+  if (has_dot_products()) tables[count++] = &kNeonKernels;
+#endif
+  tables[count++] = &kScalarKernels;
+  for (std::size_t i = 0; i < count && i < max; ++i) out[i] = tables[i];
+  return count;
+}
+
+const Kernels* find(const char* name) {
+  const Kernels* tables[3];
+  const std::size_t count = available(tables, 3);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (std::strcmp(tables[i]->name, name) == 0) return tables[i];
+  }
+  return nullptr;
+}
+
+const Kernels* best() {
+  const Kernels* table = nullptr;
+  available(&table, 1);
+  return table;
+}
+
+}  // namespace lapidary::kernels

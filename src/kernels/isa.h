@@ -1,0 +1,27 @@
+#pragma once
+
+#include "kernels/kernels.h"
+
+/// The tables that a build holds; which of them this machine can run is dispatch.cpp's business.
+namespace lapidary::kernels {
+
+extern const Kernels kScalarKernels;
+#if defined(__x86_64__)
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+#elif defined(__aarch64__)
+extern const Kernels kNeonKernels;
+#endif
+
+// Entering and leaving an ISA's target region: what lies between is compiled for it, headers included before are not.
+#define LAPIDARY_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define LAPIDARY_ENTER_TARGET(features) \
+  LAPIDARY_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define LAPIDARY_LEAVE_TARGET LAPIDARY_PRAGMA(clang attribute pop)
+#else
+#define LAPIDARY_ENTER_TARGET(features) LAPIDARY_PRAGMA(GCC push_options) LAPIDARY_PRAGMA(GCC target(features))
+#define LAPIDARY_LEAVE_TARGET LAPIDARY_PRAGMA(GCC pop_options)
+#endif
+
+}  // namespace lapidary::kernels

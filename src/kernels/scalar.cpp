@@ -1,0 +1,133 @@
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/half.h"
+#include "kernels/isa.h"
+#include "kernels/pack.h"
+
+// The plain reference: float code over sixteen lanes of an array, and quantised matmuls as the contract in kernels.h says them.
+namespace lapidary::kernels {
+namespace {
+
+struct F {
+  float lane[16];
+};
+struct I {
+  std::int32_t lane[16];
+};
+
+#define LAPIDARY_EACH_LANE(type, expression) \
+  type out;                                  \
+  for (int i = 0; i < 16; ++i) out.lane[i] = expression; \
+  return out
+
+inline F load(const float* p) { LAPIDARY_EACH_LANE(F, p[i]); }
+inline void store(float* p, const F& v) { std::memcpy(p, v.lane, sizeof v.lane); }
+inline void store_int(std::int32_t* p, const I& v) { std::memcpy(p, v.lane, sizeof v.lane); }
+inline F broadcast(float v) { LAPIDARY_EACH_LANE(F, v); }
+inline I broadcast_int(int v) { LAPIDARY_EACH_LANE(I, v); }
+inline F add(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] + y.lane[i]); }
+inline F sub(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] - y.lane[i]); }
+inline F mul(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] * y.lane[i]); }
+inline F div(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] / y.lane[i]); }
+inline F max(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i]); }
+inline F min(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] < y.lane[i] ? x.lane[i] : y.lane[i]); }
+inline F fma(const F& x, const F& y, const F& z) { LAPIDARY_EACH_LANE(F, std::fma(x.lane[i], y.lane[i], z.lane[i])); }
+inline F absolute(const F& x) { LAPIDARY_EACH_LANE(F, std::fabs(x.lane[i])); }
+inline I sub(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] - y.lane[i]); }
+inline I mul(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] * y.lane[i]); }
+inline F to_float(const I& x) { LAPIDARY_EACH_LANE(F, static_cast<float>(x.lane[i])); }
+inline I round_to_int(const F& x) { LAPIDARY_EACH_LANE(I, static_cast<std::int32_t>(std::nearbyint(x.lane[i]))); }
+inline F power_of_two(const I& n) {
+  LAPIDARY_EACH_LANE(F, std::bit_cast<float>(static_cast<std::uint32_t>(n.lane[i] + 127) << 23));
+}
+inline F load_half(const std::uint8_t* p) {
+  F out;
+  for (int i = 0; i < 16; ++i) {
+    std::uint16_t half;
+    std::memcpy(&half, p + 2 * i, 2);
+    out.lane[i] = half_to_float(half);
+  }
+  return out;
+}
+inline float reduce_add(F x) {
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) x.lane[i] += x.lane[i + width];
+  }
+  return x.lane[0];
+}
+inline float reduce_max(const F& x) {
+  float top = x.lane[0];
+  for (float v : x.lane) top = v > top ? v : top;
+  return top;
+}
+
+#include "kernels/float-inl.h"
+
+inline FPair load_bf16_pairs(const std::uint16_t* p) {
+  FPair out;
+  for (int i = 0; i < 16; ++i) {
+    out.even.lane[i] = bf16_to_float(p[2 * i]);
+    out.odd.lane[i] = bf16_to_float(p[2 * i + 1]);
+  }
+  return out;
+}
+
+#include "kernels/attention-inl.h"
+#include "kernels/dense-inl.h"
+
+int dot(const int* w, const std::int8_t* x) {
+  int sum = 0;
+  for (int k = 0; k < kBlock; ++k) sum += w[k] * x[k];
+  return sum;
+}
+
+template <Packing kPacking, bool kWide>
+void matmul_plain(const MatmulArgs& a) {
+  const QuantizedInput& in = *a.input;
+  for (int row = 0; row < (a.panel_end - a.panel_begin) * kPanelRows; ++row) {
+    const std::byte* panel = a.panels + static_cast<std::size_t>(a.panel_begin + row / kPanelRows) * a.panel_bytes;
+    for (int t = 0; t < a.tokens; ++t) a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)] = 0.0F;
+    for (int b = 0; b < a.columns / kBlock; ++b) {
+      RowBlock w;
+      read_row_block(kPacking, panel, b, row % kPanelRows, w);
+      for (int t = 0; t < a.tokens; ++t) {
+        const std::size_t block = first_block(in, a.token_begin + t) + static_cast<std::size_t>(b);
+        float& acc = a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)];
+        auto sum = static_cast<float>(dot(w.values, in.values + block * kBlock));
+        if (kWide) sum = std::fma(static_cast<float>(kHighBase), sum, static_cast<float>(dot(w.values, in.low + block * kBlock)));
+        acc = std::fma(sum, w.scale * in.scales[block], acc);
+        if (packed_traits(kPacking).scheme == Scheme::kAffine) acc = std::fma(w.offset, in.scaled_sums[block], acc);
+      }
+    }
+  }
+}
+
+template <Packing kPacking, bool kWide>
+void matmul_quantized(const MatmulArgs& a) {
+  matmul_plain<kPacking, kWide>(a);
+}
+
+std::uint64_t int8_peak(std::uint64_t iterations) {
+  int w[kBlock];
+  std::int8_t x[kBlock];
+  for (int k = 0; k < kBlock; ++k) {
+    w[k] = k;
+    x[k] = static_cast<std::int8_t>(k - 16);
+  }
+  int sum = 0;
+  for (std::uint64_t i = 0; i < iterations; ++i) {
+    sum += dot(w, x);
+    asm volatile("" : "+r"(sum) : "r"(w), "r"(x) : "memory");
+  }
+  return iterations * kBlock * 2;
+}
+
+#include "kernels/table-inl.h"
+
+}  // namespace
+
+const Kernels kScalarKernels = make_table("scalar");
+
+}  // namespace lapidary::kernels

@@ -1,0 +1,395 @@
+#include "model/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/memory.h"
+#include "model/kv_cache.h"
+#include "model/weights.h"
+
+namespace lapidary {
+namespace {
+
+using kernels::kBlock;
+using kernels::kPanelRows;
+using kernels::kSegment;
+
+constexpr int kAttentionRows = 32;  // Query rows of one attention task: their scores stay in L2.
+constexpr int kPairRows = 2 * kPanelRows;  // Rows of gate and up that one task turns into one block of `hidden`.
+
+/// Hands out pieces of an arena, or only counts them: one walk over the buffers serves both.
+class Layout {
+ public:
+  explicit Layout(Arena* arena) : arena_(arena) {}
+
+  template <class T>
+  T* take(std::size_t count) {
+    bytes_ += Arena::planned(count * sizeof(T));
+    return arena_ != nullptr ? reinterpret_cast<T*>(arena_->allocate(count * sizeof(T))) : nullptr;
+  }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  Arena* arena_;
+  std::size_t bytes_ = 0;
+};
+
+LinearInput make_input(Layout& layout, int tokens, int columns, bool wide = false) {
+  const auto t = static_cast<std::size_t>(tokens);
+  const auto n = static_cast<std::size_t>(columns);
+  const std::size_t blocks = t * n / kBlock;
+  LinearInput in;
+  in.dense = layout.take<float>(t * n);
+  in.quantized.values = layout.take<std::int8_t>(t * n);
+  in.quantized.low = wide ? layout.take<std::int8_t>(t * n) : nullptr;
+  in.quantized.scales = layout.take<float>(blocks);
+  in.quantized.sums = layout.take<std::int16_t>(2 * blocks);
+  in.quantized.low_sums = wide ? layout.take<std::int16_t>(2 * blocks) : nullptr;
+  in.quantized.scaled_sums = layout.take<float>(blocks);
+  in.quantized.columns = columns;
+  return in;
+}
+
+/// What each thread needs for itself.
+struct Scratch {
+  std::byte* matmul;        // A panel unpacked.
+  float* gate;              // [chunk][kPairRows]
+  float* up;                // [chunk][kPairRows]
+  float* queries;           // [kAttentionRows][head_dim]
+  float* output;            // [kAttentionRows][head_dim]
+  float* scores;            // [kAttentionRows][kSegment]
+  float* maximum;           // [kAttentionRows]
+  float* sum;               // [kAttentionRows]
+  std::int64_t* row_first;  // [kAttentionRows]
+  std::int64_t* row_last;   // [kAttentionRows]
+};
+
+/// Everything between the layers, for one chunk of tokens.
+struct State {
+  float* x;            // [chunk][width]: the residual stream
+  LinearInput normed;  // [chunk][width]: what a block of the layer reads
+  float* q;            // [chunk][query_width]
+  float* k;            // [chunk][kv_width]
+  float* v;            // [chunk][kv_width]
+  LinearInput attended;  // [chunk][query_width]
+  float* projected;      // [chunk][width]: what a block of the layer adds
+  LinearInput hidden;    // [chunk][feed_forward]
+  LinearInput final;     // [chunk][width]: the head's input, in 16 bits
+  float* cosine[2];      // [chunk][head_dim / 2], by layer kind: global, local
+  float* sine[2];
+  std::vector<Scratch> scratch;  // One a thread.
+};
+
+State make_state(Layout& layout, const Config& c, int chunk, int threads) {
+  const auto t = static_cast<std::size_t>(chunk);
+  const auto width = static_cast<std::size_t>(c.width);
+  const auto dim = static_cast<std::size_t>(c.head_dim);
+  State s;
+  s.x = layout.take<float>(t * width);
+  s.normed = make_input(layout, chunk, c.width);
+  s.q = layout.take<float>(t * static_cast<std::size_t>(c.query_width()));
+  s.k = layout.take<float>(t * static_cast<std::size_t>(c.kv_width()));
+  s.v = layout.take<float>(t * static_cast<std::size_t>(c.kv_width()));
+  s.attended = make_input(layout, chunk, c.query_width());
+  s.projected = layout.take<float>(t * width);
+  s.hidden = make_input(layout, chunk, c.feed_forward);
+  s.final = make_input(layout, chunk, c.width, true);
+  for (int kind = 0; kind < 2; ++kind) {
+    s.cosine[kind] = layout.take<float>(t * dim / 2);
+    s.sine[kind] = layout.take<float>(t * dim / 2);
+  }
+  const int widest = std::max({c.width, c.feed_forward, c.query_width()});
+  for (int i = 0; i < threads; ++i) {
+    Scratch scratch{};
+    scratch.matmul = layout.take<std::byte>(kernels::matmul_scratch_bytes(widest));
+    scratch.gate = layout.take<float>(t * kPairRows);
+    scratch.up = layout.take<float>(t * kPairRows);
+    scratch.queries = layout.take<float>(kAttentionRows * dim);
+    scratch.output = layout.take<float>(kAttentionRows * dim);
+    scratch.scores = layout.take<float>(std::size_t{kAttentionRows} * kSegment);
+    scratch.maximum = layout.take<float>(kAttentionRows);
+    scratch.sum = layout.take<float>(kAttentionRows);
+    scratch.row_first = layout.take<std::int64_t>(kAttentionRows);
+    scratch.row_last = layout.take<std::int64_t>(kAttentionRows);
+    s.scratch.push_back(scratch);
+  }
+  return s;
+}
+
+std::size_t state_bytes(const Config& config, int chunk, int threads) {
+  Layout layout(nullptr);
+  make_state(layout, config, chunk, threads);
+  return layout.bytes();
+}
+
+}  // namespace
+
+class Decoder::Impl {
+ public:
+  Impl(const Weights& weights, Team& team, int context, int chunk)
+      : w_(weights),
+        c_(weights.config),
+        kernels_(*weights.kernels),
+        team_(team),
+        cache_(weights.config, context, chunk),
+        arena_(state_bytes(weights.config, chunk, team.threads())) {
+    Layout layout(&arena_);
+    s_ = make_state(layout, c_, chunk, team.threads());
+    frequencies_[0] = rope_frequencies(c_.global_rope_base, c_.global_rope_factor);
+    frequencies_[1] = rope_frequencies(c_.local_rope_base, 1.0F);
+  }
+
+  void forward(std::span<const std::int32_t> ids, int position) {
+    tokens_ = static_cast<int>(ids.size());
+    position_ = position;
+    auto body = [&](Worker& worker) {
+      embed(worker, ids);
+      for (int i = 0; i < c_.layers; ++i) {
+        attention_block(worker, i);
+        feed_forward_block(worker, i);
+      }
+    };
+    team_.run(body);
+  }
+
+  void logits(int first, int count, std::span<float> out) {
+    auto body = [&](Worker& worker) {
+      worker.for_each(count, [&](int t) {
+        float* normed = s_.final.dense + at(t, c_.width);
+        kernels_.rmsnorm(s_.x + at(first + t, c_.width), w_.output_norm, c_.width, c_.norm_epsilon, normed);
+        if (w_.head.quantized()) kernels_.quantize16(normed, c_.width, s_.final.quantized, t);
+      });
+      head(worker, count, out.data());
+    };
+    team_.run(body);
+    if (c_.logit_softcap > 0) {
+      for (float& v : out) v = c_.logit_softcap * std::tanh(v / c_.logit_softcap);
+    }
+  }
+
+ private:
+  static std::size_t at(int token, int width) { return static_cast<std::size_t>(token) * static_cast<std::size_t>(width); }
+
+  std::vector<double> rope_frequencies(float base, float factor) const {
+    std::vector<double> out;
+    for (int j = 0; j < c_.head_dim / 2; ++j) {
+      out.push_back(std::pow(static_cast<double>(base), -2.0 * j / c_.head_dim) / static_cast<double>(factor));
+    }
+    return out;
+  }
+
+  /// x = embed[token] · sqrt(d), the angles of RoPE, and the first layer's norm.
+  void embed(Worker& worker, std::span<const std::int32_t> ids) {
+    worker.for_each(tokens_, [&](int t) {
+      float* x = s_.x + at(t, c_.width);
+      copy_row(w_.embedding, ids[static_cast<std::size_t>(t)], x);
+      const float scale = std::sqrt(static_cast<float>(c_.width));
+      for (int i = 0; i < c_.width; ++i) x[i] *= scale;
+      for (int kind = 0; kind < 2; ++kind) {
+        for (int j = 0; j < c_.head_dim / 2; ++j) {
+          const double angle = (position_ + t) * frequencies_[kind][static_cast<std::size_t>(j)];
+          s_.cosine[kind][at(t, c_.head_dim / 2) + static_cast<std::size_t>(j)] = static_cast<float>(std::cos(angle));
+          s_.sine[kind][at(t, c_.head_dim / 2) + static_cast<std::size_t>(j)] = static_cast<float>(std::sin(angle));
+        }
+      }
+      norm_for(w_.layers[0].attention_norm, t);
+    });
+  }
+
+  /// h = rmsnorm(x, weight), as the matrices read it.
+  void norm_for(const float* weight, int t) {
+    float* h = s_.normed.dense + at(t, c_.width);
+    kernels_.rmsnorm(s_.x + at(t, c_.width), weight, c_.width, c_.norm_epsilon, h);
+    kernels_.quantize(h, c_.width, s_.normed.quantized, t);
+  }
+
+  /// x += rmsnorm(projected, weight), then the norm in front of what comes next.
+  void add_normed(Worker& worker, const float* weight, const float* next) {
+    worker.for_each(tokens_, [&](int t) {
+      kernels_.rmsnorm_add(s_.projected + at(t, c_.width), weight, c_.width, c_.norm_epsilon, s_.x + at(t, c_.width));
+      if (next != nullptr) norm_for(next, t);
+    });
+  }
+
+  void attention_block(Worker& worker, int i) {
+    const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
+    const LinearJob qkv[] = {{&layer.query, s_.q, static_cast<std::size_t>(c_.query_width())},
+                             {&layer.key, s_.k, static_cast<std::size_t>(c_.kv_width())},
+                             {&layer.value, s_.v, static_cast<std::size_t>(c_.kv_width())}};
+    multiply(worker, s_.normed, qkv, 3);
+    worker.for_each(tokens_, [&](int t) { rotate_and_store(i, t); });
+    attend(worker, i);
+    const LinearJob output{&layer.output, s_.projected, static_cast<std::size_t>(c_.width)};
+    multiply(worker, s_.attended, &output, 1);
+    add_normed(worker, layer.post_attention_norm, layer.ffn_norm);
+  }
+
+  void feed_forward_block(Worker& worker, int i) {
+    const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
+    gate_and_up(worker, layer);
+    const LinearJob down{&layer.down, s_.projected, static_cast<std::size_t>(c_.width)};
+    multiply(worker, s_.hidden, &down, 1);
+    const bool last = i + 1 == c_.layers;
+    add_normed(worker, layer.post_ffn_norm, last ? nullptr : w_.layers[static_cast<std::size_t>(i) + 1].attention_norm);
+  }
+
+  void multiply(Worker& worker, const LinearInput& input, const LinearJob* jobs, int count) {
+    linear(worker, kernels_, input, 0, tokens_, jobs, count, scratch(worker).matmul);
+  }
+
+  Scratch& scratch(const Worker& worker) { return s_.scratch[static_cast<std::size_t>(worker.index())]; }
+
+  /// q, k = rope(rmsnorm_per_head(q, k)); q is scaled; k and v go to the cache.
+  void rotate_and_store(int i, int t) {
+    const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
+    const int kind = c_.local[static_cast<std::size_t>(i)] ? 1 : 0;
+    const float* cosine = s_.cosine[kind] + at(t, c_.head_dim / 2);
+    const float* sine = s_.sine[kind] + at(t, c_.head_dim / 2);
+    for (int h = 0; h < c_.query_heads; ++h) {
+      float* q = s_.q + at(t, c_.query_width()) + at(h, c_.head_dim);
+      kernels_.rmsnorm(q, layer.query_norm, c_.head_dim, c_.norm_epsilon, q);
+      kernels_.rope(q, cosine, sine, c_.head_dim);
+      for (int d = 0; d < c_.head_dim; ++d) q[d] *= c_.query_scale;
+    }
+    for (int h = 0; h < c_.kv_heads; ++h) {
+      float* k = s_.k + at(t, c_.kv_width()) + at(h, c_.head_dim);
+      kernels_.rmsnorm(k, layer.key_norm, c_.head_dim, c_.norm_epsilon, k);
+      kernels_.rope(k, cosine, sine, c_.head_dim);
+      cache_.write(i, h, position_ + t, k, s_.v + at(t, c_.kv_width()) + at(h, c_.head_dim));
+    }
+  }
+
+  /// a = softmax(q kᵀ + mask) v, one task some tokens of one KV head (for few tokens: some query heads of it).
+  void attend(Worker& worker, int i) {
+    const int group = c_.query_heads / c_.kv_heads;
+    // Few tokens: share a group's heads out among the threads. A row's bits do not depend on the rows beside it.
+    const int heads = tokens_ * c_.kv_heads >= 2 * worker.count() ? std::min(group, kAttentionRows)
+                                                                  : std::max(1, group / worker.count());
+    const int head_parts = (group + heads - 1) / heads;
+    const int tile = std::max(1, kAttentionRows / heads);
+    const int tiles = (tokens_ + tile - 1) / tile;
+    worker.for_each(tiles * c_.kv_heads * head_parts, [&](int task) {
+      // The last tokens see the most keys: they go first, so that no thread is left with a long task at the end.
+      const int token = (tiles - 1 - task / (c_.kv_heads * head_parts)) * tile;
+      const int kv_head = task / head_parts % c_.kv_heads;
+      const int head = task % head_parts * heads;
+      attend_tile(scratch(worker), i, kv_head, kv_head * group + head, std::min(heads, group - head), token,
+                  std::min(tile, tokens_ - token));
+    });
+  }
+
+  void attend_tile(Scratch& scratch, int i, int kv_head, int first_head, int heads, int token, int tokens) {
+    const std::int64_t window = c_.local[static_cast<std::size_t>(i)] ? c_.sliding_window : std::numeric_limits<std::int32_t>::max();
+    const KvCache::Head cache = cache_.head(i, kv_head);
+    const std::size_t row_bytes = at(heads, c_.head_dim) * sizeof(float);
+    for (int t = 0; t < tokens; ++t) {
+      const float* q = s_.q + at(token + t, c_.query_width()) + at(first_head, c_.head_dim);
+      std::memcpy(scratch.queries + at(t * heads, c_.head_dim), q, row_bytes);
+      for (int r = t * heads; r < (t + 1) * heads; ++r) {
+        scratch.row_last[r] = position_ + token + t;
+        scratch.row_first[r] = std::max<std::int64_t>(0, scratch.row_last[r] - window + 1);
+        scratch.maximum[r] = -std::numeric_limits<float>::infinity();
+        scratch.sum[r] = 0.0F;
+      }
+    }
+    const int rows = tokens * heads;
+    std::memset(scratch.output, 0, at(rows, c_.head_dim) * sizeof(float));
+    kernels::AttentionArgs args{.queries = scratch.queries,
+                                .rows = rows,
+                                .head_dim = c_.head_dim,
+                                .keys = cache.keys,
+                                .values = cache.values,
+                                .panel_ring = cache.panels,
+                                .first_key = 0,
+                                .last_key = 0,
+                                .row_first = scratch.row_first,
+                                .row_last = scratch.row_last,
+                                .scores = scratch.scores,
+                                .output = scratch.output,
+                                .maximum = scratch.maximum,
+                                .sum = scratch.sum};
+    const std::int64_t last = scratch.row_last[rows - 1];
+    for (std::int64_t key = scratch.row_first[0]; key <= last; key = args.last_key + 1) {
+      args.first_key = key;
+      args.last_key = std::min(last, (key / kSegment + 1) * kSegment - 1);
+      kernels_.attention(args);
+    }
+    kernels_.attention_finish(args);
+    for (int t = 0; t < tokens; ++t) {
+      const float* a = scratch.output + at(t * heads, c_.head_dim);
+      const int column = first_head * c_.head_dim;
+      std::memcpy(s_.attended.dense + at(token + t, c_.query_width()) + column, a, row_bytes);
+      kernels_.quantize_part(a, column, heads * c_.head_dim, s_.attended.quantized, token + t);
+    }
+  }
+
+  /// hidden = gelu_tanh(Wgate h) ⊙ (Wup h), one task some blocks of 32 of its columns.
+  void gate_and_up(Worker& worker, const LayerWeights& layer) {
+    const int pairs = c_.feed_forward / kPairRows;
+    const int step = std::max(1, panels_per_task(layer.gate, tokens_) / 4);
+    Scratch& own = scratch(worker);
+    worker.for_each((pairs + step - 1) / step, [&](int task) {
+      for (int pair = task * step; pair < std::min(pairs, (task + 1) * step); ++pair) {
+        linear_panels(kernels_, s_.normed, 0, tokens_, layer.gate, 2 * pair, 2 * pair + 2, own.gate, kPairRows, own.matmul);
+        linear_panels(kernels_, s_.normed, 0, tokens_, layer.up, 2 * pair, 2 * pair + 2, own.up, kPairRows, own.matmul);
+        kernels_.gelu_mul(own.gate, own.up, tokens_ * kPairRows);
+        for (int t = 0; t < tokens_; ++t) {
+          const float* block = own.gate + at(t, kPairRows);
+          if (layer.down.quantized()) {
+            kernels_.quantize_part(block, pair * kPairRows, kPairRows, s_.hidden.quantized, t);
+          } else {
+            std::memcpy(s_.hidden.dense + at(t, c_.feed_forward) + pair * kPairRows, block, kPairRows * sizeof(float));
+          }
+        }
+      }
+    });
+  }
+
+  /// logits = embed · h; `out` has `vocabulary` floats a row, of which the last panel may fill only some.
+  void head(Worker& worker, int count, float* out) {
+    const PackedMatrix& m = w_.head;
+    const int step = panels_per_task(m, count);
+    const int whole = m.rows / kPanelRows;
+    const auto stride = static_cast<std::size_t>(c_.vocabulary);
+    Scratch& own = scratch(worker);
+    worker.for_each((m.panel_count() + step - 1) / step, [&](int task) {
+      const int begin = task * step;
+      const int end = std::min(whole, begin + step);
+      if (begin < end) {
+        linear_panels(kernels_, s_.final, 0, count, m, begin, end, out + begin * kPanelRows, stride, own.matmul, true);
+      }
+      if (begin + step <= whole || whole == m.panel_count()) return;
+      linear_panels(kernels_, s_.final, 0, count, m, whole, whole + 1, own.gate, kPanelRows, own.matmul, true);
+      for (int t = 0; t < count; ++t) {
+        std::copy_n(own.gate + at(t, kPanelRows), m.rows - whole * kPanelRows, out + at(t, c_.vocabulary) + whole * kPanelRows);
+      }
+    });
+  }
+
+  const Weights& w_;
+  const Config& c_;
+  const kernels::Kernels& kernels_;
+  Team& team_;
+  KvCache cache_;
+  Arena arena_;
+  State s_;
+  std::vector<double> frequencies_[2];  // By layer kind; radians a position.
+  int tokens_ = 0;    // Of the last forward,
+  int position_ = 0;  // which began here.
+};
+
+std::uint64_t Decoder::memory_bytes(const Config& config, int context, int chunk, int threads) {
+  return kv_cache_bytes(config, context, chunk) + state_bytes(config, chunk, threads);
+}
+
+Decoder::Decoder(const Weights& weights, Team& team, int context, int chunk)
+    : impl_(std::make_unique<Impl>(weights, team, context, chunk)) {}
+Decoder::~Decoder() = default;
+
+void Decoder::forward(std::span<const std::int32_t> ids, int position) { impl_->forward(ids, position); }
+void Decoder::logits(int first, int count, std::span<float> out) { impl_->logits(first, count, out); }
+
+}  // namespace lapidary

@@ -1,0 +1,197 @@
+#include "model/weights.h"
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+
+#include "lapidary/error.h"
+
+namespace lapidary {
+namespace {
+
+constexpr std::size_t kReadBytes = 512 * 1024;  // Rows that one task reads and packs: they stay in its core's cache.
+
+/// A matrix or norm of the model: where it goes, and what the file calls it.
+struct Slot {
+  const TensorInfo* tensor;
+  PackedMatrix* matrix;  // Or
+  const float** norm;
+};
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string text;
+  for (std::uint64_t n : shape) text += (text.empty() ? "" : "x") + std::to_string(n);
+  return text;
+}
+
+/// The tensor `name`, checked to be `columns` (× `rows`, unless 1).
+const TensorInfo& require(const WeightSource& source, const std::string& name, int columns, int rows) {
+  const TensorInfo* tensor = source.find(name);
+  if (tensor == nullptr) throw Error(ErrorCode::kFile, source.path() + ": tensor " + name + " is missing");
+  const std::size_t dimensions = rows == 1 ? 1 : 2;
+  if (tensor->columns() != static_cast<std::uint64_t>(columns) || tensor->rows() != static_cast<std::uint64_t>(rows) ||
+      tensor->shape.size() < dimensions) {
+    throw Error(ErrorCode::kFile, source.path() + ": tensor " + name + " is " + shape_text(tensor->shape) + ", expected " +
+                                      std::to_string(columns) + (rows == 1 ? "" : "x" + std::to_string(rows)));
+  }
+  const bool scalar_type =
+      tensor->type == BlockType::kF32 || tensor->type == BlockType::kF16 || tensor->type == BlockType::kBF16;
+  if (rows == 1 && !scalar_type) throw Error(ErrorCode::kFile, source.path() + ": tensor " + name + " is quantised, expected F32");
+  return *tensor;
+}
+
+/// Every tensor of the model with the place it goes to, shapes checked.
+std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) {
+  std::vector<Slot> slots;
+  const auto matrix = [&](const std::string& name, int columns, int rows, PackedMatrix& out, bool head = false) {
+    const TensorInfo& tensor = require(source, name, columns, rows);
+    out = {kernels::packing_for(tensor.type, head), rows, columns, nullptr};
+    slots.push_back({&tensor, &out, nullptr});
+  };
+  const auto norm = [&](const std::string& name, int columns, const float*& out) {
+    slots.push_back({&require(source, name, columns, 1), nullptr, &out});
+  };
+  matrix("token_embd.weight", c.width, c.vocabulary, w.embedding, true);
+  if (source.find("output.weight") != nullptr) matrix("output.weight", c.width, c.vocabulary, w.head, true);
+  norm("output_norm.weight", c.width, w.output_norm);
+  w.layers.resize(static_cast<std::size_t>(c.layers));
+  for (std::size_t i = 0; i < w.layers.size(); ++i) {
+    LayerWeights& layer = w.layers[i];
+    const std::string prefix = "blk." + std::to_string(i) + ".";
+    norm(prefix + "attn_norm.weight", c.width, layer.attention_norm);
+    matrix(prefix + "attn_q.weight", c.width, c.query_width(), layer.query);
+    matrix(prefix + "attn_k.weight", c.width, c.kv_width(), layer.key);
+    matrix(prefix + "attn_v.weight", c.width, c.kv_width(), layer.value);
+    norm(prefix + "attn_q_norm.weight", c.head_dim, layer.query_norm);
+    norm(prefix + "attn_k_norm.weight", c.head_dim, layer.key_norm);
+    matrix(prefix + "attn_output.weight", c.query_width(), c.width, layer.output);
+    norm(prefix + "post_attention_norm.weight", c.width, layer.post_attention_norm);
+    norm(prefix + "ffn_norm.weight", c.width, layer.ffn_norm);
+    matrix(prefix + "ffn_gate.weight", c.width, c.feed_forward, layer.gate);
+    matrix(prefix + "ffn_up.weight", c.width, c.feed_forward, layer.up);
+    matrix(prefix + "ffn_down.weight", c.feed_forward, c.width, layer.down);
+    norm(prefix + "post_ffw_norm.weight", c.width, layer.post_ffn_norm);
+  }
+  return slots;
+}
+
+std::size_t slot_bytes(const Slot& slot) {
+  const std::size_t bytes = slot.matrix != nullptr ? slot.matrix->bytes() : slot.tensor->columns() * sizeof(float);
+  return Arena::planned(bytes);
+}
+
+void load_norm(const WeightSource& source, const Slot& slot, Arena& arena) {
+  std::vector<std::byte> bytes(slot.tensor->bytes);
+  source.read(*slot.tensor, 0, bytes);
+  const auto values = arena.allocate_array<float>(slot.tensor->columns());
+  dequantize(slot.tensor->type, bytes, values);
+  for (float v : values) {
+    if (!(v > -3e38F && v < 3e38F)) throw Error(ErrorCode::kFile, source.path() + ": tensor " + slot.tensor->name + " holds a value that is not finite");
+  }
+  *slot.norm = values.data();
+}
+
+/// Some panels of one matrix: what one thread reads and packs at a time.
+struct Piece {
+  const Slot* slot;
+  int panel_begin, panel_end;
+};
+
+std::vector<Piece> cut(const std::vector<Slot>& slots) {
+  std::vector<Piece> pieces;
+  for (const Slot& slot : slots) {
+    if (slot.matrix == nullptr) continue;
+    const std::size_t panel = slot.tensor->bytes / slot.tensor->rows() * kernels::kPanelRows;
+    const int step = static_cast<int>(std::max<std::size_t>(1, kReadBytes / panel));
+    for (int p = 0; p < slot.matrix->panel_count(); p += step) {
+      pieces.push_back({&slot, p, std::min(p + step, slot.matrix->panel_count())});
+    }
+  }
+  return pieces;
+}
+
+std::uint64_t pack_piece(const WeightSource& source, const Piece& piece, std::vector<std::byte>& buffer) {
+  const TensorInfo& tensor = *piece.slot->tensor;
+  const PackedMatrix& matrix = *piece.slot->matrix;
+  const std::size_t row_bytes = tensor.bytes / tensor.rows();
+  const int first = piece.panel_begin * kernels::kPanelRows;
+  const int last = std::min(piece.panel_end * kernels::kPanelRows, matrix.rows);
+  buffer.resize(static_cast<std::size_t>(last - first) * row_bytes);
+  source.read(tensor, static_cast<std::uint64_t>(first) * row_bytes, buffer);
+  for (int p = piece.panel_begin; p < piece.panel_end; ++p) {
+    const int row = p * kernels::kPanelRows;
+    const std::byte* rows = buffer.data() + static_cast<std::size_t>(row - first) * row_bytes;
+    std::byte* panel = matrix.panels + static_cast<std::size_t>(p) * matrix.panel_bytes();
+    if (!kernels::pack_panel(matrix.packing, tensor.type, rows, row_bytes, std::min(kernels::kPanelRows, last - row), matrix.columns,
+                             panel)) {
+      throw Error(ErrorCode::kFile, source.path() + ": tensor " + tensor.name + " holds a scale or value that is not finite, in rows " +
+                                        std::to_string(row) + " to " + std::to_string(row + kernels::kPanelRows - 1));
+    }
+  }
+  return buffer.size();
+}
+
+}  // namespace
+
+void WeightsDeleter::operator()(const Weights* weights) const { delete weights; }
+
+std::uint64_t packed_weight_bytes(const WeightSource& source, const Config& config) {
+  Weights shapes;
+  std::uint64_t total = 0;
+  for (const Slot& slot : plan(source, config, shapes)) total += slot_bytes(slot);
+  return total;
+}
+
+std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& config) {
+  Weights shapes;
+  const bool own_head = source.find("output.weight") != nullptr;
+  std::uint64_t total = 0;
+  for (const Slot& slot : plan(source, config, shapes)) {
+    if (own_head && slot.matrix == &shapes.embedding) continue;
+    total += slot_bytes(slot);
+  }
+  return total;
+}
+
+std::uint64_t multiplications_per_token(const Config& c) {
+  const auto width = static_cast<std::uint64_t>(c.width);
+  const auto attention = static_cast<std::uint64_t>(2 * c.query_width() + 2 * c.kv_width());
+  return static_cast<std::uint64_t>(c.layers) * width * (attention + 3 * static_cast<std::uint64_t>(c.feed_forward));
+}
+
+WeightsPtr load_weights(const WeightSource& source, const Config& config, const kernels::Kernels& kernels, Team& team,
+                        const Progress& progress) {
+  std::unique_ptr<Weights, WeightsDeleter> weights(new Weights);
+  weights->config = config;
+  weights->kernels = &kernels;
+  const std::vector<Slot> slots = plan(source, config, *weights);
+  std::size_t bytes = 0;
+  std::uint64_t file_bytes = 0;
+  for (const Slot& slot : slots) {
+    bytes += slot_bytes(slot);
+    file_bytes += slot.tensor->bytes;
+  }
+  weights->arena = Arena(bytes);
+  for (const Slot& slot : slots) {
+    if (slot.matrix != nullptr) {
+      slot.matrix->panels = weights->arena.allocate(slot.matrix->bytes());
+    } else {
+      load_norm(source, slot, weights->arena);
+    }
+  }
+  const std::vector<Piece> pieces = cut(slots);
+  std::atomic<std::uint64_t> done{0};
+  auto body = [&](Worker& worker) {
+    std::vector<std::byte> buffer;
+    worker.for_each(static_cast<int>(pieces.size()), [&](int i) {
+      done += pack_piece(source, pieces[static_cast<std::size_t>(i)], buffer);
+      if (progress && worker.index() == 0) progress(done, file_bytes);
+    });
+  };
+  team.run(body);
+  if (progress) progress(file_bytes, file_bytes);
+  if (source.find("output.weight") == nullptr) weights->head = weights->embedding;
+  return weights;
+}
+
+}  // namespace lapidary

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # demo.sh [PROMPT…]: from a fresh clone to a completion by the real Gemma 3 270M.
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/setup.sh"
 
 install_missing

@@ -41,6 +41,7 @@ has_header editline/readline.h | libedit-dev         | libedit-devel        | li
 has_header gtest/gtest.h      | libgtest-dev         | gtest-devel          | googletest
 LIST
   if on_mac; then
+    # shellcheck disable=SC2016  # Expanded by the check.
     echo 'test -d "$OpenMP_ROOT" | - | - | libomp'
   else
     echo 'has_command g++ | g++ | gcc-c++ | -'
@@ -114,7 +115,7 @@ configure() {
   local folder=$root/$1 generator=(-G Ninja)
   shift
   [ ! -f "$folder/CMakeCache.txt" ] || generator=()
-  cmake -S "$root" -B "$folder" "${generator[@]}" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@" > "$folder.log" 2>&1 \
+  cmake -S "$root" -B "$folder" ${generator[@]+"${generator[@]}"} -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@" > "$folder.log" 2>&1 \
     || { cat "$folder.log" >&2; return 1; }
   rm -f "$folder.log"
 }

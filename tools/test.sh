@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # test.sh [--all]: builds and runs the tests of the GCC Release build. --all adds Clang, ASan and UBSan, the aarch64
 # kernels under qemu-user, clang-format and clang-tidy. A failed step does not keep the later ones from running.
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/setup.sh"
 
 case ${1:-} in

@@ -1,0 +1,182 @@
+#include <arm_neon.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/isa.h"
+#include "kernels/pack.h"
+
+#if !defined(__clang__)  // Clang cannot raise this architecture inside a file: CMakeLists.txt gives it the option.
+LAPIDARY_ENTER_TARGET("arch=armv8.2-a+dotprod")
+#endif
+
+namespace lapidary::kernels {
+namespace {
+
+// Sixteen lanes are four registers.
+struct F {
+  float32x4_t v[4];
+};
+struct I {
+  int32x4_t v[4];
+};
+struct Q {
+  int8x16_t v[4];
+};
+
+#define LAPIDARY_EACH_PART(type, expression) \
+  type out;                                  \
+  for (int i = 0; i < 4; ++i) out.v[i] = expression; \
+  return out
+
+inline F load(const float* p) { LAPIDARY_EACH_PART(F, vld1q_f32(p + 4 * i)); }
+inline void store(float* p, const F& x) {
+  for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, x.v[i]);
+}
+inline I load_int(const std::int32_t* p) { LAPIDARY_EACH_PART(I, vld1q_s32(p + 4 * i)); }
+inline void store_int(std::int32_t* p, const I& x) {
+  for (int i = 0; i < 4; ++i) vst1q_s32(p + 4 * i, x.v[i]);
+}
+inline F broadcast(float x) { LAPIDARY_EACH_PART(F, vdupq_n_f32(x)); }
+inline I broadcast_int(int x) { LAPIDARY_EACH_PART(I, vdupq_n_s32(x)); }
+inline F add(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vaddq_f32(x.v[i], y.v[i])); }
+inline F sub(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vsubq_f32(x.v[i], y.v[i])); }
+inline F mul(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vmulq_f32(x.v[i], y.v[i])); }
+inline F div(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vdivq_f32(x.v[i], y.v[i])); }
+// Not fmax and fmin: where one operand is a NaN the second is the answer, as on the other ISAs.
+inline F max(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vbslq_f32(vcgtq_f32(x.v[i], y.v[i]), x.v[i], y.v[i])); }
+inline F min(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vbslq_f32(vcltq_f32(x.v[i], y.v[i]), x.v[i], y.v[i])); }
+inline F fma(const F& x, const F& y, const F& z) { LAPIDARY_EACH_PART(F, vfmaq_f32(z.v[i], x.v[i], y.v[i])); }
+inline F absolute(const F& x) { LAPIDARY_EACH_PART(F, vabsq_f32(x.v[i])); }
+inline I add(const I& x, const I& y) { LAPIDARY_EACH_PART(I, vaddq_s32(x.v[i], y.v[i])); }
+inline I sub(const I& x, const I& y) { LAPIDARY_EACH_PART(I, vsubq_s32(x.v[i], y.v[i])); }
+inline I mul(const I& x, const I& y) { LAPIDARY_EACH_PART(I, vmulq_s32(x.v[i], y.v[i])); }
+inline F to_float(const I& x) { LAPIDARY_EACH_PART(F, vcvtq_f32_s32(x.v[i])); }
+inline I round_to_int(const F& x) { LAPIDARY_EACH_PART(I, vcvtnq_s32_f32(x.v[i])); }
+inline F power_of_two(const I& n) {
+  LAPIDARY_EACH_PART(F, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n.v[i], vdupq_n_s32(127)), 23)));
+}
+
+// Lanes i and i+8, then i+4, i+2, i+1: the order on every ISA.
+inline float reduce_add(const F& x) {
+  const float32x4_t four = vaddq_f32(vaddq_f32(x.v[0], x.v[2]), vaddq_f32(x.v[1], x.v[3]));
+  const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+  return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+inline float larger(float x, float y) { return x > y ? x : y; }
+inline float reduce_max(const F& x) {
+  float32x4_t four = x.v[0];
+  for (int i = 1; i < 4; ++i) four = vbslq_f32(vcgtq_f32(four, x.v[i]), four, x.v[i]);
+  return larger(larger(vgetq_lane_f32(four, 0), vgetq_lane_f32(four, 1)),
+                larger(vgetq_lane_f32(four, 2), vgetq_lane_f32(four, 3)));
+}
+
+inline float16x4_t half_bits(const std::uint8_t* p) { return vreinterpret_f16_u8(vld1_u8(p)); }
+inline F load_half(const std::uint8_t* p) { LAPIDARY_EACH_PART(F, vcvt_f32_f16(half_bits(p + 8 * i))); }
+inline I load_u8_rows(const std::uint8_t* p) {
+  const uint8x16_t bytes = vld1q_u8(p);
+  const uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
+  return {{vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(low))), vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(low))),
+           vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))), vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))}};
+}
+inline I load_s8_rows(const std::uint8_t* p) {
+  const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(p));
+  const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+  return {{vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)), vmovl_s16(vget_low_s16(high)),
+           vmovl_s16(vget_high_s16(high))}};
+}
+
+#include "kernels/float-inl.h"
+
+inline FPair load_bf16_pairs(const std::uint16_t* p) {
+  FPair out;
+  for (int i = 0; i < 4; ++i) {
+    const uint32x4_t pairs = vreinterpretq_u32_u16(vld1q_u16(p + 8 * i));
+    out.even.v[i] = vreinterpretq_f32_u32(vshlq_n_u32(pairs, 16));
+    out.odd.v[i] = vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xFFFF0000U)));
+  }
+  return out;
+}
+
+#include "kernels/attention-inl.h"
+
+inline constexpr int kTile = 4;      // 16 integer accumulators of 32 registers while a block is summed.
+inline constexpr int kByteBias = 0;  // sdot takes signed bytes as they are.
+
+inline uint8x16_t bits(int8x16_t x) { return vreinterpretq_u8_s8(x); }
+inline int8x16_t values(uint8x16_t x) { return vreinterpretq_s8_u8(x); }
+
+inline Q load_group(const std::uint8_t* p) { LAPIDARY_EACH_PART(Q, values(vld1q_u8(p + 16 * i))); }
+inline void store_group(std::uint8_t* p, const Q& q) {
+  for (int i = 0; i < 4; ++i) vst1q_u8(p + 16 * i, bits(q.v[i]));
+}
+inline Q nibble_low(const Q& q) { LAPIDARY_EACH_PART(Q, values(vandq_u8(bits(q.v[i]), vdupq_n_u8(15)))); }
+inline Q nibble_high(const Q& q) { LAPIDARY_EACH_PART(Q, values(vshrq_n_u8(bits(q.v[i]), 4))); }
+
+template <int kShift>
+inline uint8x16_t shift_to_four(uint8x16_t v) {  // Moves bit kShift of every byte to bit 4.
+  if constexpr (kShift < 4) {
+    return vshlq_n_u8(v, 4 - kShift);
+  } else if constexpr (kShift > 4) {
+    return vshrq_n_u8(v, kShift - 4);
+  } else {
+    return v;
+  }
+}
+template <int kShift, int kMask>
+inline Q merge_plane(const Q& q, const Q& plane) {
+  LAPIDARY_EACH_PART(
+      Q, values(vorrq_u8(bits(q.v[i]), vandq_u8(shift_to_four<kShift>(bits(plane.v[i])), vdupq_n_u8(kMask)))));
+}
+
+inline int8x16_t broadcast_four(const std::int8_t* p) {
+  std::int32_t word;
+  std::memcpy(&word, p, 4);
+  return vreinterpretq_s8_s32(vdupq_n_s32(word));
+}
+
+template <int kBits, int kGroup, int kCount, int kTokens, class Groups>
+inline void add_groups(const Groups& groups, const std::int8_t* const* x, I* out) {
+  if constexpr (kCount > 0) {
+    const Q w = groups.template get<kGroup>();
+    for (int t = 0; t < kTokens; ++t) {
+      const int8x16_t four = broadcast_four(x[t] + 4 * kGroup);
+      for (int i = 0; i < 4; ++i) out[t].v[i] = vdotq_s32(out[t].v[i], w.v[i], four);
+    }
+    add_groups<kBits, kGroup + 1, kCount - 1, kTokens>(groups, x, out);
+  }
+}
+
+template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
+inline void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
+  for (int t = 0; t < kTokens; ++t) out[t] = broadcast_int(0);
+  add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
+}
+
+#include "kernels/matmul-inl.h"
+#include "kernels/dense-inl.h"
+
+std::uint64_t int8_peak(std::uint64_t iterations) {
+  int32x4_t sums[12];
+  for (auto& s : sums) s = vdupq_n_s32(0);
+  const int8x16_t w = vdupq_n_s8(3);
+  const int8x16_t x = vdupq_n_s8(-2);
+  for (std::uint64_t i = 0; i < iterations; ++i) {
+    for (auto& s : sums) s = vdotq_s32(s, w, x);
+    for (auto& s : sums) asm volatile("" : "+w"(s));
+  }
+  return iterations * 12 * 32;
+}
+
+#include "kernels/table-inl.h"
+
+}  // namespace
+
+const Kernels kNeonKernels = make_table("neon");
+
+}  // namespace lapidary::kernels
+
+#if !defined(__clang__)
+LAPIDARY_LEAVE_TARGET
+#endif

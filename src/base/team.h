@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
+#include <type_traits>
 
 namespace lapidary {
 
@@ -13,9 +15,12 @@ template <class R, class... Args>
 class FunctionRef<R(Args...)> {
  public:
   template <class F>
-  FunctionRef(F& f)  // NOLINT(google-explicit-constructor): made to be passed lambdas.
-      : object_(const_cast<void*>(static_cast<const void*>(&f))),
-        call_([](void* object, Args... args) -> R { return (*static_cast<F*>(object))(args...); }) {}
+    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
+  FunctionRef(F&& f)  // NOLINT(google-explicit-constructor): made to be passed lambdas.
+      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
+        call_([](void* object, Args... args) -> R {
+          return (*static_cast<std::remove_reference_t<F>*>(object))(args...);
+        }) {}
   R operator()(Args... args) const { return call_(object_, args...); }
 
  private:
@@ -53,24 +58,41 @@ class Worker {
 };
 
 /// Threads that work together on one forward pass; the only place that knows OpenMP. A team runs one body at a time and
-/// belongs to one thread at a time. Allocates nothing after construction.
+/// belongs to one thread at a time. Allocates nothing after construction (OpenMP's own threads apart, at the first run).
 class Team {
  public:
-  /// 0: as many as default_threads().
+  /// 0: as many as default_threads(). Throws Error(kUsage) for fewer than 0 or more than kMaxThreads.
   explicit Team(int threads = 0);
+  ~Team();
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  static constexpr int kMaxThreads = 1024;
+
   int threads() const { return threads_; }
 
-  /// Runs `body` once on each thread, the caller's among them, with denormals flushed to zero (restored afterwards in the
-  /// caller's). An exception that leaves `body` (on any thread, outside of a for_each that others wait in) is thrown again here.
+  /// Runs `body` once on each thread, the caller's among them, with denormals flushed to zero and rounding to nearest
+  /// (both restored afterwards). The first exception that leaves `body` on any thread is thrown again here; the other
+  /// threads leave `body` at their next barrier. May come with fewer threads than asked: ask Worker::count().
   void run(FunctionRef<void(Worker&)> body);
 
  private:
   friend class Worker;
+  class Pool;
+
+  void work(int index, int count, FunctionRef<void(Worker&)> body) noexcept;
+  void arrive(int count);
+
   int threads_;
+  std::unique_ptr<Pool> pool_;  // Empty with OpenMP.
+  std::exception_ptr error_;    // Written by the thread that stops the team.
+  // Each on a line of its own: the first two are written by all, the last is read by all that wait.
   alignas(64) std::atomic<int> next_task_{0};
   alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<std::uint32_t> phase_{0};
+  alignas(64) std::atomic<std::uint32_t> phase_{0};  // Barriers passed in this run; top bit: stopped by an exception.
 };
+
+inline int Worker::next() { return team_->next_task_.fetch_add(1, std::memory_order_relaxed); }
 
 /// Physical cores that this process may use: affinity and the cgroup's quota respected.
 int default_threads();

@@ -46,6 +46,9 @@ class WeightSource {
   virtual std::optional<std::vector<double>> find_floats(std::string_view key) const = 0;  // Any float array.
   virtual std::optional<std::vector<std::int64_t>> find_ints(std::string_view key) const = 0;  // Any int or bool array.
 
+  /// Whether `key` is there and holds an array: for keys that may be one value or one value a layer.
+  virtual bool is_array(std::string_view /*key*/) const { return false; }
+
   /// The path, for messages.
   virtual const std::string& path() const = 0;
   virtual std::uint64_t file_bytes() const = 0;

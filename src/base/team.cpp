@@ -1,0 +1,238 @@
+#include "base/team.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#ifdef __linux__
+#include <sched.h>
+#endif
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+#ifdef LAPIDARY_OPENMP
+#include <omp.h>
+#endif
+
+#include "base/limits.h"
+#include "lapidary/error.h"
+
+namespace lapidary {
+
+namespace {
+
+constexpr std::uint32_t kStopped = std::uint32_t{1} << 31;
+
+// Long enough that the usual unevenness between threads never reaches the kernel, short enough that a thread whose
+// neighbour lost its processor hands over its own. Measured with busy loops beside: docs/performance.md.
+constexpr std::chrono::microseconds kSpinTime(20);
+constexpr int kPausesPerLook = 8;  // Looking at the clock costs about as much as a pause.
+
+/// Leaves a body whose team was stopped by another thread's exception.
+struct Stopped {};
+
+void pause_processor() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Sets the floating-point environment that results are defined in, and restores the thread's own: denormals are flushed,
+/// rounding is to nearest, no exception traps.
+class FloatEnvironment {
+ public:
+  FloatEnvironment() : saved_(get()) { set(kOurs); }
+  ~FloatEnvironment() { set(saved_); }
+  FloatEnvironment(const FloatEnvironment&) = delete;
+  FloatEnvironment& operator=(const FloatEnvironment&) = delete;
+
+ private:
+#if defined(__x86_64__)
+  using Register = unsigned int;
+  static constexpr Register kOurs = 0x1F80 | 0x8040;  // All masked; FTZ and DAZ.
+  static Register get() { return _mm_getcsr(); }
+  static void set(Register value) { _mm_setcsr(value); }
+#elif defined(__aarch64__)
+  using Register = std::uint64_t;
+  static constexpr Register kOurs = Register{1} << 24;  // FZ.
+  static Register get() {
+    Register value = 0;
+    asm volatile("mrs %0, fpcr" : "=r"(value));
+    return value;
+  }
+  static void set(Register value) { asm volatile("msr fpcr, %0" : : "r"(value)); }
+#else
+  using Register = int;
+  static constexpr Register kOurs = 0;
+  static Register get() { return 0; }
+  static void set(Register) {}
+#endif
+
+  Register saved_;
+};
+
+}  // namespace
+
+#ifdef LAPIDARY_OPENMP
+
+class Team::Pool {};
+
+#else
+
+/// Threads that sleep between runs.
+class Team::Pool {
+ public:
+  explicit Pool(int threads) {
+    for (int i = 1; i < threads; ++i) {
+      threads_.emplace_back([this, i, threads] { serve(i, threads); });
+    }
+  }
+
+  ~Pool() {
+    body_ = nullptr;
+    start();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  void run(FunctionRef<void(int index, int count)> body) {
+    body_ = &body;
+    running_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
+    start();
+    body(0, static_cast<int>(threads_.size()) + 1);
+    for (int left = running_.load(std::memory_order_acquire); left != 0;
+         left = running_.load(std::memory_order_acquire)) {
+      running_.wait(left, std::memory_order_acquire);
+    }
+  }
+
+ private:
+  void start() {
+    round_.fetch_add(1, std::memory_order_release);
+    round_.notify_all();
+  }
+
+  void serve(int index, int count) {
+    for (std::uint32_t seen = 0;;) {
+      round_.wait(seen, std::memory_order_acquire);
+      seen = round_.load(std::memory_order_acquire);
+      if (body_ == nullptr) return;
+      (*body_)(index, count);
+      if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+    }
+  }
+
+  std::vector<std::thread> threads_;
+  FunctionRef<void(int, int)>* body_ = nullptr;
+  std::atomic<std::uint32_t> round_{0};
+  std::atomic<int> running_{0};
+};
+
+#endif
+
+Team::Team(int threads) : threads_(threads == 0 ? default_threads() : threads) {
+  if (threads_ < 0 || threads_ > kMaxThreads) {
+    throw Error(ErrorCode::kUsage, "threads: expected 0 to " + std::to_string(kMaxThreads) +
+                                       ", found " + std::to_string(threads_));
+  }
+#ifndef LAPIDARY_OPENMP
+  pool_ = std::make_unique<Pool>(threads_);
+#endif
+}
+
+Team::~Team() = default;
+
+void Team::run(FunctionRef<void(Worker&)> body) {
+  next_task_.store(0, std::memory_order_relaxed);
+  arrived_.store(0, std::memory_order_relaxed);
+  phase_.store(0, std::memory_order_relaxed);
+  error_ = nullptr;
+#ifdef LAPIDARY_OPENMP
+#pragma omp parallel num_threads(threads_) default(none) shared(body)
+  work(omp_get_thread_num(), omp_get_num_threads(), body);
+#else
+  const auto share = [this, body](int index, int count) { work(index, count, body); };
+  pool_->run(share);
+#endif
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void Team::work(int index, int count, FunctionRef<void(Worker&)> body) noexcept {
+  const FloatEnvironment environment;
+  Worker worker;
+  worker.team_ = this;
+  worker.index_ = index;
+  worker.count_ = count;
+  try {
+    body(worker);
+  } catch (const Stopped&) {
+  } catch (...) {
+    // The first one counts. Its store is read after all threads have joined.
+    if ((phase_.fetch_or(kStopped, std::memory_order_acq_rel) & kStopped) == 0) {
+      error_ = std::current_exception();
+    }
+    phase_.notify_all();
+  }
+}
+
+void Team::arrive(int count) {
+  if (count == 1) {
+    next_task_.store(0, std::memory_order_relaxed);
+    return;
+  }
+  // Cannot move on between this load and the arrival: the phase ends only after it.
+  const std::uint32_t phase = phase_.load(std::memory_order_relaxed);
+  if ((phase & kStopped) != 0) throw Stopped();
+  std::uint32_t now = phase;
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == count - 1) {
+    next_task_.store(0, std::memory_order_relaxed);
+    arrived_.store(0, std::memory_order_relaxed);
+    now = phase_.fetch_add(1, std::memory_order_acq_rel);
+    phase_.notify_all();
+  } else {
+    using Clock = std::chrono::steady_clock;
+    const auto is_over = [this, phase, &now] {
+      now = phase_.load(std::memory_order_acquire);
+      return now != phase;
+    };
+    const Clock::time_point limit = Clock::now() + kSpinTime;
+    bool over = is_over();
+    while (!over) {
+      for (int i = 0; i < kPausesPerLook && !over; ++i) {
+        pause_processor();
+        over = is_over();
+      }
+      if (!over && Clock::now() >= limit) {
+        phase_.wait(phase, std::memory_order_acquire);
+        over = is_over();
+      }
+    }
+  }
+  if ((now & kStopped) != 0) throw Stopped();
+}
+
+void Worker::barrier() { team_->arrive(count_); }
+
+int default_threads() {
+  int cores = 0;
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+    std::vector<int> cpus;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+    }
+    cores = physical_cores(cpus);
+  }
+#endif
+  if (cores == 0) cores = static_cast<int>(std::thread::hardware_concurrency());
+  // Rounded down: a thread that the quota stops makes all others wait.
+  if (const auto quota = cgroup_cpu_quota()) cores = std::min(cores, static_cast<int>(*quota));
+  return std::clamp(cores, 1, Team::kMaxThreads);
+}
+
+}  // namespace lapidary

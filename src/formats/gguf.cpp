@@ -1,0 +1,237 @@
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <unordered_map>
+
+#include "base/file.h"
+#include "formats/gguf_header.h"
+#include "formats/weight_source.h"
+#include "lapidary/error.h"
+
+namespace lapidary {
+
+namespace {
+
+template <class T>
+T load(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+/// Calls `use` with the element at `from` as the C++ number it is. False for strings, which are none.
+template <class Use>
+bool with_number(GgufType type, const std::byte* from, Use&& use) {
+  switch (type) {
+    case GgufType::kUint8: use(load<std::uint8_t>(from)); return true;
+    case GgufType::kInt8: use(load<std::int8_t>(from)); return true;
+    case GgufType::kUint16: use(load<std::uint16_t>(from)); return true;
+    case GgufType::kInt16: use(load<std::int16_t>(from)); return true;
+    case GgufType::kUint32: use(load<std::uint32_t>(from)); return true;
+    case GgufType::kInt32: use(load<std::int32_t>(from)); return true;
+    case GgufType::kFloat32: use(load<float>(from)); return true;
+    case GgufType::kBool: use(load<std::uint8_t>(from) != 0); return true;
+    case GgufType::kUint64: use(load<std::uint64_t>(from)); return true;
+    case GgufType::kInt64: use(load<std::int64_t>(from)); return true;
+    case GgufType::kFloat64: use(load<double>(from)); return true;
+    case GgufType::kString:
+    case GgufType::kArray: return false;
+  }
+  return false;
+}
+
+class GgufSource final : public WeightSource {
+ public:
+  explicit GgufSource(const std::string& path)
+      : file_(path), bytes_(file_), header_(parse_gguf_header(file_, bytes_)) {
+    for (const TensorInfo& tensor : header_.tensors) index_.emplace(tensor.name, &tensor);
+    const std::uint64_t parts = find_uint("split.count").value_or(1);
+    if (parts > 1) {
+      fail("key \"split.count\" is " + std::to_string(parts) +
+           ": one part of a model in several files, which are not read; merge them first");
+    }
+  }
+
+  const TensorInfo* find(std::string_view name) const override {
+    const auto found = index_.find(name);
+    return found == index_.end() ? nullptr : found->second;
+  }
+  std::span<const TensorInfo> tensors() const override { return header_.tensors; }
+  void read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> out) const override;
+
+  std::optional<std::uint64_t> find_uint(std::string_view key) const override;
+  std::optional<double> find_float(std::string_view key) const override;
+  std::optional<bool> find_bool(std::string_view key) const override;
+  std::optional<std::string> find_string(std::string_view key) const override;
+  std::optional<std::vector<std::string>> find_strings(std::string_view key) const override;
+  std::optional<std::vector<double>> find_floats(std::string_view key) const override;
+  std::optional<std::vector<std::int64_t>> find_ints(std::string_view key) const override;
+  bool is_array(std::string_view key) const override;
+
+  const std::string& path() const override { return file_.path(); }
+  std::uint64_t file_bytes() const override { return file_.size(); }
+
+ private:
+  [[noreturn]] void fail(const std::string& message) const {
+    throw Error(ErrorCode::kFile, file_.path() + ": " + message);
+  }
+  [[noreturn]] void fail_type(std::string_view key, const GgufValue& value,
+                              const char* expected) const;
+
+  const GgufValue* find_value(std::string_view key) const {
+    const auto found = header_.values.find(key);
+    return found == header_.values.end() ? nullptr : &found->second;
+  }
+
+  /// The string at `offset`, which is moved behind it. The parser has checked all lengths.
+  std::string take_string(std::uint64_t& offset) const;
+
+  /// Calls `use` with every element of an array of numbers.
+  template <class Use>
+  void for_each_number(const GgufValue& value, Use&& use) const;
+
+  File file_;
+  HeaderBytes bytes_;
+  GgufHeader header_;
+  std::unordered_map<std::string_view, const TensorInfo*> index_;
+};
+
+void GgufSource::fail_type(std::string_view key, const GgufValue& value, const char* expected) const {
+  const std::string found(gguf_type_name(value.type));
+  fail("key " + quoted(key) + " is " + (value.is_array ? "an array of " + found : found) +
+       ", expected " + expected);
+}
+
+void GgufSource::read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> out) const {
+  const std::string what = "tensor " + quoted(tensor.name);
+  if (offset > tensor.bytes || out.size() > tensor.bytes - offset) {
+    fail(what + " has " + std::to_string(tensor.bytes) + " bytes, " + std::to_string(out.size()) +
+         " were asked for at " + std::to_string(offset));
+  }
+  try {
+    file_.read(tensor.offset + offset, out);
+  } catch (const Error& error) {
+    throw Error(error.code(), what + ": " + error.what());
+  }
+}
+
+std::optional<std::uint64_t> GgufSource::find_uint(std::string_view key) const {
+  const GgufValue* const value = find_value(key);
+  if (value == nullptr) return std::nullopt;
+  std::optional<std::uint64_t> result;
+  if (!value->is_array) {
+    with_number(value->type, bytes_.data() + value->offset, [&](auto number) {
+      using Number = decltype(number);
+      if constexpr (std::is_integral_v<Number> && !std::is_same_v<Number, bool>) {
+        if (number < Number{0}) {
+          fail("key " + quoted(key) + " is " + std::to_string(number) + ", expected 0 or more");
+        }
+        result = static_cast<std::uint64_t>(number);
+      }
+    });
+  }
+  if (!result) fail_type(key, *value, "an integer");
+  return result;
+}
+
+std::optional<double> GgufSource::find_float(std::string_view key) const {
+  const GgufValue* const value = find_value(key);
+  if (value == nullptr) return std::nullopt;
+  std::optional<double> result;
+  if (!value->is_array) {
+    with_number(value->type, bytes_.data() + value->offset, [&](auto number) {
+      if constexpr (std::is_floating_point_v<decltype(number)>) result = number;
+    });
+  }
+  if (!result) fail_type(key, *value, "a float");
+  return result;
+}
+
+std::optional<bool> GgufSource::find_bool(std::string_view key) const {
+  const GgufValue* const value = find_value(key);
+  if (value == nullptr) return std::nullopt;
+  if (value->is_array || value->type != GgufType::kBool) fail_type(key, *value, "a bool");
+  return bytes_.data()[value->offset] != std::byte{0};
+}
+
+std::string GgufSource::take_string(std::uint64_t& offset) const {
+  const auto length = load<std::uint64_t>(bytes_.data() + offset);
+  const auto* const text = reinterpret_cast<const char*>(bytes_.data() + offset + 8);
+  offset += 8 + length;
+  return {text, static_cast<std::size_t>(length)};
+}
+
+std::optional<std::string> GgufSource::find_string(std::string_view key) const {
+  const GgufValue* const value = find_value(key);
+  if (value == nullptr) return std::nullopt;
+  if (value->is_array || value->type != GgufType::kString) fail_type(key, *value, "a string");
+  std::uint64_t offset = value->offset;
+  return take_string(offset);
+}
+
+std::optional<std::vector<std::string>> GgufSource::find_strings(std::string_view key) const {
+  const GgufValue* const value = find_value(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_array || value->type != GgufType::kString) {
+    fail_type(key, *value, "an array of strings");
+  }
+  std::vector<std::string> strings;
+  strings.reserve(static_cast<std::size_t>(value->count));
+  std::uint64_t offset = value->offset;
+  for (std::uint64_t i = 0; i < value->count; ++i) strings.push_back(take_string(offset));
+  return strings;
+}
+
+template <class Use>
+void GgufSource::for_each_number(const GgufValue& value, Use&& use) const {
+  const std::byte* from = bytes_.data() + value.offset;
+  for (std::uint64_t i = 0; i < value.count; ++i) {
+    with_number(value.type, from, [&](auto number) {
+      use(number);
+      from += sizeof(number);
+    });
+  }
+}
+
+std::optional<std::vector<double>> GgufSource::find_floats(std::string_view key) const {
+  const GgufValue* const value = find_value(key);
+  if (value == nullptr) return std::nullopt;
+  const bool floats = value->type == GgufType::kFloat32 || value->type == GgufType::kFloat64;
+  if (!value->is_array || !floats) fail_type(key, *value, "an array of floats");
+  std::vector<double> numbers;
+  numbers.reserve(static_cast<std::size_t>(value->count));
+  for_each_number(*value, [&](auto number) { numbers.push_back(static_cast<double>(number)); });
+  return numbers;
+}
+
+std::optional<std::vector<std::int64_t>> GgufSource::find_ints(std::string_view key) const {
+  const GgufValue* const value = find_value(key);
+  if (value == nullptr) return std::nullopt;
+  const bool integers = value->type != GgufType::kString && value->type != GgufType::kFloat32 &&
+                        value->type != GgufType::kFloat64;
+  if (!value->is_array || !integers) fail_type(key, *value, "an array of integers");
+  std::vector<std::int64_t> numbers;
+  numbers.reserve(static_cast<std::size_t>(value->count));
+  for_each_number(*value, [&](auto number) {
+    if constexpr (std::is_same_v<decltype(number), std::uint64_t>) {
+      if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+        fail("key " + quoted(key) + " holds " + std::to_string(number) + ", which is too large");
+      }
+    }
+    numbers.push_back(static_cast<std::int64_t>(number));
+  });
+  return numbers;
+}
+
+bool GgufSource::is_array(std::string_view key) const {
+  const GgufValue* const value = find_value(key);
+  return value != nullptr && value->is_array;
+}
+
+}  // namespace
+
+std::unique_ptr<WeightSource> open_gguf(const std::string& path) {
+  return std::make_unique<GgufSource>(path);
+}
+
+}  // namespace lapidary

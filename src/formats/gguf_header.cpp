@@ -1,0 +1,371 @@
+#include "formats/gguf_header.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <unordered_set>
+
+#include "lapidary/error.h"
+
+namespace lapidary {
+
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "files are read as they lie");
+
+constexpr std::uint32_t kMagic = 0x46554747;  // "GGUF"
+// Far above any real file (a header with 262,144 tokens takes 6 MB); they bound what a corrupt file can make us read.
+constexpr std::uint64_t kMaxHeaderBytes = std::uint64_t{512} << 20;
+constexpr std::uint64_t kMaxKeyBytes = 65535;
+constexpr std::uint64_t kMaxTensorNameBytes = 1024;
+constexpr std::uint64_t kMaxKeys = 65536;
+constexpr std::uint64_t kMaxTensors = 1 << 20;
+constexpr std::uint64_t kMaxAlignment = 1 << 20;
+constexpr std::uint64_t kDefaultAlignment = 32;
+constexpr std::uint32_t kMaxDimensions = 4;
+// The smallest that an entry can be: the length of its name, one letter, and what follows.
+constexpr std::uint64_t kMinKeyBytes = 8 + 1 + 4 + 1;
+constexpr std::uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
+
+/// Names of the types in files that are not read, for messages.
+struct TypeName {
+  std::uint32_t number;
+  std::string_view name;
+};
+constexpr TypeName kOtherTypes[] = {
+    {9, "Q8_1"},     {10, "Q2_K"},    {11, "Q3_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"},
+    {17, "IQ2_XS"},  {18, "IQ3_XXS"}, {19, "IQ1_S"},  {20, "IQ4_NL"}, {21, "IQ3_S"},
+    {22, "IQ2_S"},   {23, "IQ4_XS"},  {24, "I8"},     {25, "I16"},   {26, "I32"},
+    {27, "I64"},     {28, "F64"},     {29, "IQ1_M"},  {34, "TQ1_0"}, {35, "TQ2_0"},
+    {39, "MXFP4"},
+};
+
+std::string type_name(std::uint32_t number) {
+  for (const TypeName& type : kOtherTypes) {
+    if (type.number == number) return std::string(type.name);
+  }
+  return "number " + std::to_string(number);
+}
+
+std::string supported_types() {
+  std::string names;
+  for (const BlockTraits& traits : kBlockTraits) {
+    if (!names.empty()) names += ", ";
+    names += traits.name;
+  }
+  return names;
+}
+
+/// Bytes of one element; 0 for what has no fixed size.
+std::uint64_t element_bytes(GgufType type) {
+  switch (type) {
+    case GgufType::kUint8:
+    case GgufType::kInt8:
+    case GgufType::kBool: return 1;
+    case GgufType::kUint16:
+    case GgufType::kInt16: return 2;
+    case GgufType::kUint32:
+    case GgufType::kInt32:
+    case GgufType::kFloat32: return 4;
+    case GgufType::kUint64:
+    case GgufType::kInt64:
+    case GgufType::kFloat64: return 8;
+    case GgufType::kString:
+    case GgufType::kArray: return 0;
+  }
+  return 0;
+}
+
+bool is_known(GgufType type) { return type <= GgufType::kFloat64; }
+
+class Parser {
+ public:
+  Parser(const File& file, HeaderBytes& bytes) : file_(file), bytes_(bytes) {}
+
+  GgufHeader parse();
+
+ private:
+  [[noreturn]] void fail(const std::string& message) const {
+    throw Error(ErrorCode::kFile, file_.path() + ": " + message);
+  }
+
+  /// Checks that `count` bytes more are there, and makes them readable. `what` is what they belong to.
+  void need(std::uint64_t count, const std::string& what);
+
+  template <class T>
+  T number(const std::string& what);
+  std::string name(const std::string& what, std::uint64_t max_bytes);
+
+  void parse_value(const std::string& key, GgufValue& value);
+  void skip_elements(const std::string& what, const GgufValue& value);
+  TensorInfo parse_tensor(std::uint64_t index);
+  std::uint64_t alignment(const GgufHeader& header) const;
+  void place_tensors(GgufHeader& header) const;
+
+  const File& file_;
+  HeaderBytes& bytes_;
+  std::uint64_t at_ = 0;
+};
+
+void Parser::need(std::uint64_t count, const std::string& what) {
+  const std::uint64_t left = bytes_.left_from(at_);
+  if (count > left) {
+    fail(what + " needs " + std::to_string(count) + " bytes at offset " + std::to_string(at_) +
+         ", the file has " + std::to_string(left) + " left");
+  }
+  if (at_ + count > kMaxHeaderBytes) {
+    fail(what + " needs " + std::to_string(count) + " bytes at offset " + std::to_string(at_) +
+         "; a header may take " + std::to_string(kMaxHeaderBytes));
+  }
+  bytes_.need(at_ + count);
+}
+
+template <class T>
+T Parser::number(const std::string& what) {
+  need(sizeof(T), what);
+  T value;
+  std::memcpy(&value, bytes_.data() + at_, sizeof(T));
+  at_ += sizeof(T);
+  return value;
+}
+
+std::string Parser::name(const std::string& what, std::uint64_t max_bytes) {
+  const auto length = number<std::uint64_t>(what);
+  if (length == 0 || length > max_bytes) {
+    fail(what + " has a name of " + std::to_string(length) + " bytes, expected 1 to " +
+         std::to_string(max_bytes));
+  }
+  need(length, what);
+  std::string text(reinterpret_cast<const char*>(bytes_.data() + at_),
+                   static_cast<std::size_t>(length));
+  at_ += length;
+  return text;
+}
+
+void Parser::parse_value(const std::string& key, GgufValue& value) {
+  const std::string what = "key " + quoted(key);
+  const auto read_type = [&](const char* kind) {
+    const auto type = number<GgufType>(what);
+    if (!is_known(type)) {
+      fail(what + " has unknown " + kind + " " + std::to_string(static_cast<std::uint32_t>(type)));
+    }
+    return type;
+  };
+  value.type = read_type("type");
+  if (value.type == GgufType::kArray) {
+    value.is_array = true;
+    value.type = read_type("array type");
+    if (value.type == GgufType::kArray) fail(what + " is an array of arrays, which is not read");
+    value.count = number<std::uint64_t>(what);
+  }
+  value.offset = at_;
+  skip_elements(what, value);
+}
+
+void Parser::skip_elements(const std::string& what, const GgufValue& value) {
+  const bool strings = value.type == GgufType::kString;
+  const std::uint64_t each = strings ? 8 : element_bytes(value.type);  // A string has its length at least.
+  const std::uint64_t left = bytes_.left_from(at_);
+  if (value.count > left / each) {
+    fail(what + " has " + std::to_string(value.count) + " elements of type " +
+         std::string(gguf_type_name(value.type)) + ", the file has " + std::to_string(left) +
+         " bytes left");
+  }
+  if (strings) {
+    for (std::uint64_t i = 0; i < value.count; ++i) {
+      const auto length = number<std::uint64_t>(what);
+      need(length, what);
+      at_ += length;
+    }
+    return;
+  }
+  need(value.count * each, what);
+  if (value.type == GgufType::kBool) {
+    const std::byte* const first = bytes_.data() + at_;
+    const std::byte* const last = first + value.count;
+    const std::byte* const bad = std::find_if(first, last, [](std::byte b) { return b > std::byte{1}; });
+    if (bad != last) {
+      fail(what + " has the bool " + std::to_string(std::to_integer<int>(*bad)) + ", expected 0 or 1");
+    }
+  }
+  at_ += value.count * each;
+}
+
+TensorInfo Parser::parse_tensor(std::uint64_t index) {
+  TensorInfo tensor;
+  tensor.name = name("tensor number " + std::to_string(index), kMaxTensorNameBytes);
+  const std::string what = "tensor " + quoted(tensor.name);
+  const auto dimensions = number<std::uint32_t>(what);
+  if (dimensions == 0 || dimensions > kMaxDimensions) {
+    fail(what + " has " + std::to_string(dimensions) + " dimensions, expected 1 to " +
+         std::to_string(kMaxDimensions));
+  }
+  std::uint64_t values = 1;
+  for (std::uint32_t i = 0; i < dimensions; ++i) {
+    const auto size = number<std::uint64_t>(what);
+    if (size == 0) fail(what + " has a dimension of 0");
+    // The limit leaves room for the multiplication with a type's bytes below.
+    if (size > std::numeric_limits<std::uint64_t>::max() / 256 / values) {
+      fail(what + " has dimensions whose product overflows");
+    }
+    values *= size;
+    tensor.shape.push_back(size);
+  }
+  const auto type = number<std::uint32_t>(what);
+  tensor.type = static_cast<BlockType>(type);
+  const BlockTraits* const traits = find_block_traits(tensor.type);
+  if (traits == nullptr) {
+    fail(what + " has type " + type_name(type) + ", which is not supported; supported are " +
+         supported_types());
+  }
+  if (tensor.columns() % traits->values != 0) {
+    fail(what + " has rows of " + std::to_string(tensor.columns()) + " values, expected a multiple of " +
+         std::to_string(traits->values) + " for type " + std::string(traits->name));
+  }
+  tensor.bytes = values / traits->values * traits->bytes;
+  tensor.offset = number<std::uint64_t>(what);
+  return tensor;
+}
+
+std::uint64_t Parser::alignment(const GgufHeader& header) const {
+  const auto found = header.values.find("general.alignment");
+  if (found == header.values.end()) return kDefaultAlignment;
+  const GgufValue& value = found->second;
+  if (value.is_array || value.type != GgufType::kUint32) {
+    fail("key \"general.alignment\" is not of type uint32");
+  }
+  std::uint32_t alignment = 0;
+  std::memcpy(&alignment, bytes_.data() + value.offset, sizeof(alignment));
+  if (!std::has_single_bit(alignment) || alignment > kMaxAlignment) {
+    fail("key \"general.alignment\" is " + std::to_string(alignment) +
+         ", expected a power of two up to " + std::to_string(kMaxAlignment));
+  }
+  return alignment;
+}
+
+/// Turns offsets into ones from the start of the file, and checks that each tensor lies in it, aligned, and alone.
+void Parser::place_tensors(GgufHeader& header) const {
+  const std::uint64_t unit = alignment(header);
+  const std::uint64_t data = (at_ + unit - 1) / unit * unit;
+  const std::uint64_t size = file_.size();
+  std::vector<const TensorInfo*> by_offset;
+  for (TensorInfo& tensor : header.tensors) {
+    const std::string what = "tensor " + quoted(tensor.name);
+    if (tensor.offset % unit != 0) {
+      fail(what + " is at offset " + std::to_string(tensor.offset) + ", expected a multiple of " +
+           std::to_string(unit));
+    }
+    if (data > size || tensor.offset > size - data || tensor.bytes > size - data - tensor.offset) {
+      fail(what + " has " + std::to_string(tensor.bytes) + " bytes at offset " +
+           std::to_string(tensor.offset) + " of the data, which begins at " + std::to_string(data) +
+           "; the file ends at " + std::to_string(size));
+    }
+    tensor.offset += data;
+    by_offset.push_back(&tensor);
+  }
+  std::sort(by_offset.begin(), by_offset.end(),
+            [](const TensorInfo* a, const TensorInfo* b) { return a->offset < b->offset; });
+  for (std::size_t i = 1; i < by_offset.size(); ++i) {
+    const TensorInfo& before = *by_offset[i - 1];
+    if (by_offset[i]->offset - before.offset < before.bytes) {
+      fail("tensor " + quoted(by_offset[i]->name) + " overlaps tensor " + quoted(before.name));
+    }
+  }
+}
+
+GgufHeader Parser::parse() {
+  GgufHeader header;
+  if (file_.size() == 0) fail("the file is empty, expected a GGUF file");
+  const auto magic = number<std::uint32_t>("the magic number");
+  if (magic != kMagic) {
+    const std::string_view found(reinterpret_cast<const char*>(bytes_.data()), 4);
+    fail("expected a GGUF file, which begins with \"GGUF\"; found " + quoted(found));
+  }
+  header.version = number<std::uint32_t>("the version");
+  if (header.version != 0 && (header.version & 0xFFFF) == 0) {
+    fail("the file is big-endian, which is not read");
+  }
+  if (header.version != 2 && header.version != 3) {
+    fail("GGUF version " + std::to_string(header.version) + ", expected 2 or 3");
+  }
+  const auto tensor_count = number<std::uint64_t>("the tensor count");
+  const auto key_count = number<std::uint64_t>("the key count");
+  const std::uint64_t left = bytes_.left_from(at_);
+  if (tensor_count > std::min(kMaxTensors, left / kMinTensorBytes)) {
+    fail("a tensor count of " + std::to_string(tensor_count) + " does not fit the " +
+         std::to_string(left) + " bytes left");
+  }
+  if (key_count > std::min(kMaxKeys, left / kMinKeyBytes)) {
+    fail("a key count of " + std::to_string(key_count) + " does not fit the " + std::to_string(left) +
+         " bytes left");
+  }
+  for (std::uint64_t i = 0; i < key_count; ++i) {
+    const std::string key = name("key number " + std::to_string(i), kMaxKeyBytes);
+    GgufValue value;
+    parse_value(key, value);
+    if (!header.values.emplace(key, value).second) fail("key " + quoted(key) + " is there twice");
+  }
+  for (std::uint64_t i = 0; i < tensor_count; ++i) header.tensors.push_back(parse_tensor(i));
+  std::unordered_set<std::string_view> names;
+  for (const TensorInfo& tensor : header.tensors) {
+    if (!names.insert(tensor.name).second) {
+      fail("tensor " + quoted(tensor.name) + " is there twice");
+    }
+  }
+  place_tensors(header);
+  return header;
+}
+
+}  // namespace
+
+std::string_view gguf_type_name(GgufType type) {
+  constexpr std::string_view kNames[] = {"uint8",  "int8", "uint16", "int16", "uint32", "int32", "float32",
+                                         "bool",   "string", "array", "uint64", "int64", "float64"};
+  return is_known(type) ? kNames[static_cast<std::uint32_t>(type)] : "unknown";
+}
+
+std::string quoted(std::string_view text) {
+  constexpr std::size_t kMaxShown = 80;
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string out = "\"";
+  for (const char c : text.substr(0, kMaxShown)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7F && c != '"' && c != '\\') {
+      out += c;
+    } else {
+      out += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return out + (text.size() > kMaxShown ? "…\"" : "\"");
+}
+
+HeaderBytes::~HeaderBytes() { std::free(data_); }
+
+std::uint64_t HeaderBytes::left_from(std::uint64_t offset) const {
+  return file_.size() - std::min(offset, file_.size());
+}
+
+void HeaderBytes::need(std::uint64_t end) {
+  if (end <= filled_) return;
+  // Some more than asked, so that a header takes few reads; doubling, so that it takes few moves.
+  constexpr std::uint64_t kReadAhead = 1 << 20;
+  const std::uint64_t wanted = std::min(file_.size(), end + kReadAhead);
+  if (wanted > capacity_) {
+    const std::uint64_t grown = std::min(file_.size(), std::max(wanted, std::uint64_t{2} * capacity_));
+    void* const moved = std::realloc(data_, static_cast<std::size_t>(grown));
+    if (moved == nullptr) throw std::bad_alloc();
+    data_ = static_cast<std::byte*>(moved);
+    capacity_ = static_cast<std::size_t>(grown);
+  }
+  file_.read(filled_, {data_ + filled_, static_cast<std::size_t>(wanted) - filled_});
+  filled_ = static_cast<std::size_t>(wanted);
+}
+
+GgufHeader parse_gguf_header(const File& file, HeaderBytes& bytes) {
+  return Parser(file, bytes).parse();
+}
+
+}  // namespace lapidary

@@ -1,0 +1,177 @@
+#include "base/team.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cfenv>
+#include <chrono>
+#include <limits>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "lapidary/error.h"
+
+namespace lapidary {
+namespace {
+
+class TeamOf : public testing::TestWithParam<int> {};
+
+TEST_P(TeamOf, RunsEveryWorkerOnce) {
+  Team team(GetParam());
+  EXPECT_EQ(team.threads(), GetParam());
+  std::vector<std::atomic<int>> seen(static_cast<std::size_t>(GetParam()));
+  std::atomic<int> count = 0;
+  team.run([&](Worker& worker) {
+    ++seen[static_cast<std::size_t>(worker.index())];
+    count = worker.count();
+  });
+  ASSERT_LE(count, GetParam());
+  for (int i = 0; i < GetParam(); ++i) EXPECT_EQ(seen[static_cast<std::size_t>(i)], i < count ? 1 : 0);
+}
+
+// What one for_each writes, the next one reads on any thread: order, completeness and visibility in one.
+TEST_P(TeamOf, PhasesSeeAllOfThePhaseBefore) {
+  constexpr int kTasks = 37;
+  constexpr int kPhases = 1000;
+  Team team(GetParam());
+  std::vector<int> current(kTasks, 0);
+  std::vector<int> next(kTasks, 0);
+  for (int run = 0; run < 3; ++run) {
+    std::fill(current.begin(), current.end(), 1);
+    team.run([&](Worker& worker) {
+      for (int phase = 0; phase < kPhases; ++phase) {
+        std::vector<int>& from = phase % 2 == 0 ? current : next;
+        std::vector<int>& to = phase % 2 == 0 ? next : current;
+        worker.for_each(kTasks, [&](int i) {
+          const auto at = static_cast<std::size_t>(i);
+          to[at] = from[(at + 11) % kTasks] + 1;
+        });
+      }
+    });
+    for (const int value : current) ASSERT_EQ(value, kPhases + 1);
+  }
+}
+
+TEST_P(TeamOf, TasksRunOnceEach) {
+  Team team(GetParam());
+  for (const int tasks : {0, 1, 2, 1000}) {
+    std::vector<std::atomic<int>> seen(static_cast<std::size_t>(tasks));
+    team.run([&](Worker& worker) {
+      worker.for_each(tasks, [&](int i) { ++seen[static_cast<std::size_t>(i)]; });
+      worker.barrier();
+      worker.for_each(tasks, [&](int i) { ++seen[static_cast<std::size_t>(i)]; });
+    });
+    for (const std::atomic<int>& times : seen) ASSERT_EQ(times, 2);
+  }
+}
+
+// One worker is late for longer than the others spin, so they sleep and must be woken.
+TEST_P(TeamOf, LateWorkersAreWaitedFor) {
+  Team team(GetParam());
+  std::atomic<int> before = 0;
+  std::atomic<bool> good = true;
+  team.run([&](Worker& worker) {
+    for (int round = 1; round <= 5; ++round) {
+      if (worker.index() == round % worker.count()) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(3));
+      }
+      ++before;
+      worker.barrier();
+      if (before != round * worker.count()) good = false;
+      worker.barrier();
+    }
+  });
+  EXPECT_TRUE(good);
+}
+
+TEST_P(TeamOf, ExceptionsComeBackAndTheTeamGoesOn) {
+  Team team(GetParam());
+  for (int thrower = 0; thrower < GetParam(); ++thrower) {
+    std::atomic<int> count = 0;
+    const auto body = [&](Worker& worker) {
+      count = worker.count();
+      worker.barrier();
+      if (worker.index() == thrower) throw Error(ErrorCode::kFile, "from a worker");
+      for (int i = 0; i < 10; ++i) worker.for_each(5, [](int) {});
+    };
+    try {
+      team.run(body);
+      EXPECT_GE(thrower, count) << "the exception was lost";
+    } catch (const Error& error) {
+      EXPECT_STREQ(error.what(), "from a worker");
+    }
+  }
+  // Inside of a for_each, while the others wait in its barrier; more than one may throw.
+  EXPECT_THROW(team.run([](Worker& worker) {
+    worker.for_each(100, [](int i) {
+      if (i % 20 == 19) throw std::runtime_error("from a task");
+    });
+  }),
+               std::runtime_error);
+  std::atomic<int> sum = 0;
+  team.run([&](Worker& worker) { worker.for_each(100, [&](int i) { sum += i; }); });
+  EXPECT_EQ(sum, 4950);
+}
+
+TEST_P(TeamOf, FlushesDenormalsInsideAndRestoresOutside) {
+  Team team(GetParam());
+  volatile float small = std::numeric_limits<float>::min();
+  ASSERT_NE(small / 2, 0.0F) << "the caller flushes already";
+  std::fesetround(FE_UPWARD);
+  std::atomic<bool> flushed = true;
+  std::atomic<bool> nearest = true;
+  team.run([&](Worker&) {
+    if (small / 2 != 0.0F) flushed = false;
+    volatile float one = 1.0F;
+    if (one + small != 1.0F) nearest = false;
+  });
+  const int rounding = std::fegetround();
+  std::fesetround(FE_TONEAREST);
+#if defined(__x86_64__) || defined(__aarch64__)
+  EXPECT_TRUE(flushed);
+  EXPECT_TRUE(nearest);
+#endif
+  EXPECT_EQ(rounding, FE_UPWARD);
+  EXPECT_NE(small / 2, 0.0F);
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, TeamOf, testing::Values(1, 2, 3, 7),
+                         [](const auto& test) { return std::to_string(test.param); });
+
+TEST(Team, TwoTeamsOnTwoThreads) {
+  std::atomic<int> sum = 0;
+  const auto use = [&sum] {
+    Team team(2);
+    for (int run = 0; run < 50; ++run) {
+      team.run([&](Worker& worker) {
+        for (int i = 0; i < 20; ++i) worker.for_each(3, [&](int) { ++sum; });
+      });
+    }
+  };
+  std::thread first(use);
+  std::thread second(use);
+  first.join();
+  second.join();
+  EXPECT_EQ(sum, 2 * 50 * 20 * 3);
+}
+
+TEST(Team, RefusesAbsurdThreads) {
+  for (const int threads : {-1, Team::kMaxThreads + 1}) {
+    try {
+      Team team(threads);
+      ADD_FAILURE() << threads;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kUsage);
+    }
+  }
+}
+
+TEST(Team, DefaultIsAtLeastOneAndNoMoreThanTheMachineHas) {
+  EXPECT_GE(default_threads(), 1);
+  EXPECT_LE(default_threads(), static_cast<int>(std::thread::hardware_concurrency()));
+  EXPECT_EQ(Team(0).threads(), default_threads());
+}
+
+}  // namespace
+}  // namespace lapidary

@@ -31,8 +31,8 @@ enum class FinishReason {
 
 struct GenerateOptions {
   int max_tokens = -1;             ///< -1: until a stop id or the context is full.
-  SamplingOptions sampling;
-  std::vector<std::string> stop;   ///< Texts that end the generation; they may span tokens and are not returned.
+  SamplingOptions sampling = {};
+  std::vector<std::string> stop = {};  ///< Texts that end the generation; they may span tokens and are not returned.
   const std::atomic<bool>* cancel = nullptr;  ///< Set from elsewhere (a signal handler) to stop after the current chunk or token.
 };
 
@@ -68,11 +68,13 @@ class Session {
                           const std::function<void(int position, std::span<const float> logits)>& on_logits,
                           const std::atomic<bool>* cancel = nullptr);
 
-  /// Next-token logits after the last id; empty before the first. Valid until the next append.
+  /// Next-token logits after the last id (computed now, if generate() drew it last); empty before the first. Valid until
+  /// the session is next used.
   std::span<const float> logits() const;
 
   /// Draws tokens behind what is there until a stop. The session must not be empty (Error(kUsage)). A stop id is
-  /// drawn but not computed; every other drawn token is in the session afterwards.
+  /// drawn but not part of the session; every other drawn token is in it afterwards (the last one is computed with what
+  /// is appended next, or when its logits are asked for).
   Completion generate(const GenerateOptions& options, const OnText& on_text = {});
 
   /// Adds a user turn in Gemma's chat template (opened with BOS, and with `system` in front, when it is the
@@ -85,7 +87,7 @@ class Session {
   /// The same in one call, with progress of the prefill.
   Completion reply_to_end(const GenerateOptions& options, const OnText& on_text = {}, const Progress& progress = {});
 
-  std::span<const TokenId> ids() const;  ///< Everything computed so far.
+  std::span<const TokenId> ids() const;  ///< The sequence: everything appended and drawn, stop ids left out.
   int position() const;                  ///< ids().size()
   int context() const;
   int threads() const;

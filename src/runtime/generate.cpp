@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <chrono>
+#include <string>
+
+#include "lapidary/error.h"
+#include "runtime/generation.h"
+
+namespace lapidary {
+
+namespace {
+
+constexpr std::size_t kReservedTextBytes =
+    32;  // A token; the longest run of spaces that is one token has 31.
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+
+bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+
+}  // namespace
+
+void Generation::check(const GenerateOptions& options) {
+  validate(options.sampling);
+  if (options.max_tokens < -1) {
+    throw Error(ErrorCode::kUsage, "max_tokens must be -1 (no limit) or more, not " +
+                                       std::to_string(options.max_tokens));
+  }
+  for (const std::string& stop : options.stop) {
+    // A stop string inside a character would hand out the character's first bytes alone.
+    if (stop.empty()) throw Error(ErrorCode::kUsage, "a stop string must not be empty");
+    if (is_continuation(stop.front()))
+      throw Error(ErrorCode::kUsage, "a stop string must be valid UTF-8");
+  }
+}
+
+Generation::Generation(Sequence& session, const GenerateOptions& options)
+    : session_(session), options_(options), detokenizer_(session.model.tokenizer()) {
+  check(options_);
+  if (session_.ids.empty()) {
+    throw Error(ErrorCode::kUsage,
+                "nothing to continue: the session holds no token (append at least <bos>)");
+  }
+  const std::size_t room = static_cast<std::size_t>(session_.plan.context) - session_.ids.size();
+  limit_ = options_.max_tokens < 0 ? room
+                                   : std::min(room, static_cast<std::size_t>(options_.max_tokens));
+  drawable_ = static_cast<std::size_t>(
+      std::min(session_.model.info().vocabulary, session_.model.tokenizer().vocabulary_size()));
+  completion_.ids.reserve(limit_);
+  completion_.text.reserve((limit_ + 1) * kReservedTextBytes);
+  completion_.usage.prompt_tokens = static_cast<int>(session_.ids.size());
+  completion_.usage.cached_tokens = session_.cached;
+  completion_.usage.prefill_seconds = session_.prefill_seconds;
+}
+
+bool Generation::step() {
+  piece_ = {};
+  if (finished_) return false;
+  const auto start = std::chrono::steady_clock::now();
+  if (options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed)) {
+    finish(FinishReason::kCancelled);
+  } else if (completion_.ids.size() == limit_) {
+    finish(FinishReason::kLength);
+  } else {
+    draw();
+  }
+  completion_.usage.decode_seconds +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return true;
+}
+
+void Generation::draw() {
+  const std::span<const float> logits = session_.logits().first(drawable_);
+  std::vector<TokenId>& ids = session_.ids;
+  const std::span<const TokenId> recent =
+      std::span<const TokenId>(ids).last(std::min(kPenaltyWindow, ids.size()));
+  const TokenId id = session_.sampler.sample(logits, recent, options_.sampling, ids.size());
+  completion_.ids.push_back(id);
+  completion_.usage.completion_tokens += 1;
+  const std::span<const TokenId> stop_ids = session_.model.tokenizer().stop_ids();
+  if (std::find(stop_ids.begin(), stop_ids.end(), id) != stop_ids.end())
+    return finish(FinishReason::kStop);
+  ids.push_back(id);  // Computed with the next draw, or with what is appended next.
+  completion_.text += detokenizer_.push(id);
+  if (cut_at_stop_string()) {
+    release_text(completion_.text.size());
+    finished_ = true;
+    completion_.finish_reason = FinishReason::kStop;
+    return settle();
+  }
+  if (completion_.ids.size() == limit_) return finish(FinishReason::kLength);
+  release_text(completion_.text.size() - held_back());
+}
+
+void Generation::release_text(std::size_t end) {
+  piece_ = std::string_view(completion_.text).substr(released_, end - released_);
+  released_ = end;
+}
+
+// The earliest stop string ends the text; none can begin before released_, since whatever could
+// begin one was held back.
+bool Generation::cut_at_stop_string() {
+  std::size_t cut = std::string::npos;
+  for (const std::string& stop : options_.stop)
+    cut = std::min(cut, completion_.text.find(stop, released_));
+  if (cut == std::string::npos) return false;
+  completion_.text.resize(cut);
+  return true;
+}
+
+// Bytes at the end that the next tokens may complete to a stop string.
+std::size_t Generation::held_back() const {
+  const std::string_view text = std::string_view(completion_.text).substr(released_);
+  std::size_t held = 0;
+  for (const std::string& stop : options_.stop) {
+    for (std::size_t n = std::min(stop.size() - 1, text.size()); n > held; --n) {
+      if (text.ends_with(std::string_view(stop).substr(0, n))) held = n;
+    }
+  }
+  return held;
+}
+
+void Generation::finish(FinishReason reason) {
+  finished_ = true;
+  completion_.finish_reason = reason;
+  if (!detokenizer_.finish().empty()) completion_.text += kReplacement;
+  release_text(completion_.text.size());
+  settle();
+}
+
+void Generation::cancel() {
+  if (!finished_) finish(FinishReason::kCancelled);
+}
+
+// From here on, what was computed counts as cached for the generation after this one.
+void Generation::settle() {
+  if (settled_) return;
+  settled_ = true;
+  session_.cached = session_.computed;
+  session_.prefill_seconds = 0;
+}
+
+Completion Session::generate(const GenerateOptions& options, const OnText& on_text) {
+  Generation generation(*impl_, options);
+  while (generation.step()) {
+    if (on_text && !generation.piece().empty() && !on_text(generation.piece())) generation.cancel();
+  }
+  return std::move(generation.completion());
+}
+
+Completion Session::reply_to_end(const GenerateOptions& options, const OnText& on_text,
+                                 const Progress& progress) {
+  Generation::check(options);  // Before the prefill, which may take long.
+  impl_->append_queue(progress, options.cancel);
+  return generate(options, on_text);
+}
+
+}  // namespace lapidary

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+#include "lapidary/session.h"
+#include "lapidary/tokenizer.h"
+#include "runtime/sequence.h"
+
+namespace lapidary {
+
+/// One generation, a token a step; what Session::generate and Reply share. All memory is taken by
+/// the constructor: a step allocates nothing (text longer than 32 bytes a token on average aside)
+/// and takes no lock.
+class Generation {
+ public:
+  /// `session` must outlive it and not be used meanwhile. Throws Error(kUsage) for options out of
+  /// range or an empty session.
+  Generation(Sequence& session, const GenerateOptions& options);
+  ~Generation() { settle(); }
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  /// Throws Error(kUsage) for options out of range.
+  static void check(const GenerateOptions& options);
+
+  /// Draws one token, or ends. False once it has ended before this call.
+  bool step();
+
+  /// The text that the last step made final; may be empty. Valid until the next.
+  std::string_view piece() const { return piece_; }
+
+  /// Ends it as cancelled, unless it has ended already.
+  void cancel();
+
+  Completion& completion() { return completion_; }
+  const Completion& completion() const { return completion_; }
+
+ private:
+  void draw();
+  void finish(FinishReason reason);
+  void release_text(std::size_t end);
+  bool cut_at_stop_string();
+  std::size_t held_back() const;
+  void settle();
+
+  Sequence& session_;
+  GenerateOptions options_;
+  Detokenizer detokenizer_;
+  Completion completion_;     // Its text also holds what might yet be a stop string …
+  std::size_t released_ = 0;  // … behind the bytes that were handed out.
+  std::string_view piece_;
+  std::size_t limit_ = 0;  // Tokens that may be drawn.
+  std::size_t drawable_ =
+      0;  // Ids that have a piece of text; padding rows behind them are never drawn.
+  bool finished_ = false;
+  bool settled_ = false;
+};
+
+}  // namespace lapidary

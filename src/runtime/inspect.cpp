@@ -1,0 +1,98 @@
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "lapidary/error.h"
+#include "lapidary/model.h"
+#include "model/decoder.h"
+#include "runtime/model_impl.h"
+
+namespace lapidary {
+
+namespace {
+
+constexpr int kInspectChunk = 512;  // SessionOptions' default.
+
+std::vector<ModelInfo::TypeCount> count_types(const WeightSource& source) {
+  std::map<std::string, ModelInfo::TypeCount> counts;
+  for (const TensorInfo& tensor : source.tensors()) {
+    const BlockTraits* traits = find_block_traits(tensor.type);
+    const std::string name =
+        traits != nullptr ? std::string(traits->name)
+                          : "type " + std::to_string(static_cast<std::uint32_t>(tensor.type));
+    ModelInfo::TypeCount& count = counts[name];
+    count.type = name;
+    count.tensors += 1;
+    count.bytes += tensor.bytes;
+  }
+  std::vector<ModelInfo::TypeCount> types;
+  for (auto& [name, count] : counts) types.push_back(std::move(count));
+  std::stable_sort(types.begin(), types.end(),
+                   [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
+  return types;
+}
+
+}  // namespace
+
+void check_architecture(const WeightSource& source) {
+  const std::optional<std::string> architecture = source.find_string("general.architecture");
+  if (!architecture) {
+    throw Error(ErrorCode::kFile,
+                source.path() + ": general.architecture is missing, expected gemma3");
+  }
+  if (*architecture == "gemma3") return;
+  // The name is the file's: keep the message one printable line.
+  std::string found = architecture->substr(0, 40);
+  std::replace_if(
+      found.begin(), found.end(), [](char c) { return c < 0x20 || c > 0x7e; }, '?');
+  throw Error(ErrorCode::kFile,
+              source.path() + ": general.architecture is \"" + found + "\", expected gemma3" +
+                  (found == "clip" ? " (this is the vision part of a model)" : ""));
+}
+
+ModelInfo describe(const WeightSource& source, const Config& config) {
+  ModelInfo info;
+  info.name = source.find_string("general.name").value_or("");
+  info.architecture = source.find_string("general.architecture").value_or("");
+  info.layers = config.layers;
+  info.width = config.width;
+  info.feed_forward = config.feed_forward;
+  info.query_heads = config.query_heads;
+  info.kv_heads = config.kv_heads;
+  info.head_dim = config.head_dim;
+  info.sliding_window = config.sliding_window;
+  info.global_layers =
+      static_cast<int>(std::count(config.local.begin(), config.local.end(), false));
+  info.trained_context = config.trained_context;
+  info.vocabulary = config.vocabulary;
+  info.instruction_tuned = source.find_string("tokenizer.chat_template").has_value();
+  for (const TensorInfo& tensor : source.tensors())
+    info.parameters += tensor.columns() * tensor.rows();
+  info.file_bytes = source.file_bytes();
+  info.weight_bytes = packed_weight_bytes(source, config);
+  info.bytes_per_token = weight_bytes_per_token(source, config);
+  info.multiplications_per_token = multiplications_per_token(config);
+  info.types = count_types(source);
+  return info;
+}
+
+std::uint64_t ModelInfo::kv_bytes(int tokens, bool global_only) const {
+  if (tokens <= 0) return 0;
+  Config config;
+  config.layers = layers;
+  config.kv_heads = kv_heads;
+  config.head_dim = head_dim;
+  config.sliding_window = sliding_window;
+  // How the kinds alternate does not matter here.
+  config.local.assign(static_cast<std::size_t>(layers), true);
+  std::fill_n(config.local.begin(), global_layers, false);
+  return kv_cache_bytes(config, tokens, std::min(tokens, kInspectChunk), global_only);
+}
+
+ModelInfo inspect(const std::string& path) {
+  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  check_architecture(*source);
+  return describe(*source, read_config(*source));
+}
+
+}  // namespace lapidary

@@ -1,0 +1,37 @@
+#include "lapidary/model.h"
+
+#include <memory>
+#include <utility>
+
+#include "base/team.h"
+#include "lapidary/error.h"
+#include "runtime/budget.h"
+#include "runtime/model_impl.h"
+#include "text/tokenizer_impl.h"
+
+namespace lapidary {
+
+Model Model::load(const std::string& path, const ModelOptions& options) {
+  if (options.threads < 0) {
+    throw Error(ErrorCode::kUsage,
+                "threads must be 0 or more, not " + std::to_string(options.threads));
+  }
+  const kernels::Kernels& kernels = select_kernels(options.isa);
+  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  check_architecture(*source);
+  Config config = read_config(*source);
+  ModelInfo info = describe(*source, config);
+  check_budget(path + ": the model", 0, info.weight_bytes, options.memory_limit);
+  // Before the weights: its own set-up then goes on beside their reading.
+  Tokenizer tokenizer = load_tokenizer(*source);
+  Team team(options.threads);
+  WeightsPtr weights = load_weights(*source, config, kernels, team, options.progress);
+  return Model(std::make_shared<const Impl>(Impl{std::move(config), std::move(info), kernels.name,
+                                                 std::move(tokenizer), std::move(weights)}));
+}
+
+const ModelInfo& Model::info() const { return impl_->info; }
+const Tokenizer& Model::tokenizer() const { return impl_->tokenizer; }
+const std::string& Model::isa() const { return impl_->isa; }
+
+}  // namespace lapidary

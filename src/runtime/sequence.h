@@ -1,0 +1,81 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/memory.h"
+#include "base/team.h"
+#include "lapidary/session.h"
+#include "model/decoder.h"
+#include "runtime/sampler.h"
+
+namespace lapidary {
+
+/// What a session takes, settled and checked before any of it is taken.
+struct SessionPlan {
+  /// Rows of logits that one pass over the head computes when every position's are asked for.
+  static constexpr int kLogitRows = 16;
+
+  int context = 0;
+  int chunk = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// The tokens behind a Session. Its last ids may be drawn and not computed yet (`computed` <
+/// ids.size()): they are computed with whatever comes next, or when their logits are asked for.
+class Sequence {
+ public:
+  Sequence(const Model& model, const SessionOptions& options);
+
+  void append(std::span<const TokenId> ids, const Progress& progress,
+              const std::atomic<bool>* cancel);
+  void append_with_logits(std::span<const TokenId> ids,
+                          const std::function<void(int, std::span<const float>)>& on_logits,
+                          const std::atomic<bool>* cancel);
+
+  /// Computes what is left to compute, then the logits of the last id. Empty for an empty session.
+  /// Allocates nothing.
+  std::span<const float> logits();
+
+  void add_user(std::string_view text, std::string_view system);
+
+  /// Appends what add_user left. A queue that does not fit is dropped; one that is interrupted
+  /// keeps its rest.
+  void append_queue(const Progress& progress, const std::atomic<bool>* cancel);
+
+  void clear();
+
+  Model model;
+  Team team;
+  SessionPlan plan;
+  Decoder decoder;
+  Sampler sampler;
+  std::vector<TokenId> ids;    // Capacity: the context.
+  int computed = 0;            // Ids whose keys and values are in the cache.
+  int cached = 0;              // Of those, how many a generation or reply left behind; for Usage.
+  double prefill_seconds = 0;  // Spent in append since then.
+
+ private:
+  struct Rollback;
+
+  void check_append(std::span<const TokenId> new_ids) const;
+  int forward_chunk(std::size_t done, std::size_t total, const std::atomic<bool>* cancel);
+  std::span<float> logit_rows(int count) const;
+  bool model_turn_is_open() const;
+
+  HugeBuffer logits_;  // [kLogitRows][vocabulary]
+  const float* last_logits_ =
+      nullptr;         // Row of logits_ that is the last computed id's; nullptr: not computed.
+  int last_rows_ = 0;  // Tokens of the decoder's last forward.
+  std::vector<TokenId> queue_;  // What add_user left.
+};
+
+class Session::Impl : public Sequence {
+ public:
+  using Sequence::Sequence;
+};
+
+}  // namespace lapidary

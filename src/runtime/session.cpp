@@ -1,0 +1,257 @@
+#include "lapidary/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+
+#include "lapidary/error.h"
+#include "runtime/budget.h"
+#include "runtime/model_impl.h"
+#include "runtime/sequence.h"
+#include "text/chat_template.h"
+
+namespace lapidary {
+
+namespace {
+
+constexpr int kDefaultContext = 32768;
+constexpr std::uint64_t kSamplerBytes =
+    20;  // An id of the vocabulary: penalised logit, candidate, weight.
+
+int checked_threads(int threads) {
+  if (threads < 0)
+    throw Error(ErrorCode::kUsage, "threads must be 0 or more, not " + std::to_string(threads));
+  return threads;
+}
+
+SessionPlan make_plan(const Model& model, const SessionOptions& options, int threads) {
+  if (options.context < 0) {
+    throw Error(ErrorCode::kUsage,
+                "context must be 0 or more tokens, not " + std::to_string(options.context));
+  }
+  if (options.chunk < 1) {
+    throw Error(ErrorCode::kUsage,
+                "chunk must be at least 1 token, not " + std::to_string(options.chunk));
+  }
+  SessionPlan plan;
+  const int trained = model.info().trained_context;
+  plan.context = options.context;
+  if (plan.context == 0)
+    plan.context = trained > 0 ? std::min(trained, kDefaultContext) : kDefaultContext;
+  plan.chunk = std::min(options.chunk, plan.context);
+  const std::uint64_t vocabulary = static_cast<std::uint64_t>(model.info().vocabulary);
+  plan.bytes = Decoder::memory_bytes(model.impl().config, plan.context, plan.chunk, threads) +
+               vocabulary * sizeof(float) * SessionPlan::kLogitRows + vocabulary * kSamplerBytes +
+               static_cast<std::uint64_t>(plan.context) * sizeof(TokenId);
+  check_budget("a context of " + std::to_string(plan.context) + " tokens",
+               options.memory_limit == 0 ? 0 : model.info().weight_bytes, plan.bytes,
+               options.memory_limit);
+  return plan;
+}
+
+bool is_set(const std::atomic<bool>* cancel) {
+  return cancel != nullptr && cancel->load(std::memory_order_relaxed);
+}
+
+/// Adds the seconds of its scope to `sum`, also when the scope is left by an exception.
+class ScopedSeconds {
+ public:
+  explicit ScopedSeconds(double& sum) : sum_(sum) {}
+  ScopedSeconds(const ScopedSeconds&) = delete;
+  ScopedSeconds& operator=(const ScopedSeconds&) = delete;
+  ~ScopedSeconds() {
+    sum_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  double& sum_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+/// Takes back ids that an append added and did not come to compute, however it ends.
+struct Sequence::Rollback {
+  Sequence& session;
+  std::size_t before;
+  Rollback(Sequence& s, std::size_t n) : session(s), before(n) {}
+  Rollback(const Rollback&) = delete;
+  Rollback& operator=(const Rollback&) = delete;
+  ~Rollback() { session.ids.resize(std::max(before, static_cast<std::size_t>(session.computed))); }
+};
+
+Sequence::Sequence(const Model& shared, const SessionOptions& options)
+    : model(shared),
+      team(checked_threads(options.threads)),
+      plan(make_plan(model, options, team.threads())),
+      decoder(*model.impl().weights, team, plan.context, plan.chunk),
+      sampler(model.info().vocabulary),
+      logits_(static_cast<std::size_t>(model.info().vocabulary) * SessionPlan::kLogitRows *
+              sizeof(float)) {
+  ids.reserve(static_cast<std::size_t>(plan.context));
+}
+
+void Sequence::check_append(std::span<const TokenId> new_ids) const {
+  const int vocabulary = model.info().vocabulary;
+  for (std::size_t i = 0; i < new_ids.size(); ++i) {
+    if (new_ids[i] >= 0 && new_ids[i] < vocabulary) continue;
+    throw Error(ErrorCode::kUsage, "id " + std::to_string(new_ids[i]) + " at place " +
+                                       std::to_string(i) + " is outside the vocabulary of " +
+                                       std::to_string(vocabulary) + " ids");
+  }
+  const std::size_t room = static_cast<std::size_t>(plan.context) - ids.size();
+  if (new_ids.size() <= room) return;
+  std::string message = "the prompt has " + std::to_string(new_ids.size()) +
+                        " tokens, but the context holds " + std::to_string(plan.context);
+  if (!ids.empty()) message += ", of which " + std::to_string(ids.size()) + " are taken";
+  throw Error(ErrorCode::kContext, message);
+}
+
+std::span<float> Sequence::logit_rows(int count) const {
+  const std::size_t vocabulary = static_cast<std::size_t>(model.info().vocabulary);
+  return {reinterpret_cast<float*>(logits_.data()), vocabulary * static_cast<std::size_t>(count)};
+}
+
+// Computes the next ids that are not computed, a chunk at most; returns how many.
+int Sequence::forward_chunk(std::size_t done, std::size_t total, const std::atomic<bool>* cancel) {
+  if (is_set(cancel)) {
+    throw Error(ErrorCode::kInterrupted, "interrupted after " + std::to_string(done) + " of " +
+                                             std::to_string(total) + " tokens of the prompt");
+  }
+  const int count = std::min(plan.chunk, static_cast<int>(ids.size()) - computed);
+  decoder.forward(
+      std::span(ids).subspan(static_cast<std::size_t>(computed), static_cast<std::size_t>(count)),
+      computed);
+  computed += count;
+  last_rows_ = count;
+  last_logits_ = nullptr;
+  return count;
+}
+
+void Sequence::append(std::span<const TokenId> new_ids, const Progress& progress,
+                      const std::atomic<bool>* cancel) {
+  check_append(new_ids);
+  if (new_ids.empty()) return;
+  const ScopedSeconds timer(prefill_seconds);
+  const std::size_t before = ids.size();
+  const Rollback rollback(*this, before);
+  ids.insert(ids.end(), new_ids.begin(), new_ids.end());
+  std::size_t done = 0;
+  while (static_cast<std::size_t>(computed) < ids.size()) {
+    forward_chunk(done, new_ids.size(), cancel);
+    done = static_cast<std::size_t>(std::max(computed - static_cast<int>(before), 0));
+    if (progress) progress(done, new_ids.size());
+  }
+  logits();
+}
+
+void Sequence::append_with_logits(std::span<const TokenId> new_ids,
+                                  const std::function<void(int, std::span<const float>)>& on_logits,
+                                  const std::atomic<bool>* cancel) {
+  check_append(new_ids);
+  const ScopedSeconds timer(prefill_seconds);
+  const int before = static_cast<int>(ids.size());
+  const Rollback rollback(*this, ids.size());
+  ids.insert(ids.end(), new_ids.begin(), new_ids.end());
+  const std::size_t vocabulary = static_cast<std::size_t>(model.info().vocabulary);
+  while (static_cast<std::size_t>(computed) < ids.size()) {
+    const int first = computed;
+    const int rows = forward_chunk(static_cast<std::size_t>(std::max(first - before, 0)),
+                                   new_ids.size(), cancel);
+    // A drawn id that was left to compute comes in front of the new ones; its logits are not asked
+    // for.
+    for (int row = std::max(before - first, 0); row < rows; row += SessionPlan::kLogitRows) {
+      const int count = std::min(SessionPlan::kLogitRows, rows - row);
+      const std::span<float> out = logit_rows(count);
+      last_logits_ = nullptr;
+      decoder.logits(row, count, out);
+      if (row + count == rows)
+        last_logits_ = out.data() + static_cast<std::size_t>(count - 1) * vocabulary;
+      for (int i = 0; i < count; ++i) {
+        on_logits(first + row + i,
+                  out.subspan(static_cast<std::size_t>(i) * vocabulary, vocabulary));
+      }
+    }
+  }
+}
+
+std::span<const float> Sequence::logits() {
+  if (ids.empty()) return {};
+  while (static_cast<std::size_t>(computed) < ids.size()) forward_chunk(0, 0, nullptr);
+  if (last_logits_ == nullptr) {
+    decoder.logits(last_rows_ - 1, 1, logit_rows(1));
+    last_logits_ = logit_rows(1).data();
+  }
+  return {last_logits_, static_cast<std::size_t>(model.info().vocabulary)};
+}
+
+bool Sequence::model_turn_is_open() const {
+  const Tokenizer& tokenizer = model.tokenizer();
+  for (const std::vector<TokenId>* part : {&queue_, &ids}) {
+    const auto marker = std::find_if(part->rbegin(), part->rend(), [&](TokenId id) {
+      return id == tokenizer.start_of_turn() || id == tokenizer.end_of_turn();
+    });
+    if (marker != part->rend()) return *marker == tokenizer.start_of_turn();
+  }
+  return false;
+}
+
+void Sequence::add_user(std::string_view text, std::string_view system) {
+  const bool first = ids.empty() && queue_.empty();
+  const std::vector<TokenId> turn =
+      user_turn_ids(model.tokenizer(), text, system, first, model_turn_is_open());
+  queue_.insert(queue_.end(), turn.begin(), turn.end());
+}
+
+void Sequence::append_queue(const Progress& progress, const std::atomic<bool>* cancel) {
+  const std::size_t before = ids.size();
+  try {
+    append(queue_, progress, cancel);
+    queue_.clear();
+  } catch (const Error& error) {
+    const bool interrupted = error.code() == ErrorCode::kInterrupted;
+    const std::size_t done = interrupted ? ids.size() - before : queue_.size();
+    queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(done));
+    throw;
+  }
+}
+
+void Sequence::clear() {
+  ids.clear();
+  queue_.clear();
+  computed = 0;
+  cached = 0;
+  prefill_seconds = 0;
+  last_logits_ = nullptr;
+}
+
+Session::Session(const Model& model, const SessionOptions& options)
+    : impl_(std::make_unique<Impl>(model, options)) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+void Session::append(std::span<const TokenId> ids, const Progress& progress,
+                     const std::atomic<bool>* cancel) {
+  impl_->append(ids, progress, cancel);
+}
+
+void Session::append_with_logits(std::span<const TokenId> ids,
+                                 const std::function<void(int, std::span<const float>)>& on_logits,
+                                 const std::atomic<bool>* cancel) {
+  impl_->append_with_logits(ids, on_logits, cancel);
+}
+
+std::span<const float> Session::logits() const { return impl_->logits(); }
+void Session::add_user(std::string_view text, std::string_view system) {
+  impl_->add_user(text, system);
+}
+std::span<const TokenId> Session::ids() const { return impl_->ids; }
+int Session::position() const { return static_cast<int>(impl_->ids.size()); }
+int Session::context() const { return impl_->plan.context; }
+int Session::threads() const { return impl_->team.threads(); }
+std::uint64_t Session::memory_bytes() const { return impl_->plan.bytes; }
+void Session::clear() { impl_->clear(); }
+const Model& Session::model() const { return impl_->model; }
+
+}  // namespace lapidary

@@ -1,0 +1,222 @@
+#include <cmath>
+#include <cstdio>
+
+#include "model_fixture.h"
+
+namespace lapidary::testing {
+namespace {
+
+constexpr const char* kTextCases = "gemma3-270m/text.jsonl";
+
+// Law 2: one sequence, many schedules, the same bits at every position.
+TEST(SessionBits, TinyModelUnderEverySchedule) {
+  const std::vector<TokenId>& ids = tiny_ids();
+  Session reference(tiny_model(), {.context = 512, .chunk = 512, .threads = 2});
+  const std::vector<std::uint64_t> expected = hash_positions(reference, ids);
+  ASSERT_EQ(expected.size(), ids.size());
+  for (int threads : {1, 2}) {
+    for (int chunk : {1, 7, 37, 64, 100, 512}) {
+      Session session(tiny_model(), {.context = 512, .chunk = chunk, .threads = threads});
+      EXPECT_EQ(hash_positions(session, ids), expected) << threads << " threads, chunk " << chunk;
+    }
+  }
+}
+
+TEST(SessionBits, TinyModelPrefillOrTokenByTokenRoundTheWindow) {
+  const std::vector<TokenId>& ids = tiny_ids();
+  Session session(tiny_model(), {.context = 512, .chunk = 512});
+  Session stepwise(tiny_model(), {.context = 512, .chunk = 512});
+  for (std::size_t length : {1, 2, 63, 64, 65, 128, 129, 200}) {
+    session.clear();
+    session.append(std::span(ids).first(length));
+    while (static_cast<std::size_t>(stepwise.position()) < length) {
+      stepwise.append(std::span(ids).subspan(static_cast<std::size_t>(stepwise.position()), 1));
+    }
+    EXPECT_EQ(hash_bits(session.logits()), hash_bits(stepwise.logits())) << length << " tokens";
+  }
+}
+
+TEST(SessionBits, RealModelPastTheWindow) {
+  if (real_model_path() == nullptr) GTEST_SKIP() << "LAPIDARY_TEST_MODEL is not set";
+  std::vector<TokenId> ids = golden_ids(kTextCases, "botchan_2000");
+  const std::vector<TokenId> more = golden_ids(kTextCases, "neko_1100");
+  ids.insert(ids.end(), more.begin(), more.begin() + 1000);
+  ASSERT_EQ(ids.size(), 3000U);
+  Session reference(real_model(), {.context = 3072, .chunk = 512, .threads = 2});
+  const std::vector<std::uint64_t> expected = hash_positions(reference, ids);
+
+  Session odd(real_model(), {.context = 3072, .chunk = 37, .threads = 1});
+  EXPECT_EQ(hash_positions(odd, ids), expected) << "chunk 37, one thread";
+  Session blocks(real_model(), {.context = 3072, .chunk = 64, .threads = 2});
+  EXPECT_EQ(hash_positions(blocks, std::span(ids).first(1500)),
+            std::vector(expected.begin(), expected.begin() + 1500))
+      << "chunk 64, two threads";
+  Session single(real_model(), {.context = 3072, .chunk = 1, .threads = 2});
+  EXPECT_EQ(hash_positions(single, std::span(ids).first(560)),
+            std::vector(expected.begin(), expected.begin() + 560))
+      << "token by token";
+
+  Session prefill(real_model(), {.context = 3072, .threads = 2});
+  for (std::size_t length : {511, 512, 513, 1500, 3000}) {
+    prefill.clear();
+    prefill.append(std::span(ids).first(length - 3));
+    // The last ones as decoding computes them.
+    for (std::size_t i = length - 3; i < length; ++i) {
+      prefill.append(std::span(ids).subspan(i, 1));
+      EXPECT_EQ(hash_bits(prefill.logits()), expected[i]) << length << " tokens, position " << i;
+    }
+  }
+}
+
+TEST(SessionGolden, TinyTextAgreesWithTheReference) {
+  const nlohmann::json golden = golden_case("vision/vision.jsonl", "text_only");
+  const std::vector<double> nll = golden.at("nll").get<std::vector<double>>();
+  const std::vector<TokenId>& ids = tiny_ids();
+  Session session(tiny_model(), {.context = 512});
+  double worst_nll = 0;
+  session.append_with_logits(ids, [&](int position, std::span<const float> logits) {
+    const std::size_t next = static_cast<std::size_t>(position) + 1;
+    if (next >= ids.size()) return;
+    const double best = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (float logit : logits) sum += std::exp(static_cast<double>(logit) - best);
+    const double here = std::log(sum) + best - logits[static_cast<std::size_t>(ids[next])];
+    worst_nll = std::max(worst_nll, std::abs(here - nll[next - 1]));
+  });
+  EXPECT_LT(worst_nll, 0.06);
+  const std::vector<int> best_ids = golden.at("last_top20_ids").get<std::vector<int>>();
+  const std::vector<double> best = golden.at("last_top20_logits").get<std::vector<double>>();
+  for (std::size_t i = 0; i < best.size(); ++i) {
+    EXPECT_NEAR(session.logits()[static_cast<std::size_t>(best_ids[i])], best[i], 0.05);
+  }
+}
+
+TEST(SessionGolden, RealTextsAgreeWithTheReference) {
+  if (real_model_path() == nullptr) GTEST_SKIP() << "LAPIDARY_TEST_MODEL is not set";
+  for (const char* name : {"capital", "count", "code", "fr", "ja", "json", "botchan_700"}) {
+    const nlohmann::json golden = golden_case(kTextCases, name);
+    const std::vector<TokenId> ids = golden.at("ids").get<std::vector<TokenId>>();
+    const std::vector<TokenId> best = golden.at("argmax").get<std::vector<TokenId>>();
+    Session session(real_model(), {.context = 2048});
+    std::size_t flips = 0;
+    session.append_with_logits(ids, [&](int position, std::span<const float> logits) {
+      flips += argmax(logits) != best[static_cast<std::size_t>(position)];
+    });
+    EXPECT_LE(flips, std::max<std::size_t>(2, ids.size() / 20)) << name;
+    const std::vector<std::size_t> top =
+        golden.at("last_top20_ids").get<std::vector<std::size_t>>();
+    const std::vector<double> values = golden.at("last_top20_logits").get<std::vector<double>>();
+    for (std::size_t i = 0; i < top.size(); ++i)
+      EXPECT_NEAR(session.logits()[top[i]], values[i], 1.5) << name;
+  }
+}
+
+TEST(Session, RefusesWhatDoesNotFitWithBothNumbers) {
+  Session session(tiny_model(), {.context = 100});
+  session.append(std::span(tiny_ids()).first(10));
+  const std::uint64_t before = hash_bits(session.logits());
+  const Error error = thrown_error([&] { session.append(std::span(tiny_ids()).first(91)); });
+  EXPECT_EQ(error.code(), ErrorCode::kContext);
+  EXPECT_TRUE(contains(error.what(), "91") && contains(error.what(), "100")) << error.what();
+  EXPECT_EQ(session.position(), 10);
+  EXPECT_EQ(hash_bits(session.logits()), before);
+  session.append(std::span(tiny_ids()).first(90));
+  EXPECT_EQ(session.position(), 100);
+}
+
+TEST(Session, RefusesIdsOutsideTheVocabulary) {
+  Session session(tiny_model(), {.context = 64});
+  for (TokenId bad : {-1, tiny_model().info().vocabulary, 1 << 30}) {
+    const std::vector<TokenId> ids = {2, bad};
+    EXPECT_EQ(thrown_error([&] { session.append(ids); }).code(), ErrorCode::kUsage);
+    EXPECT_EQ(thrown_error([&] { hash_positions(session, ids); }).code(), ErrorCode::kUsage);
+  }
+  EXPECT_EQ(session.position(), 0);
+  EXPECT_TRUE(session.logits().empty());
+}
+
+TEST(Session, RefusesOptionsOutOfRange) {
+  for (const SessionOptions& options :
+       {SessionOptions{.context = -1}, SessionOptions{.context = 64, .chunk = 0},
+        SessionOptions{.context = 64, .threads = -1}}) {
+    EXPECT_EQ(thrown_error([&] { const Session session(tiny_model(), options); }).code(),
+              ErrorCode::kUsage);
+  }
+}
+
+TEST(Session, CancelBetweenChunksKeepsWhatWasComputed) {
+  const std::vector<TokenId>& ids = tiny_ids();
+  Session whole(tiny_model(), {.context = 512});
+  whole.append(ids);
+  Session session(tiny_model(), {.context = 512, .chunk = 50});
+  std::atomic<bool> cancel{false};
+  std::vector<std::uint64_t> reported;
+  const Error error = thrown_error([&] {
+    session.append(
+        ids,
+        [&](std::uint64_t done, std::uint64_t total) {
+          EXPECT_EQ(total, ids.size());
+          reported.push_back(done);
+          cancel = done >= 100;
+        },
+        &cancel);
+  });
+  EXPECT_EQ(error.code(), ErrorCode::kInterrupted);
+  EXPECT_EQ(reported, (std::vector<std::uint64_t>{50, 100}));
+  ASSERT_EQ(session.position(), 100);
+  session.append(std::span(ids).subspan(100));
+  EXPECT_EQ(hash_bits(session.logits()), hash_bits(whole.logits()));
+}
+
+TEST(Session, ClearForgetsEverything) {
+  Session session(tiny_model(), {.context = 512});
+  session.append(std::span(tiny_ids()).first(100));
+  const std::uint64_t expected = hash_bits(session.logits());
+  session.append(std::span(tiny_ids()).subspan(100));
+  session.clear();
+  EXPECT_EQ(session.position(), 0);
+  EXPECT_TRUE(session.logits().empty());
+  session.append(std::span(tiny_ids()).first(100));
+  EXPECT_EQ(hash_bits(session.logits()), expected);
+}
+
+TEST(Session, DefaultContextIsBounded) {
+  const Session session(tiny_model());
+  EXPECT_EQ(session.context(), 32768);  // Trained for 131,072.
+}
+
+TEST(Session, BudgetCoversWeightsAndSession) {
+  const std::uint64_t weights = tiny_model().info().weight_bytes;
+  const Session free(tiny_model(), {.context = 4096, .threads = 2});
+  const std::uint64_t needed = weights + free.memory_bytes();
+  EXPECT_GE(free.memory_bytes(), tiny_model().info().kv_bytes(4096));
+  SessionOptions options{.context = 4096, .threads = 2, .memory_limit = needed};
+  EXPECT_EQ(Session(tiny_model(), options).memory_bytes(), free.memory_bytes());
+  options.memory_limit = needed - 1;
+  const Error error = thrown_error([&] { const Session session(tiny_model(), options); });
+  EXPECT_EQ(error.code(), ErrorCode::kMemory);
+  EXPECT_TRUE(contains(error.what(), "needs") && contains(error.what(), "limit")) << error.what();
+}
+
+TEST(Session, RefusesAContextBeyondTheMachine) {
+  const Error error =
+      thrown_error([] { const Session session(tiny_model(), {.context = 2'000'000'000}); });
+  EXPECT_EQ(error.code(), ErrorCode::kMemory);
+  EXPECT_TRUE(contains(error.what(), "available")) << error.what();
+}
+
+TEST(Session, ManySessionsShareAModel) {
+  Session first(tiny_model(), {.context = 128, .threads = 1});
+  Session second(tiny_model(), {.context = 128, .threads = 1});
+  const std::span<const TokenId> ids = tiny_ids();
+  first.append(ids.first(20));
+  second.append(ids.subspan(100, 20));
+  const std::uint64_t before = hash_bits(first.logits());
+  second.append(ids.first(20));
+  EXPECT_EQ(hash_bits(first.logits()), before);
+  Session moved = std::move(first);
+  EXPECT_EQ(hash_bits(moved.logits()), before);
+}
+
+}  // namespace
+}  // namespace lapidary::testing

@@ -61,7 +61,10 @@ void gelu_mul(float* gate, const float* up, int n) {
   }
 }
 
-// Rounds one block of 32 to int8; `levels` = 127, or 254 · 127 + 127 for 16 bits.
+// The largest 16-bit activation: one more would round to a high part of 128.
+inline constexpr float kWideLevels = 254.0F * 127 + 126;
+
+// Scale and inverse scale of one block of 32, whose largest value becomes `levels`: 127 or kWideLevels.
 inline float block_scale(const float* x, float levels, float* inverse) {
   const F largest = max(absolute(load(x)), absolute(load(x + 16)));
   const float top = reduce_max(largest);
@@ -108,7 +111,7 @@ void quantize16(const float* x, int columns, const QuantizedInput& out, int toke
   for (int b = 0; b < columns / kBlock; ++b) {
     const std::size_t block = base + static_cast<std::size_t>(b);
     float inverse;
-    const float scale = block_scale(x + b * kBlock, 254.0F * 127 + 127, &inverse);
+    const float scale = block_scale(x + b * kBlock, kWideLevels, &inverse);
     int total = 0;
     for (int half = 0; half < 2; ++half) {
       const F v = load(x + b * kBlock + 16 * half);

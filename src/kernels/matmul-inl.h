@@ -1,5 +1,5 @@
 // Included after float-inl.h, in ISAs that have integer dot products over 64-byte groups (Q: 16 rows × 4 k). The ISA gives kTile (tokens that
-// share a weight in registers), load_group, nibble_low/high, merge_plane, load_half, load_u8_rows, load_s8_rows, and
+// share a weight in registers), kByteBias (what block_sums adds to 8-bit weights), load_group, nibble_low/high, merge_plane, load_half, load_u8_rows, load_s8_rows, and
 // block_sums<bits, first group, groups, tokens>.
 
 // Group g of a packed block, straight from its planes.
@@ -48,7 +48,7 @@ inline BlockScales read_scales(const std::uint8_t* panel, int block) {
   if constexpr (kPacking == Packing::kQ4_K || kPacking == Packing::kQ5_K) {
     const std::uint8_t* super = panel + super_offset(kTraits, block);
     out.scale = mul(load_half(super), to_float(load_u8_rows(scales)));
-    out.offset = mul(load_half(super + 32), sub(broadcast(0.0F), to_float(load_u8_rows(scales + 16))));
+    out.offset = mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
   } else if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
     out.scale = load_half(panel + super_offset(kTraits, block));
     out.half0 = load_s8_rows(scales);
@@ -65,19 +65,20 @@ template <Packing kPacking, int kTokens, class Groups>
 inline void exact_sums(const Groups& groups, const BlockScales& s, const std::int8_t* const* x, const std::int16_t* const* sums,
                        I* out) {
   constexpr PackedTraits kTraits = packed_traits(kPacking);
+  constexpr int kBias = kTraits.bits == 8 ? kByteBias : kTraits.bias;
   if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
     I second[kTokens];
     block_sums<kTraits.bits, 0, 4, kTokens>(groups, x, out);
     block_sums<kTraits.bits, 4, 4, kTokens>(groups, x, second);
     for (int t = 0; t < kTokens; ++t) {
-      const I a = sub(out[t], broadcast_int(kTraits.bias * sums[t][0]));
-      const I b = sub(second[t], broadcast_int(kTraits.bias * sums[t][1]));
+      const I a = sub(out[t], broadcast_int(kBias * sums[t][0]));
+      const I b = sub(second[t], broadcast_int(kBias * sums[t][1]));
       out[t] = add(mul(a, s.half0), mul(b, s.half1));
     }
   } else {
     block_sums<kTraits.bits, 0, 8, kTokens>(groups, x, out);
-    if constexpr (kTraits.bias != 0) {
-      for (int t = 0; t < kTokens; ++t) out[t] = sub(out[t], broadcast_int(kTraits.bias * (sums[t][0] + sums[t][1])));
+    if constexpr (kBias != 0) {
+      for (int t = 0; t < kTokens; ++t) out[t] = sub(out[t], broadcast_int(kBias * (sums[t][0] + sums[t][1])));
     }
   }
 }

@@ -47,8 +47,8 @@ void k_scale(const Byte* s, int j, Byte* scale, Byte* minimum) {
     *scale = s[j] & 63U;
     *minimum = s[j + 4] & 63U;
   } else {
-    *scale = static_cast<Byte>((s[j + 4] & 15U) | ((s[j - 4] >> 6) << 4));
-    *minimum = static_cast<Byte>((s[j + 4] >> 4) | ((s[j] >> 6) << 4));
+    *scale = static_cast<Byte>((s[j + 4] & 15U) | (s[j - 4] >> 6 & 3U) << 4);
+    *minimum = static_cast<Byte>((s[j + 4] >> 4) | (s[j] >> 6 & 3U) << 4);
   }
 }
 

@@ -68,11 +68,11 @@ TEST(File, ThatShrinksIsAnError) {
 }
 
 TEST(File, WhatIsNoFile) {
-  EXPECT_NE(file_error([] { File("/nowhere/at all.gguf"); }).find("/nowhere/at all.gguf"),
+  EXPECT_NE(file_error([] { File{"/nowhere/at all.gguf"}; }).find("/nowhere/at all.gguf"),
             std::string::npos);
-  EXPECT_NE(file_error([] { File(std::filesystem::temp_directory_path()); }).find("directory"),
+  EXPECT_NE(file_error([] { File{std::filesystem::temp_directory_path()}; }).find("directory"),
             std::string::npos);
-  EXPECT_NE(file_error([] { File("/dev/null"); }).find("regular file"), std::string::npos);
+  EXPECT_NE(file_error([] { File{"/dev/null"}; }).find("regular file"), std::string::npos);
   const TempFile temp;
   const std::string pipe = temp.path() + ".pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);

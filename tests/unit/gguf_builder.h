@@ -42,6 +42,14 @@ class TempFile {
     out.close();
     if (!out) throw std::runtime_error("cannot write " + path_);
   }
+  /// Overwrites one byte.
+  void patch(std::size_t offset, char byte) const {
+    std::fstream out(path_, std::ios::binary | std::ios::in | std::ios::out);
+    out.seekp(static_cast<std::streamoff>(offset));
+    out.put(byte);
+    out.close();
+    if (!out) throw std::runtime_error("cannot write " + path_);
+  }
   const std::string& path() const { return path_; }
 
  private:

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common.h"
+
+namespace cli {
+
+/// A line that cannot be answered: a code for programs and a message for people.
+struct RequestError {
+  std::string code;
+  std::string message;
+};
+
+/// One line of a batch, in our format or OpenAI's.
+struct BatchRequest {
+  bool openai = false;
+  bool openai_chat = false;  ///< /v1/chat/completions, else /v1/completions.
+  Json id;                   ///< As in the line: `id`, or `custom_id`.
+  bool raw = false;          ///< `text` is completed as it is, whatever the model was made for.
+  std::string text;          ///< `prompt`; empty when there are messages.
+  std::vector<lapidary::Message> messages;
+  SamplingFlags sampling;
+};
+
+/// The request of `line`, where a field left out takes its value from `defaults`. `request.openai`
+/// and `request.id` are set as soon as they are known, so that the answer to a bad line can have
+/// them. Throws RequestError.
+void parse_request(const std::string& line, const SamplingFlags& defaults, BatchRequest& request);
+
+struct BatchAnswer {
+  std::string text;
+  lapidary::FinishReason finish_reason = lapidary::FinishReason::kStop;
+  int prompt_tokens = 0;
+  int cached_tokens = 0;
+  int completion_tokens = 0;
+};
+
+/// The line to write, in the request's format and with its newline.
+std::string answer_line(const BatchRequest& request, const BatchAnswer& answer,
+                        const std::string& model);
+std::string error_line(const BatchRequest& request, const RequestError& error);
+
+/// The id that a line of input or output carries in either format; null when there is none.
+Json line_id(const Json& line);
+
+}  // namespace cli

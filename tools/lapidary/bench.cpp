@@ -1,0 +1,207 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "common.h"
+
+namespace cli {
+
+namespace {
+
+using lapidary::TokenId;
+
+// What every measurement runs over, repeated as needed: a model's own output may fall into a loop,
+// and its speed with it.
+constexpr std::string_view kText =
+    "A cutter of gems begins by doing nothing at all. The rough stone lies on a square of grey "
+    "felt under the north "
+    "window, and for an hour, sometimes for a day, it is only turned and looked at. Light goes in "
+    "at one side and comes "
+    "out at another, bent, weakened, split into a thin line of colours; and from the way in which "
+    "it is bent the cutter "
+    "reads where the flaws are, which way the crystal grew, and how much will have to be lost. "
+    "More than half of a stone "
+    "ends as dust on the wheel. The art is in choosing which half.\n\n"
+    "There were once forty workshops in the street behind the harbour, each with its own wheel "
+    "driven by a belt from the "
+    "mill. Boys of twelve swept the floors, because the sweepings were sieved on Saturdays and "
+    "sold by weight. In 1871 a "
+    "good journeyman earned 28 shillings a week, and a master who could cut a sapphire of 9 carats "
+    "without a feather in "
+    "it might ask what he liked. Their tools would fit into a cigar box: a dop, a quadrant, three "
+    "laps of copper and tin, "
+    "a bottle of olive oil, and a little jar of diamond powder with a waxed cork.\n\n"
+    "\"How do you know when it is finished?\" asked the visitor. The old woman wiped the stone "
+    "with her thumb and held it "
+    "up. \"When there is nothing left that I could take away,\" she said, \"and when it looks back "
+    "at you.\" She wrote "
+    "the weight in her book, 4.37, drew a line beneath it, and reached for the next paper packet "
+    "without looking.\n";
+
+struct Options {
+  ModelFlags model;
+  int prefill = 512;
+  int decode = 48;
+  int depth = 0;
+  int rounds = 3;
+  std::string head = "full";
+  bool json = false;
+};
+
+struct Measurement {
+  std::string test;
+  int tokens = 0;
+  std::vector<double> speeds;  // Tokens per second, one a round.
+  std::uint64_t hash = 0;      // Of the last logits.
+
+  double median() const {
+    std::vector<double> sorted = speeds;
+    std::sort(sorted.begin(), sorted.end());
+    const std::size_t half = sorted.size() / 2;
+    return sorted.size() % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+  }
+};
+
+// FNV-1a over the bits: two runs with the same hash computed the same logits.
+std::uint64_t hash_of(std::span<const float> logits) {
+  std::uint64_t hash = 0xcbf29ce484222325U;
+  for (const float logit : logits)
+    hash = (hash ^ std::bit_cast<std::uint32_t>(logit)) * 0x100000001b3U;
+  return hash;
+}
+
+std::vector<TokenId> fixed_ids(const lapidary::Tokenizer& tokenizer, std::size_t count) {
+  const std::vector<TokenId> once = tokenizer.encode(kText);
+  std::vector<TokenId> ids{tokenizer.bos()};
+  while (ids.size() < count) ids.insert(ids.end(), once.begin(), once.end());
+  ids.resize(count);
+  return ids;
+}
+
+// Tokens per second of `count` tokens behind the first `depth`; `step` of them at a time.
+double measure(lapidary::Session& session, std::span<const TokenId> ids, int depth, int count,
+               int step) {
+  session.clear();
+  if (depth > 0) session.append(ids.first(static_cast<std::size_t>(depth)), {}, &interrupted);
+  std::span<const TokenId> rest =
+      ids.subspan(static_cast<std::size_t>(depth), static_cast<std::size_t>(count));
+  const double start = now();
+  for (; !rest.empty(); rest = rest.subspan(static_cast<std::size_t>(step))) {
+    session.append(rest.first(static_cast<std::size_t>(step)), {}, &interrupted);
+  }
+  return rate(count, now() - start);
+}
+
+std::vector<Measurement> measure_all(lapidary::Session& session, const Options& options) {
+  const int most = std::max(options.prefill, options.decode);
+  const std::vector<TokenId> ids =
+      fixed_ids(session.model().tokenizer(),
+                static_cast<std::size_t>(options.depth) + static_cast<std::size_t>(most));
+  std::vector<Measurement> tests;
+  if (options.prefill > 0) tests.push_back({"prefill", options.prefill, {}, 0});
+  if (options.decode > 0) tests.push_back({"decode", options.decode, {}, 0});
+  // One warm-up: pages are touched, threads are up, the clock has settled.
+  for (const Measurement& test : tests) {
+    const int count = std::min(test.tokens, test.test == "decode" ? 8 : 512);
+    measure(session, ids, 0, count, test.test == "decode" ? 1 : count);
+  }
+  for (int round = 0; round < options.rounds; ++round) {
+    for (Measurement& test : tests) {
+      const int step = test.test == "decode" ? 1 : test.tokens;
+      test.speeds.push_back(measure(session, ids, options.depth, test.tokens, step));
+      test.hash = hash_of(session.logits());
+    }
+  }
+  return tests;
+}
+
+Json describe(const Measurement& test, const Options& options, const lapidary::Session& session,
+              const lapidary::MachineLimits& limits) {
+  const lapidary::ModelInfo& info = session.model().info();
+  const double speed = test.median();
+  const auto [low, high] = std::minmax_element(test.speeds.begin(), test.speeds.end());
+  // A prompt reads every weight once a chunk, a decoded token once.
+  const double reads_per_token =
+      test.test == "decode"
+          ? 1.0
+          : std::ceil(test.tokens / static_cast<double>(options.model.chunk)) / test.tokens;
+  const double gigabytes =
+      speed * reads_per_token * static_cast<double>(info.bytes_per_token) / 1e9;
+  const double gigaops = speed * 2 * static_cast<double>(info.multiplications_per_token) / 1e9;
+  Json object;
+  object["test"] = test.test;
+  object["tokens_per_second"] = speed;
+  object["lowest"] = *low;
+  object["highest"] = *high;
+  object["tokens"] = test.tokens;
+  object["depth"] = options.depth;
+  object["rounds"] = options.rounds;
+  object["threads"] = session.threads();
+  object["isa"] = session.model().isa();
+  object["head"] = options.head;
+  object["gigabytes_per_second"] = gigabytes;
+  object["bandwidth_share"] = rate(gigabytes, limits.read_gigabytes_per_second);
+  object["gigaops_per_second"] = gigaops;
+  object["peak_share"] = rate(gigaops, limits.int8_gigaops_per_second);
+  object["logits_hash"] = format("%016llx", static_cast<unsigned long long>(test.hash));
+  return object;
+}
+
+std::string table_row(const Json& test) {
+  return format(
+      "%-8s %5d tokens at %d: %8.1f t/s (%.1f to %.1f), %6.2f GB/s = %3.0f %% of memory, %3.0f %% "
+      "of int8 peak, logits %s\n",
+      test["test"].get<std::string>().c_str(), test["tokens"].get<int>(), test["depth"].get<int>(),
+      test["tokens_per_second"].get<double>(), test["lowest"].get<double>(),
+      test["highest"].get<double>(), test["gigabytes_per_second"].get<double>(),
+      100 * test["bandwidth_share"].get<double>(), 100 * test["peak_share"].get<double>(),
+      test["logits_hash"].get<std::string>().c_str());
+}
+
+int bench(const Options& options) {
+  const lapidary::Model model = load_model(options.model);
+  lapidary::SessionOptions wanted = options.model.session();
+  if (wanted.context == 0)
+    wanted.context = std::max(1, options.depth + std::max(options.prefill, options.decode));
+  lapidary::Session session(model, wanted);
+  hold_interrupts(Interrupts::kStop);
+  const std::vector<Measurement> tests = measure_all(session, options);
+  const lapidary::MachineLimits limits =
+      lapidary::measure_machine(options.model.threads, options.model.isa);
+  Output output;
+  for (const Measurement& test : tests) {
+    const Json object = describe(test, options, session, limits);
+    output.write(options.json ? to_line(object) + "\n" : table_row(object));
+  }
+  output.check();
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Run& run) {
+  CLI::App& command = add_command(app, "bench", "measure speed over a fixed text");
+  const auto options = std::make_shared<Options>();
+  constexpr double kMost = 1 << 24;
+  add_model_flags(command, options->model);
+  add_option(command, "--prefill", options->prefill, "tokens of the prompt; 0: no such test")
+      ->check(in_range(0, kMost));
+  // tokenize has a --decode that is a flag.
+  add_option(command, "--decode", options->decode, "tokens one by one; 0: no such test")
+      ->check(in_range(0, kMost))
+      ->envname("LAPIDARY_BENCH_DECODE");
+  add_option(command, "--depth", options->depth, "tokens that are there before the measured ones")
+      ->check(in_range(0, kMost));
+  add_option(command, "--rounds", options->rounds, "measurements; the median counts")
+      ->check(in_range(1, 1000));
+  add_option(command, "--head", options->head, "how the output matrix is computed")
+      ->check(CLI::IsMember({"full"}));
+  add_flag(command, "--json", options->json, "one JSON object a line");
+  command.callback([options, &run] { run = [options] { return bench(*options); }; });
+}
+
+}  // namespace cli

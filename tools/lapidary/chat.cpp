@@ -1,0 +1,379 @@
+#include <unistd.h>
+
+#include <charconv>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "common.h"
+#include "conversation.h"
+#include "line_editor.h"
+
+namespace cli {
+
+namespace {
+
+using lapidary::Error;
+using lapidary::ErrorCode;
+
+struct Options {
+  ModelFlags model;
+  SamplingFlags sampling;
+  std::string system;
+};
+
+// A value that /set can change.
+struct Setting {
+  const char* name;
+  double low;
+  double high;
+  void (*set)(SamplingFlags& flags, double value);
+  std::string (*get)(const SamplingFlags& flags);
+};
+
+constexpr double kMaxInt = 2147483647;
+constexpr double kMaxSeed = 9007199254740992;  // A double holds every integer up to here.
+const Setting kSettings[] = {
+    {"temp", 0, 1000,
+     [](SamplingFlags& f, double v) { f.sampling.temperature = static_cast<float>(v); },
+     [](const SamplingFlags& f) {
+       return format("%g", static_cast<double>(f.sampling.temperature));
+     }},
+    {"top-k", 0, kMaxInt,
+     [](SamplingFlags& f, double v) { f.sampling.top_k = static_cast<int>(v); },
+     [](const SamplingFlags& f) { return std::to_string(f.sampling.top_k); }},
+    {"top-p", 0, 1, [](SamplingFlags& f, double v) { f.sampling.top_p = static_cast<float>(v); },
+     [](const SamplingFlags& f) { return format("%g", static_cast<double>(f.sampling.top_p)); }},
+    {"min-p", 0, 1, [](SamplingFlags& f, double v) { f.sampling.min_p = static_cast<float>(v); },
+     [](const SamplingFlags& f) { return format("%g", static_cast<double>(f.sampling.min_p)); }},
+    {"repeat-penalty", 0.001, 1000,
+     [](SamplingFlags& f, double v) { f.sampling.repeat_penalty = static_cast<float>(v); },
+     [](const SamplingFlags& f) {
+       return format("%g", static_cast<double>(f.sampling.repeat_penalty));
+     }},
+    {"seed", 0, kMaxSeed,
+     [](SamplingFlags& f, double v) { f.sampling.seed = static_cast<std::uint64_t>(v); },
+     [](const SamplingFlags& f) { return std::to_string(f.sampling.seed); }},
+    {"max-tokens", -1, kMaxInt,
+     [](SamplingFlags& f, double v) { f.max_tokens = static_cast<int>(v); },
+     [](const SamplingFlags& f) { return std::to_string(f.max_tokens); }},
+};
+
+void note(const std::string& text) { write_all(STDERR_FILENO, printable(text) + "\n"); }
+
+std::string trim(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  const std::size_t first = text.find_first_not_of(kBlank);
+  if (first == std::string_view::npos) return {};
+  return std::string(text.substr(first, text.find_last_not_of(kBlank) - first + 1));
+}
+
+class Chat {
+ public:
+  Chat(const Options& options, const lapidary::Model& model)
+      : options_(options),
+        sampling_(options.sampling),
+        talk_(model, options.model.session(), options.system) {}
+
+  int run() {
+    hold_interrupts(Interrupts::kStopOnly);
+    if (editor_.terminal()) note("/help lists commands; Ctrl-C stops a reply, Ctrl-D leaves");
+    while (!leave_) {
+      std::string text;
+      const LineEditor::Event event = read_message(text);
+      if (event == LineEditor::Event::kEnd) break;
+      if (event == LineEditor::Event::kInterrupt) {
+        // The one that stopped a reply, or emptied the line, was the first.
+        if (stopped_ || !editor_.terminal()) return exit_code(ErrorCode::kInterrupted);
+        stopped_ = true;
+        note("Ctrl-C again, or Ctrl-D, leaves");
+        continue;
+      }
+      stopped_ = false;
+      handle(text);
+    }
+    return 0;
+  }
+
+ private:
+  struct Command {
+    const char* name;
+    const char* argument;
+    const char* help;
+    void (Chat::*run)(const std::string& argument);
+  };
+  static std::span<const Command> commands();
+
+  // One message: a line, lines that end in a backslash and the one behind them, or what stands
+  // between two """.
+  LineEditor::Event read_message(std::string& text) {
+    LineEditor::Event event = editor_.read(">>> ", text, draft_);
+    draft_.clear();
+    if (event != LineEditor::Event::kLine) return event;
+    const auto more = [&](std::string& line) {
+      event = editor_.read("... ", line);
+      return event == LineEditor::Event::kLine;
+    };
+    std::string line;
+    if (text.starts_with("\"\"\"")) {
+      text.erase(0, 3);
+      while (!close_quotes(text)) {
+        if (!more(line)) break;
+        text += '\n' + line;
+      }
+    } else {
+      while (text.ends_with('\\')) {
+        text.pop_back();
+        if (!more(line)) break;
+        text += '\n' + line;
+      }
+    }
+    if (event == LineEditor::Event::kInterrupt) return event;
+    editor_.remember(text);
+    return LineEditor::Event::kLine;
+  }
+
+  static bool close_quotes(std::string& text) {
+    const std::size_t end = text.find_last_not_of(" \t\r");
+    if (end == std::string::npos || end < 2 || text.compare(end - 2, 3, "\"\"\"") != 0)
+      return false;
+    text.resize(end - 2);
+    return true;
+  }
+
+  void handle(const std::string& text) {
+    if (text.starts_with('/') && !text.starts_with("//")) return command(text);
+    const std::string message = text.starts_with("//") ? text.substr(1) : text;
+    if (trim(message).empty()) return;
+    if (const auto at = find_invalid_utf8(message)) {
+      return fail(Error(ErrorCode::kUsage,
+                        "the message is not valid UTF-8 at offset " + std::to_string(*at)));
+    }
+    tries_ = 0;
+    const std::string attached = attached_.empty() ? message : attached_ + "\n\n" + message;
+    if (say(attached)) attached_.clear();
+  }
+
+  // In a terminal one sees what went wrong and goes on; a script gets the exit code.
+  void fail(const Error& error) const {
+    if (!editor_.terminal()) throw error;
+    complain(error.what());
+  }
+
+  // True when there is a reply, even one that was stopped.
+  bool say(const std::string& text) {
+    lapidary::GenerateOptions options = sampling_.options();
+    options.sampling.seed += tries_;
+    interrupted = false;
+    std::optional<Reply> reply;
+    try {
+      ProgressBar bar("reading", options_.model.quiet);
+      reply = talk_.say(
+          text, options, [this](std::string_view piece) { return output_.write(piece); },
+          bar.callback());
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::kInterrupted) {
+        if (!editor_.terminal()) throw;
+        stopped_ = true;
+        note("stopped while reading the message, which is taken back");
+      } else {
+        fail(error);
+      }
+    }
+    output_.end_line();
+    output_.check();
+    if (!reply) return false;
+    if (reply->completion.finish_reason == lapidary::FinishReason::kCancelled) {
+      if (!editor_.terminal()) throw Error(ErrorCode::kInterrupted, "interrupted");
+      stopped_ = true;
+    }
+    interrupted = false;
+    last_ = std::move(reply);
+    if (!options_.model.quiet) note("[" + statistics() + "]");
+    return true;
+  }
+
+  std::string statistics() const {
+    const Reply& reply = *last_;
+    const auto drawn = static_cast<double>(reply.completion.ids.size());
+    return format("read %d tokens at %.1f t/s, drew %.0f at %.1f t/s, %s, %d of %d tokens used",
+                  reply.read, rate(reply.read, reply.prefill_seconds), drawn,
+                  rate(drawn, reply.decode_seconds), finish_name(reply.completion.finish_reason),
+                  talk_.tokens(), talk_.session().context());
+  }
+
+  void command(const std::string& line) {
+    const std::size_t space = line.find_first_of(" \t\n");
+    const std::string name = line.substr(0, space);
+    const std::string argument = space == std::string::npos ? "" : trim(line.substr(space));
+    for (const Command& entry : commands()) {
+      if (name == entry.name) return (this->*entry.run)(argument);
+    }
+    note("unknown command " + name +
+         "; /help lists them, and a message that begins with / is written //");
+  }
+
+  void help(const std::string&) {
+    for (const Command& entry : commands()) {
+      note(format("  %-22s %s", (std::string(entry.name) + " " + entry.argument).c_str(),
+                  entry.help));
+    }
+    note("Several lines: between two \"\"\", or with \\ at the end of a line.");
+  }
+
+  void leave(const std::string&) { leave_ = true; }
+
+  void clear(const std::string&) {
+    talk_.clear();
+    attached_.clear();
+    last_.reset();
+    note("the conversation is empty");
+  }
+
+  bool nothing_said() const {
+    if (talk_.empty()) note("nothing has been said yet");
+    return talk_.empty();
+  }
+
+  void undo(const std::string&) {
+    if (nothing_said()) return;
+    talk_.undo();
+    note(format("the last turn is taken back; %d remain", talk_.turns()));
+  }
+
+  // When it fails, the message stands in the next prompt.
+  void regenerate(const std::string&) {
+    if (nothing_said()) return;
+    const std::string text = talk_.last_user();
+    talk_.undo();
+    ++tries_;
+    if (!say(text) && editor_.terminal()) draft_ = text;
+  }
+
+  void edit(const std::string& argument) {
+    if (nothing_said()) return;
+    const std::string text = talk_.last_user();
+    talk_.undo();
+    if (argument.empty() && editor_.terminal()) {
+      draft_ = text;  // The next prompt begins with it.
+    } else if (argument.empty()) {
+      note("the last turn is taken back; the next message replaces it");
+    } else {
+      handle(argument);
+    }
+  }
+
+  void read(const std::string& path) {
+    if (path.empty()) return note("/read needs a file");
+    try {
+      const std::string text = read_text_file(path);
+      require_utf8(text, path);
+      attached_ += (attached_.empty() ? "" : "\n\n") + text;
+      note(format("%zu bytes of %s go in front of the next message", text.size(), path.c_str()));
+    } catch (const Error& error) {
+      fail(error);
+    }
+  }
+
+  void system(const std::string& text) {
+    talk_.set_system(text);
+    note(text.empty() ? "no system text" : "the system text holds from the next message on");
+  }
+
+  void set(const std::string& argument) {
+    const std::size_t space = argument.find_first_of(" \t");
+    const std::string name = argument.substr(0, space);
+    const std::string value = space == std::string::npos ? "" : trim(argument.substr(space));
+    for (const Setting& setting : kSettings) {
+      if (name != setting.name) continue;
+      double number = 0;
+      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+      const bool valid = error == std::errc() && end == value.data() + value.size();
+      if (!valid || !(number >= setting.low && number <= setting.high)) {
+        return note(format("%s: expected a number from %g to %g, found %s", setting.name,
+                           setting.low, setting.high, value.empty() ? "nothing" : value.c_str()));
+      }
+      setting.set(sampling_, number);
+      return note(name + " is " + setting.get(sampling_));
+    }
+    std::string names;
+    for (const Setting& setting : kSettings)
+      names += std::string(names.empty() ? "" : ", ") + setting.name;
+    note("/set NAME VALUE, where NAME is one of " + names);
+  }
+
+  void show(const std::string&) {
+    const lapidary::Model& model = talk_.session().model();
+    note("model: " + (model.info().name.empty() ? options_.model.model : model.info().name) + ", " +
+         model.isa() + ", " + std::to_string(talk_.session().threads()) + " threads");
+    note("system: " + (talk_.system().empty() ? "(none)" : talk_.system()));
+    for (const Setting& setting : kSettings)
+      note(std::string(setting.name) + ": " + setting.get(sampling_));
+    tokens("");
+  }
+
+  void tokens(const std::string&) {
+    note(format("%d of %d tokens used by %d turns", talk_.tokens(), talk_.session().context(),
+                talk_.turns()));
+    if (last_) note("last reply: " + statistics());
+  }
+
+  const Options& options_;
+  SamplingFlags sampling_;
+  Conversation talk_;
+  LineEditor editor_;
+  Output output_;
+  std::string attached_;  // Files that go in front of the next message.
+  std::string draft_;     // Text that the next prompt begins with.
+  std::optional<Reply> last_;
+  std::uint64_t tries_ = 0;  // Added to the seed, so that /regen draws something else.
+  bool stopped_ = false;     // The last thing that happened was a Ctrl-C.
+  bool leave_ = false;
+};
+
+std::span<const Chat::Command> Chat::commands() {
+  static constexpr Command kCommands[] = {
+      {"/help", "", "this list", &Chat::help},
+      {"/exit", "", "leave (also /bye, Ctrl-D)", &Chat::leave},
+      {"/bye", "", "leave", &Chat::leave},
+      {"/clear", "", "begin a new conversation", &Chat::clear},
+      {"/regen", "", "draw the last reply again, differently", &Chat::regenerate},
+      {"/undo", "", "take the last turn back", &Chat::undo},
+      {"/edit", "[TEXT]", "change the last message and send it again", &Chat::edit},
+      {"/read", "FILE", "put a text file in front of the next message", &Chat::read},
+      {"/system", "[TEXT]", "set the system text, or none", &Chat::system},
+      {"/set", "NAME VALUE", "change a sampling setting", &Chat::set},
+      {"/show", "", "the model and the settings", &Chat::show},
+      {"/tokens", "", "how much of the context is used", &Chat::tokens},
+  };
+  return kCommands;
+}
+
+int chat(const Options& options) {
+  require_utf8(options.system, "the system text");
+  const lapidary::Model model = load_model(options.model);
+  const lapidary::Tokenizer& tokenizer = model.tokenizer();
+  if (tokenizer.start_of_turn() < 0 || tokenizer.end_of_turn() < 0) {
+    throw Error(ErrorCode::kUsage,
+                "this model cannot chat: its vocabulary has no <start_of_turn> and <end_of_turn>");
+  }
+  if (!model.info().instruction_tuned) {
+    complain(
+        "warning: this is a base model without chat training; expect it to continue text rather "
+        "than to answer");
+  }
+  return Chat(options, model).run();
+}
+
+}  // namespace
+
+void add_chat(CLI::App& app, Run& run) {
+  CLI::App& command = add_command(app, "chat", "talk with a model");
+  const auto options = std::make_shared<Options>();
+  add_model_flags(command, options->model);
+  add_sampling_flags(command, options->sampling);
+  add_option(command, "--system", options->system, "text in front of the first message");
+  command.callback([options, &run] { run = [options] { return chat(*options); }; });
+}
+
+}  // namespace cli

@@ -1,0 +1,309 @@
+#include "common.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+namespace cli {
+
+using lapidary::Error;
+using lapidary::ErrorCode;
+
+std::string environment_name(const std::string& names) {
+  std::string name = names.substr(names.find("--") + 2);
+  name = name.substr(0, name.find(','));
+  for (char& c : name)
+    c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return "LAPIDARY_" + name;
+}
+
+CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& value,
+                      const std::string& help) {
+  return app.add_flag(names, value, help)->envname(environment_name(names));
+}
+
+CLI::Validator in_range(double low, double high) {
+  std::string text = "[" + format("%.10g", low) + ", " + format("%.10g", high) + "]";
+  return CLI::Validator(
+      [low, high, text](std::string& input) -> std::string {
+        double number = 0;
+        if (!CLI::detail::lexical_cast(input, number) || !(number >= low && number <= high)) {
+          return "expected a number in " + text + ", got " + input;
+        }
+        return {};
+      },
+      text, "in_range");
+}
+
+CLI::Validator byte_size() {
+  return CLI::Validator(
+      [](std::string& input) -> std::string {
+        double number = 0;
+        const char* end = input.data() + input.size();
+        const auto [rest, error] = std::from_chars(input.data(), end, number);
+        std::string unit(rest, end);
+        for (char& c : unit) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+        if (unit.size() > 1 && unit.ends_with('B')) unit.pop_back();
+        if (unit.size() > 1 && unit.ends_with('I')) unit.pop_back();
+        const std::size_t power =
+            unit.empty() || unit == "B" ? 0 : std::string_view("?KMGT").find(unit);
+        const double bytes = std::ldexp(number, 10 * static_cast<int>(power));
+        if (error != std::errc() || power == std::string_view::npos || unit == "?" ||
+            !(bytes >= 0 && bytes < 0x1p63)) {
+          return "expected a size such as 800M or 4G, got " + input;
+        }
+        input = std::to_string(static_cast<std::uint64_t>(bytes));
+        return {};
+      },
+      "SIZE", "byte_size");
+}
+
+CLI::Validator unsigned_number() {
+  return CLI::Validator(
+      [](std::string& input) -> std::string {
+        std::uint64_t number = 0;
+        const char* end = input.data() + input.size();
+        const auto [rest, error] = std::from_chars(input.data(), end, number);
+        return error == std::errc() && rest == end
+                   ? ""
+                   : "expected a number from 0 to 18446744073709551615, got " + input;
+      },
+      "", "unsigned_number");
+}
+
+lapidary::SessionOptions ModelFlags::session() const {
+  lapidary::SessionOptions options;
+  options.context = context;
+  options.chunk = chunk;
+  options.threads = threads;
+  options.memory_limit = memory_limit;
+  return options;
+}
+
+void add_file_flags(CLI::App& app, ModelFlags& flags) {
+  add_option(app, "-m,--model", flags.model,
+             "model file (GGUF); may be left out when the model folder holds one");
+  add_option(app, "-t,--threads", flags.threads, "threads; 0: physical cores within the quota")
+      ->check(in_range(0, 1024));
+  add_option(app, "--isa", flags.isa, "instruction set to use")
+      ->check(CLI::IsMember({"avx512", "avx2", "neon", "scalar"}));
+  add_option(app, "--memory-limit", flags.memory_limit,
+             "most bytes to take (K, M, G), weights included; 0: no limit")
+      ->transform(byte_size());
+  add_flag(app, "-q,--quiet", flags.quiet, "no statistics, warnings or progress");
+}
+
+void add_model_flags(CLI::App& app, ModelFlags& flags) {
+  add_file_flags(app, flags);
+  add_option(app, "-c,--context", flags.context,
+             "context in tokens; 0: what the model was trained for, at most 32768")
+      ->check(in_range(0, 1 << 28));
+  add_option(app, "--chunk", flags.chunk, "prompt tokens computed together; never changes a result")
+      ->check(in_range(1, 1 << 20));
+}
+
+void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
+  constexpr double kMaxInt = 2147483647;
+  lapidary::SamplingOptions& sampling = flags.sampling;
+  add_option(app, "-n,--max-tokens", flags.max_tokens,
+             "most tokens to draw; -1: until the model stops")
+      ->check(in_range(-1, kMaxInt));
+  add_option(app, "--temp", sampling.temperature, "temperature; 0: always the best token")
+      ->check(in_range(0, 1000));
+  add_option(app, "--top-k", sampling.top_k, "keep the k best tokens; 0: all")
+      ->check(in_range(0, kMaxInt));
+  add_option(app, "--top-p", sampling.top_p, "keep the best tokens up to this probability")
+      ->check(in_range(0, 1));
+  add_option(app, "--min-p", sampling.min_p,
+             "drop tokens under this share of the best one's probability")
+      ->check(in_range(0, 1));
+  add_option(app, "--repeat-penalty", sampling.repeat_penalty, "weakens the last 64 tokens; 1: off")
+      ->check(in_range(0.001, 1000));
+  add_option(app, "--seed", sampling.seed, "the same seed gives the same text")
+      ->check(unsigned_number());
+  add_option(app, "--stop", flags.stop,
+             "text that ends the output and is not printed; may be given several times")
+      ->allow_extra_args(false);
+}
+
+lapidary::GenerateOptions SamplingFlags::options() const {
+  lapidary::GenerateOptions options;
+  options.max_tokens = max_tokens;
+  options.sampling = sampling;
+  options.stop = stop;
+  options.cancel = &interrupted;
+  return options;
+}
+
+void add_chat_flag(CLI::App& app, ChatFlag& flag) {
+  flag.option =
+      app.add_flag("--chat,!--no-chat", flag.value,
+                   "treat the prompt as one user turn (default for files with a chat template)")
+          ->envname("LAPIDARY_CHAT");
+}
+
+bool ChatFlag::chosen(const lapidary::Model& model) const {
+  return option->count() > 0 ? value : model.info().instruction_tuned;
+}
+
+std::string model_folder() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  if (const std::string home = variable("LAPIDARY_HOME"); !home.empty()) return home;
+  if (const std::string data = variable("XDG_DATA_HOME"); !data.empty()) return data + "/lapidary";
+  return variable("HOME") + "/.local/share/lapidary";
+}
+
+std::string find_model(const std::string& given) {
+  if (!given.empty()) return given;
+  namespace fs = std::filesystem;
+  const std::string folder = model_folder();
+  std::vector<std::string> found;
+  std::error_code none;
+  for (fs::directory_iterator entry(folder, none), end; !none && entry != end;
+       entry.increment(none)) {
+    const fs::path& path = entry->path();
+    // The vision half of a model lies beside it under this name.
+    const bool projector = path.filename().string().find("mmproj") != std::string::npos;
+    std::error_code unreadable;
+    if (path.extension() == ".gguf" && !projector && fs::is_regular_file(path, unreadable))
+      found.push_back(path);
+  }
+  if (found.size() == 1) return found.front();
+  throw Error(ErrorCode::kUsage,
+              "no model given: use -m FILE or LAPIDARY_MODEL (expected exactly one .gguf file in " +
+                  folder + ", found " + std::to_string(found.size()) + ")");
+}
+
+lapidary::Model load_model(const ModelFlags& flags) {
+  lapidary::ModelOptions options;
+  options.threads = flags.threads;
+  options.isa = flags.isa;
+  options.memory_limit = flags.memory_limit;
+  ProgressBar bar("loading", flags.quiet);
+  options.progress = bar.callback();
+  lapidary::Model model = lapidary::Model::load(find_model(flags.model), options);
+  bar.finish();
+  if (!flags.quiet) {
+    for (const std::string& warning : model.tokenizer().warnings()) complain("warning: " + warning);
+  }
+  return model;
+}
+
+namespace {
+
+std::string read_to_end(int file, const std::string& name) {
+  std::string text;
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t got = ::read(file, buffer, sizeof buffer);
+    if (got == 0) return text;
+    if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
+    if (got < 0 && errno != EINTR) {
+      const std::string reason = std::strerror(errno);
+      throw Error(ErrorCode::kFile, "cannot read " + name + ": " + reason);
+    }
+  }
+}
+
+}  // namespace
+
+std::string read_standard_input() { return read_to_end(STDIN_FILENO, "standard input"); }
+
+std::string read_text_file(const std::string& path) {
+  if (path == "-") return read_standard_input();
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) throw Error(ErrorCode::kFile, "cannot open " + path + ": " + std::strerror(errno));
+  struct Closer {
+    int file;
+    ~Closer() { ::close(file); }
+  } closer{file};
+  return read_to_end(file, path);
+}
+
+void require_utf8(std::string_view text, const std::string& what) {
+  if (const auto at = find_invalid_utf8(text)) {
+    throw Error(ErrorCode::kUsage, what + " is not valid UTF-8: byte " +
+                                       format("0x%02x", static_cast<unsigned char>(text[*at])) +
+                                       " at offset " + std::to_string(*at));
+  }
+}
+
+std::string to_line(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+const char* finish_name(lapidary::FinishReason reason) {
+  switch (reason) {
+    case lapidary::FinishReason::kStop:
+      return "stop";
+    case lapidary::FinishReason::kLength:
+      return "length";
+    case lapidary::FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "stop";
+}
+
+std::string human_bytes(std::uint64_t bytes) {
+  if (bytes < 1000) return std::to_string(bytes) + " B";
+  const char* units[] = {"kB", "MB", "GB", "TB"};
+  double value = static_cast<double>(bytes) / 1000;
+  std::size_t unit = 0;
+  for (; value >= 999.95 && unit < 3; ++unit) value /= 1000;
+  return format("%.1f %s", value, units[unit]);
+}
+
+std::string format(const char* pattern, ...) {
+  va_list arguments, again;
+  va_start(arguments, pattern);
+  va_copy(again, arguments);
+  const int size = std::vsnprintf(nullptr, 0, pattern, arguments);
+  va_end(arguments);
+  std::string text(size < 0 ? 0 : static_cast<std::size_t>(size), '\0');
+  std::vsnprintf(text.data(), text.size() + 1, pattern, again);
+  va_end(again);
+  return text;
+}
+
+double rate(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
+
+int exit_code(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kFailed:
+      return 1;
+    case ErrorCode::kUsage:
+      return 2;
+    case ErrorCode::kFile:
+      return 3;
+    case ErrorCode::kMemory:
+      return 4;
+    case ErrorCode::kContext:
+      return 5;
+    case ErrorCode::kInterrupted:
+      return 130;
+  }
+  return 1;
+}
+
+CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& help) {
+  CLI::App& command = *app.add_subcommand(name, help);
+  command.fallthrough();
+  command.configurable(false);
+  return command;
+}
+
+}  // namespace cli

@@ -1,0 +1,39 @@
+#include "config_file.h"
+
+#include <string>
+#include <utility>
+
+namespace cli {
+
+namespace {
+
+// Options that name a file to run or ask for help are no settings.
+bool has_option(const CLI::App& command, const std::string& name) {
+  return command.get_option_no_throw((name.size() == 1 ? "-" : "--") + name) != nullptr;
+}
+
+}  // namespace
+
+std::vector<CLI::ConfigItem> ConfigFile::from_config(std::istream& input) const {
+  const std::vector<CLI::App*> chosen = app_.get_subcommands();
+  std::vector<CLI::ConfigItem> kept;
+  for (CLI::ConfigItem& item : CLI::ConfigTOML::from_config(input)) {
+    if (item.name == "++" || item.name == "--") continue;  // Marks of a section's begin and end.
+    bool known = false;
+    for (const CLI::App* command : app_.get_subcommands({})) {
+      if (!item.parents.empty() && item.parents != std::vector<std::string>{command->get_name()})
+        continue;
+      if (!has_option(*command, item.name)) continue;
+      known = true;
+      if (!chosen.empty() && chosen.front() == command) {
+        CLI::ConfigItem routed = item;
+        routed.parents = {command->get_name()};
+        kept.push_back(std::move(routed));
+      }
+    }
+    if (!known) throw CLI::ConfigError("--config: no option is called " + item.fullname());
+  }
+  return kept;
+}
+
+}  // namespace cli

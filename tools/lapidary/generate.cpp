@@ -1,0 +1,146 @@
+#include <unistd.h>
+
+#include <memory>
+
+#include "common.h"
+
+namespace cli {
+
+namespace {
+
+using lapidary::Error;
+using lapidary::ErrorCode;
+using lapidary::TokenId;
+
+struct Options {
+  ModelFlags model;
+  SamplingFlags sampling;
+  ChatFlag chat;
+  std::string prompt;
+  std::string file;
+  bool json = false;
+};
+
+struct Times {
+  double load = 0;
+  double prefill = 0;
+  double decode = 0;
+};
+
+// A file's last newline ends its line; it is no part of the prompt.
+std::string without_newline(std::string text) {
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+// -p, -f and standard input, in this order, a line apart.
+std::string gather_prompt(const Options& options) {
+  std::vector<std::string> parts;
+  parts.push_back(options.prompt);
+  if (!options.file.empty()) parts.push_back(without_newline(read_text_file(options.file)));
+  if (options.file != "-" && isatty(STDIN_FILENO) == 0)
+    parts.push_back(without_newline(read_standard_input()));
+  std::string prompt;
+  for (const std::string& part : parts) {
+    if (part.empty()) continue;
+    if (!prompt.empty()) prompt += '\n';
+    prompt += part;
+  }
+  if (prompt.empty())
+    throw Error(ErrorCode::kUsage, "the prompt is empty: use -p TEXT, -f FILE or standard input");
+  require_utf8(prompt, "the prompt");
+  return prompt;
+}
+
+std::vector<TokenId> encode(const Options& options, const lapidary::Model& model,
+                            const std::string& prompt) {
+  if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), prompt);
+  if (!model.info().instruction_tuned && !options.model.quiet) {
+    complain("warning: this is a base model without chat training; --no-chat completes plain text");
+  }
+  const lapidary::Message user{"user", prompt};
+  return lapidary::chat_prompt(model.tokenizer(), {&user, 1});
+}
+
+void print_json(Output& output, const std::vector<TokenId>& prompt,
+                const lapidary::Completion& completion, const Times& times) {
+  const double drawn = static_cast<double>(completion.ids.size());
+  const double read = static_cast<double>(prompt.size());
+  Json object;
+  object["text"] = completion.text;
+  object["ids"] = completion.ids;
+  object["prompt_ids"] = prompt;
+  object["finish_reason"] = finish_name(completion.finish_reason);
+  object["usage"] = {{"prompt_tokens", prompt.size()},
+                     {"completion_tokens", completion.ids.size()},
+                     {"cached_tokens", completion.usage.cached_tokens}};
+  object["timings"] = {{"load_seconds", times.load},
+                       {"prefill_seconds", times.prefill},
+                       {"decode_seconds", times.decode},
+                       {"prefill_tokens_per_second", rate(read, times.prefill)},
+                       {"decode_tokens_per_second", rate(drawn, times.decode)}};
+  output.write(to_line(object) + "\n");
+}
+
+void print_statistics(const std::vector<TokenId>& prompt, const lapidary::Completion& completion,
+                      const Times& times) {
+  const std::size_t drawn = completion.ids.size();
+  write_all(STDERR_FILENO, format("load %.2f s; prefill %zu tokens in %.2f s (%.1f t/s); decode "
+                                  "%zu tokens in %.2f s (%.1f t/s); %s\n",
+                                  times.load, prompt.size(), times.prefill,
+                                  rate(static_cast<double>(prompt.size()), times.prefill), drawn,
+                                  times.decode, rate(static_cast<double>(drawn), times.decode),
+                                  finish_name(completion.finish_reason)));
+}
+
+int generate(const Options& options) {
+  const std::string text = gather_prompt(options);
+  Times times;
+  double start = now();
+  const lapidary::Model model = load_model(options.model);
+  const std::vector<TokenId> prompt = encode(options, model, text);
+  lapidary::Session session(model, options.model.session());
+  hold_interrupts(Interrupts::kStop);
+  times.load = now() - start;
+
+  start = now();
+  {
+    ProgressBar bar("reading the prompt", options.model.quiet);
+    session.append(prompt, bar.callback(), &interrupted);
+  }
+  times.prefill = now() - start;
+
+  Output output;
+  start = now();
+  lapidary::OnText on_text;
+  if (!options.json) on_text = [&](std::string_view piece) { return output.write(piece); };
+  const lapidary::Completion completion = session.generate(options.sampling.options(), on_text);
+  times.decode = now() - start;
+
+  if (options.json) {
+    print_json(output, prompt, completion, times);
+  } else {
+    output.end_line();
+  }
+  output.check();
+  if (!options.model.quiet) print_statistics(prompt, completion, times);
+  return completion.finish_reason == lapidary::FinishReason::kCancelled ? 130 : 0;
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app, Run& run) {
+  CLI::App& command = add_command(app, "generate", "complete a prompt");
+  const auto options = std::make_shared<Options>();
+  add_model_flags(command, options->model);
+  add_sampling_flags(command, options->sampling);
+  add_chat_flag(command, options->chat);
+  add_option(command, "-p,--prompt", options->prompt,
+             "the prompt; -f and standard input are added behind it");
+  add_option(command, "-f,--file", options->file,
+             "file to read the prompt from; -: standard input");
+  add_flag(command, "--json", options->json, "print one JSON object: text, ids, usage and timings");
+  command.callback([options, &run] { run = [options] { return generate(*options); }; });
+}
+
+}  // namespace cli

@@ -1,0 +1,184 @@
+#include "terminal.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "lapidary/error.h"
+
+namespace cli {
+
+std::atomic<bool> interrupted{false};
+
+namespace {
+
+std::atomic<Interrupts> reaction{Interrupts::kExit};
+static_assert(std::atomic<bool>::is_always_lock_free &&
+              std::atomic<Interrupts>::is_always_lock_free);
+
+extern "C" void on_interrupt(int) {
+  const Interrupts what = reaction.load();
+  if (what == Interrupts::kExit || (what == Interrupts::kStop && interrupted.load())) _exit(130);
+  interrupted.store(true);
+}
+
+// Length of the valid UTF-8 sequence at the start of `text`, its code point in `code`; 0 when it is
+// invalid.
+std::size_t decode_utf8(std::string_view text, char32_t& code) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  const std::size_t length = lead < 0x80   ? 1
+                             : lead < 0xC2 ? 0
+                             : lead < 0xE0 ? 2
+                             : lead < 0xF0 ? 3
+                             : lead < 0xF5 ? 4
+                                           : 0;
+  if (length == 0 || length > text.size()) return 0;
+  code = length == 1 ? lead : lead & (0x7FU >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+    code = (code << 6) | (byte(i) & 0x3FU);
+  }
+  const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
+  const bool surrogate = code >= 0xD800 && code < 0xE000;
+  return overlong || surrogate || code > 0x10FFFF ? 0 : length;
+}
+
+}  // namespace
+
+void install_signal_handlers() {
+  struct sigaction action = {};
+  sigemptyset(&action.sa_mask);
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &action, nullptr);
+  action.sa_handler = on_interrupt;  // Without SA_RESTART: a read at the prompt returns.
+  sigaction(SIGINT, &action, nullptr);
+}
+
+void hold_interrupts(Interrupts what) { reaction.store(what); }
+
+std::string printable(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    char32_t code = 0;
+    const std::size_t length = decode_utf8(text, code);
+    if (length == 0) {
+      out += "\xEF\xBF\xBD";
+      text.remove_prefix(1);
+      continue;
+    }
+    const bool control =
+        (code < 0x20 && code != '\n' && code != '\t') || (code >= 0x7F && code < 0xA0);
+    if (!control) out.append(text.substr(0, length));
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
+std::string one_line(std::string_view text) {
+  std::string line = printable(text);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  while (!line.empty() && line.back() == ' ') line.pop_back();
+  return line;
+}
+
+std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    char32_t code = 0;
+    const std::size_t length = decode_utf8(text.substr(at), code);
+    if (length == 0) return at;
+    at += length;
+  }
+  return std::nullopt;
+}
+
+int write_all(int file, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t wrote = ::write(file, text.data(), text.size());
+    if (wrote < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    text.remove_prefix(static_cast<std::size_t>(wrote));
+  }
+  return 0;
+}
+
+Output::Output() : terminal_(isatty(STDOUT_FILENO) == 1) {}
+
+bool Output::write(std::string_view text) {
+  if (error_ != 0) return false;
+  std::string clean;
+  if (terminal_) {
+    clean = printable(text);
+    text = clean;
+  }
+  if (text.empty()) return true;
+  last_ = text.back();
+  error_ = write_all(STDOUT_FILENO, text);
+  return error_ == 0;
+}
+
+void Output::check() const {
+  if (error_ == EPIPE) throw ClosedPipe{};
+  if (error_ != 0) {
+    throw lapidary::Error(lapidary::ErrorCode::kFailed,
+                          std::string("cannot write to standard output: ") + std::strerror(error_));
+  }
+}
+
+void Output::end_line() {
+  if (last_ != '\n') write("\n");
+}
+
+ProgressBar::ProgressBar(std::string label, bool quiet)
+    : label_(std::move(label)), enabled_(!quiet && isatty(STDERR_FILENO) == 1), start_(now()) {}
+
+void ProgressBar::update(std::uint64_t done, std::uint64_t total) {
+  const double time = now();
+  const double elapsed = time - start_;
+  if (!enabled_ || total == 0 || elapsed < 0.5 || time - last_draw_ < 0.1) return;
+  last_draw_ = time;
+  constexpr int kCells = 30;
+  const double share = std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
+  const int filled = static_cast<int>(share * kCells);
+  char left[32] = "";
+  if (share > 0)
+    std::snprintf(left, sizeof left, ", %.0f s left", std::ceil(elapsed * (1 - share) / share));
+  char line[160];
+  const int size = std::snprintf(line, sizeof line, "\r%s [%.*s%.*s] %3.0f %%%s   ", label_.c_str(),
+                                 filled, "##############################", kCells - filled,
+                                 "..............................", 100 * share, left);
+  drawn_ = true;
+  write_all(STDERR_FILENO, {line, std::min(sizeof line - 1, static_cast<std::size_t>(size))});
+}
+
+void ProgressBar::finish() {
+  if (drawn_) write_all(STDERR_FILENO, "\r\x1b[K");
+  drawn_ = false;
+}
+
+lapidary::Progress ProgressBar::callback() {
+  if (!enabled_) return {};
+  return [this](std::uint64_t done, std::uint64_t total) { update(done, total); };
+}
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void complain(std::string_view message) {
+  write_all(STDERR_FILENO, "lapidary: " + one_line(message) + "\n");
+}
+
+}  // namespace cli

@@ -1,0 +1,125 @@
+#include <unistd.h>
+
+#include <memory>
+#include <sstream>
+
+#include "common.h"
+
+namespace cli {
+
+namespace {
+
+using lapidary::Error;
+using lapidary::ErrorCode;
+using lapidary::TokenId;
+
+struct Options {
+  ModelFlags model;
+  std::string text;
+  CLI::Option* text_given = nullptr;
+  std::string jsonl;
+  bool parse_control = false;
+  bool decode = false;
+};
+
+// A JSON array of ids, or numbers with spaces between them.
+std::vector<TokenId> read_ids(const std::string& text, const std::string& where, ErrorCode code) {
+  Json parsed = Json::parse(text, nullptr, false);
+  if (!parsed.is_array()) {
+    std::istringstream words(text);
+    std::string word, list;
+    while (words >> word) list += (list.empty() ? "" : ",") + word;
+    parsed = Json::parse("[" + list + "]", nullptr, false);
+  }
+  if (!parsed.is_array()) throw Error(code, where + ": expected a JSON array of token ids");
+  std::vector<TokenId> ids;
+  for (const Json& id : parsed) {
+    const bool fits =
+        id.is_number_integer() && id.get<double>() >= 0 && id.get<double>() <= 2147483647.0;
+    if (!fits) throw Error(code, where + ": expected token ids, found " + to_line(id));
+    ids.push_back(id.get<TokenId>());
+  }
+  return ids;
+}
+
+void convert_text(const Options& options, const lapidary::Tokenizer& tokenizer, Output& output) {
+  const std::string text = options.text_given->count() > 0 ? options.text : read_standard_input();
+  if (options.decode) {
+    output.write(
+        tokenizer.decode(read_ids(text, "the ids", ErrorCode::kUsage), options.parse_control));
+    if (output.terminal()) output.end_line();
+    return;
+  }
+  require_utf8(text, "the text");
+  output.write(to_line(tokenizer.encode(text, options.parse_control)) + "\n");
+}
+
+// One line of output for each line of the file, in its order.
+void convert_lines(const Options& options, const lapidary::Tokenizer& tokenizer, Output& output) {
+  const char* field = options.decode ? "ids" : "text";
+  std::istringstream lines(read_text_file(options.jsonl));
+  std::string line, batch;
+  for (int number = 1; std::getline(lines, line); ++number) {
+    const std::string where = options.jsonl + " line " + std::to_string(number);
+    const Json object = Json::parse(line, nullptr, false);
+    if (!object.is_object() || !object.contains(field)) {
+      throw Error(ErrorCode::kFile, where + ": expected a JSON object with \"" + field + "\"");
+    }
+    const Json& value = object[field];
+    if (options.decode) {
+      const std::vector<TokenId> ids = read_ids(to_line(value), where, ErrorCode::kFile);
+      batch += to_line(tokenizer.decode(ids, options.parse_control)) + "\n";
+    } else if (value.is_string()) {
+      batch +=
+          to_line(tokenizer.encode(value.get_ref<const std::string&>(), options.parse_control)) +
+          "\n";
+    } else {
+      throw Error(ErrorCode::kFile,
+                  where + ": expected a string as \"text\", found " + value.type_name());
+    }
+    if (batch.size() > (1U << 16)) {
+      output.write(batch);
+      output.check();
+      batch.clear();
+    }
+  }
+  output.write(batch);
+}
+
+int tokenize(const Options& options) {
+  const bool given = options.text_given->count() > 0 || !options.jsonl.empty();
+  if (!given && isatty(STDIN_FILENO) == 1) {
+    throw Error(ErrorCode::kUsage,
+                "no text: give it as an argument, on standard input or with --jsonl FILE");
+  }
+  const lapidary::Model model = load_model(options.model);
+  Output output;
+  if (options.jsonl.empty()) {
+    convert_text(options, model.tokenizer(), output);
+  } else {
+    convert_lines(options, model.tokenizer(), output);
+  }
+  output.check();
+  return 0;
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, Run& run) {
+  CLI::App& command = add_command(app, "tokenize", "turn text into token ids, or back");
+  const auto options = std::make_shared<Options>();
+  add_file_flags(command, options->model);
+  options->text_given =
+      command.add_option("text", options->text, "the text (default: standard input)");
+  add_option(command, "--jsonl", options->jsonl,
+             "one JSON object a line; its field text (with --decode: ids) is read")
+      ->excludes(options->text_given);
+  add_flag(command, "--parse-control", options->parse_control,
+           "control tokens in the text are tokens, not text");
+  // bench has a --decode that is a number.
+  add_flag(command, "--decode", options->decode, "ids to text")
+      ->envname("LAPIDARY_TOKENIZE_DECODE");
+  command.callback([options, &run] { run = [options] { return tokenize(*options); }; });
+}
+
+}  // namespace cli

@@ -7,8 +7,8 @@
 
 namespace lapidary {
 
-/// A file open for reading at any place, by pread: safe from several threads, and a file that shrinks meanwhile is an
-/// error, not a signal.
+/// A file open for reading at any place, by pread: safe from several threads, and a file that
+/// shrinks meanwhile is an error, not a signal.
 class File {
  public:
   /// Throws Error(kFile) when `path` is missing, unreadable or no regular file.

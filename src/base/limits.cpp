@@ -44,8 +44,9 @@ std::optional<std::uint64_t> field_in(const std::string& path, std::string_view 
   return std::nullopt;
 }
 
-/// Calls `visit` with the folder of this process's cgroup for `controller` ("" for version 2) and of every one above it.
-/// In a container the path may name folders that are not mounted; the root of the mount then holds the limits.
+/// Calls `visit` with the folder of this process's cgroup for `controller` ("" for version 2) and
+/// of every one above it. In a container the path may name folders that are not mounted; the root
+/// of the mount then holds the limits.
 void visit_cgroups(const SystemPaths& paths, std::string_view controller,
                    const std::function<void(const std::string& folder)>& visit) {
   std::ifstream in(paths.proc + "/self/cgroup");

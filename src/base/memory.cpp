@@ -18,7 +18,9 @@ namespace {
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kMaxBytes = std::numeric_limits<std::size_t>::max() / 4;
 
-std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
+std::size_t round_up(std::size_t bytes, std::size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
 
 /// What is mapped for a buffer of `bytes`: whole huge pages, unless it is smaller than one.
 std::size_t mapped_bytes(std::size_t bytes) {
@@ -53,7 +55,8 @@ HugeBuffer::HugeBuffer(std::size_t bytes) {
   data_ = start + head;
   size_ = bytes;
 #ifdef MADV_HUGEPAGE
-  if (bytes >= kHugePage) ::madvise(data_, wanted, MADV_HUGEPAGE);  // Refused: small pages do as well.
+  if (bytes >= kHugePage)
+    ::madvise(data_, wanted, MADV_HUGEPAGE);  // Refused: small pages do as well.
 #endif
 }
 
@@ -73,9 +76,9 @@ HugeBuffer& HugeBuffer::operator=(HugeBuffer&& other) noexcept {
 std::byte* Arena::allocate(std::size_t bytes) {
   const std::size_t left = buffer_.size() - std::min(used_, buffer_.size());
   if (bytes > left) {
-    throw Error(ErrorCode::kMemory, "an arena of " + std::to_string(buffer_.size()) + " bytes has " +
-                                        std::to_string(left) + " left, " + std::to_string(bytes) +
-                                        " were asked for");
+    throw Error(ErrorCode::kMemory, "an arena of " + std::to_string(buffer_.size()) +
+                                        " bytes has " + std::to_string(left) + " left, " +
+                                        std::to_string(bytes) + " were asked for");
   }
   std::byte* const piece = buffer_.data() + used_;
   used_ += planned(bytes);

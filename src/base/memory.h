@@ -6,8 +6,8 @@
 
 namespace lapidary {
 
-/// Anonymous memory in huge pages where the system grants them. Zeroed; pages are taken when they are first touched.
-/// Owned, movable.
+/// Anonymous memory in huge pages where the system grants them. Zeroed; pages are taken when they
+/// are first touched. Owned, movable.
 class HugeBuffer {
  public:
   HugeBuffer() = default;
@@ -26,7 +26,8 @@ class HugeBuffer {
   std::size_t size_ = 0;
 };
 
-/// Hands out pieces of one HugeBuffer, 64-byte aligned, never back. Count first (`planned`), then allocate.
+/// Hands out pieces of one HugeBuffer, 64-byte aligned, never back. Count first (`planned`), then
+/// allocate.
 class Arena {
  public:
   Arena() = default;

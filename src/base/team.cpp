@@ -26,8 +26,9 @@ namespace {
 
 constexpr std::uint32_t kStopped = std::uint32_t{1} << 31;
 
-// Long enough that the usual unevenness between threads never reaches the kernel, short enough that a thread whose
-// neighbour lost its processor hands over its own. 5 to 50 µs have been found good, with busy loops beside and without.
+// Long enough that the usual unevenness between threads never reaches the kernel, short enough that
+// a thread whose neighbour lost its processor hands over its own. 5 to 50 µs have been found good,
+// with busy loops beside and without.
 constexpr std::chrono::microseconds kSpinTime(20);
 constexpr int kPausesPerLook = 8;  // Looking at the clock costs about as much as a pause.
 
@@ -42,8 +43,8 @@ void pause_processor() {
 #endif
 }
 
-/// Sets the floating-point environment that results are defined in, and restores the thread's own: denormals are flushed,
-/// rounding is to nearest, no exception traps.
+/// Sets the floating-point environment that results are defined in, and restores the thread's own:
+/// denormals are flushed, rounding is to nearest, no exception traps.
 class FloatEnvironment {
  public:
   FloatEnvironment() : saved_(get()) { set(kOurs); }

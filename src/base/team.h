@@ -15,8 +15,8 @@ template <class R, class... Args>
 class FunctionRef<R(Args...)> {
  public:
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
-  FunctionRef(F&& f)  // NOLINT(google-explicit-constructor): made to be passed lambdas.
+  requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
+      FunctionRef(F&& f)  // NOLINT(google-explicit-constructor): made to be passed lambdas.
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
         call_([](void* object, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(args...);
@@ -30,22 +30,23 @@ class FunctionRef<R(Args...)> {
 
 class Team;
 
-/// One thread's place in a running team. Every worker of a team must make the same sequence of calls.
+/// One thread's place in a running team. Every worker of a team must make the same sequence of
+/// calls.
 class Worker {
  public:
   int index() const { return index_; }
   int count() const { return count_; }
 
-  /// Hands out 0 … tasks-1 in order, each to whichever worker asks next, and returns when all are done (a barrier).
-  /// Which worker runs a task must not matter to its result.
+  /// Hands out 0 … tasks-1 in order, each to whichever worker asks next, and returns when all are
+  /// done (a barrier). Which worker runs a task must not matter to its result.
   template <class F>
   void for_each(int tasks, F&& task) {
     for (int i = next(); i < tasks; i = next()) task(i);
     barrier();
   }
 
-  /// Waits until every worker is here: spins for some microseconds, then sleeps in the kernel, so that a busy neighbour
-  /// costs its share and not more.
+  /// Waits until every worker is here: spins for some microseconds, then sleeps in the kernel, so
+  /// that a busy neighbour costs its share and not more.
   void barrier();
 
  private:
@@ -57,11 +58,13 @@ class Worker {
   int count_ = 1;
 };
 
-/// Threads that work together on one forward pass; the only place that knows OpenMP. A team runs one body at a time and
-/// belongs to one thread at a time. Allocates nothing after construction (OpenMP's own threads apart, at the first run).
+/// Threads that work together on one forward pass; the only place that knows OpenMP. A team runs
+/// one body at a time and belongs to one thread at a time. Allocates nothing after construction
+/// (OpenMP's own threads apart, at the first run).
 class Team {
  public:
-  /// 0: as many as default_threads(). Throws Error(kUsage) for fewer than 0 or more than kMaxThreads.
+  /// 0: as many as default_threads(). Throws Error(kUsage) for fewer than 0 or more than
+  /// kMaxThreads.
   explicit Team(int threads = 0);
   ~Team();
   Team(const Team&) = delete;
@@ -71,9 +74,10 @@ class Team {
 
   int threads() const { return threads_; }
 
-  /// Runs `body` once on each thread, the caller's among them, with denormals flushed to zero and rounding to nearest
-  /// (both restored afterwards). The first exception that leaves `body` on any thread is thrown again here; the other
-  /// threads leave `body` at their next barrier. May come with fewer threads than asked: ask Worker::count().
+  /// Runs `body` once on each thread, the caller's among them, with denormals flushed to zero and
+  /// rounding to nearest (both restored afterwards). The first exception that leaves `body` on any
+  /// thread is thrown again here; the other threads leave `body` at their next barrier. May come
+  /// with fewer threads than asked: ask Worker::count().
   void run(FunctionRef<void(Worker&)> body);
 
  private:
@@ -89,7 +93,8 @@ class Team {
   // Each on a line of its own: the first two are written by all, the last is read by all that wait.
   alignas(64) std::atomic<int> next_task_{0};
   alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<std::uint32_t> phase_{0};  // Barriers passed in this run; top bit: stopped by an exception.
+  alignas(64) std::atomic<std::uint32_t> phase_{
+      0};  // Barriers passed in this run; top bit: stopped by an exception.
 };
 
 inline int Worker::next() { return team_->next_task_.fetch_add(1, std::memory_order_relaxed); }

@@ -5,8 +5,8 @@
 #include "formats/weight_source.h"
 #include "lapidary/error.h"
 
-// One function a type, from its block's bytes to fp32. The order of multiplications and additions defines the values;
-// the project is built without contraction into fma.
+// One function a type, from its block's bytes to fp32. The order of multiplications and additions
+// defines the values; the project is built without contraction into fma.
 
 namespace lapidary {
 
@@ -28,15 +28,16 @@ int low(std::byte value) { return u8(value) & 15; }
 int high(std::byte value) { return u8(value) >> 4; }
 float as_float(int value) { return static_cast<float>(value); }
 
-/// IEEE half to single, exact, subnormals and infinities included. No floating-point operation, so flush-to-zero does not
-/// matter.
+/// IEEE half to single, exact, subnormals and infinities included. No floating-point operation, so
+/// flush-to-zero does not matter.
 float load_half(Bytes from) {
   const std::uint32_t half = load<std::uint16_t>(from);
   const std::uint32_t sign = (half & 0x8000U) << 16;
   const std::uint32_t exponent = (half >> 10) & 31U;
   std::uint32_t mantissa = half & 0x3FFU;
   if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000U | (mantissa << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
   if (mantissa == 0) return std::bit_cast<float>(sign);
   const auto shift = static_cast<std::uint32_t>(std::countl_zero(mantissa)) - 21U;
   mantissa = (mantissa << shift) & 0x3FFU;
@@ -99,7 +100,8 @@ struct ScaleAndMin {
   float min;
 };
 
-/// Group `group` of the 8 in a Q4_K or Q5_K block: 6-bit scales and mins packed in 12 bytes behind two halves.
+/// Group `group` of the 8 in a Q4_K or Q5_K block: 6-bit scales and mins packed in 12 bytes behind
+/// two halves.
 ScaleAndMin k_scale(Bytes block, int group) {
   const Bytes packed = block + 4;
   int scale = 0;
@@ -131,8 +133,8 @@ void decode_q5_k(Bytes in, float* out) {
     const auto [scale, min] = k_scale(in, group);
     const Bytes quants = in + 48 + group / 2 * 32;
     for (int i = 0; i < 32; ++i) {
-      const int q = (group % 2 == 0 ? low(quants[i]) : high(quants[i])) |
-                    ((u8(fifths[i]) >> group & 1) << 4);
+      const int q =
+          (group % 2 == 0 ? low(quants[i]) : high(quants[i])) | ((u8(fifths[i]) >> group & 1) << 4);
       out[group * 32 + i] = scale * as_float(q) - min;
     }
   }
@@ -157,17 +159,28 @@ using Decode = void (*)(Bytes in, float* out);
 
 Decode find_decode(BlockType type) {
   switch (type) {
-    case BlockType::kF32: return decode_f32;
-    case BlockType::kF16: return decode_f16;
-    case BlockType::kBF16: return decode_bf16;
-    case BlockType::kQ8_0: return decode_q8_0;
-    case BlockType::kQ4_0: return decode_q4_0;
-    case BlockType::kQ4_1: return decode_q4_1;
-    case BlockType::kQ5_0: return decode_q5_0;
-    case BlockType::kQ5_1: return decode_q5_1;
-    case BlockType::kQ4_K: return decode_q4_k;
-    case BlockType::kQ5_K: return decode_q5_k;
-    case BlockType::kQ6_K: return decode_q6_k;
+    case BlockType::kF32:
+      return decode_f32;
+    case BlockType::kF16:
+      return decode_f16;
+    case BlockType::kBF16:
+      return decode_bf16;
+    case BlockType::kQ8_0:
+      return decode_q8_0;
+    case BlockType::kQ4_0:
+      return decode_q4_0;
+    case BlockType::kQ4_1:
+      return decode_q4_1;
+    case BlockType::kQ5_0:
+      return decode_q5_0;
+    case BlockType::kQ5_1:
+      return decode_q5_1;
+    case BlockType::kQ4_K:
+      return decode_q4_k;
+    case BlockType::kQ5_K:
+      return decode_q5_k;
+    case BlockType::kQ6_K:
+      return decode_q6_k;
   }
   return nullptr;
 }

@@ -19,23 +19,47 @@ T load(const std::byte* from) {
   return value;
 }
 
-/// Calls `use` with the element at `from` as the C++ number it is. False for strings, which are none.
+/// Calls `use` with the element at `from` as the C++ number it is. False for strings, which are
+/// none.
 template <class Use>
 bool with_number(GgufType type, const std::byte* from, Use&& use) {
   switch (type) {
-    case GgufType::kUint8: use(load<std::uint8_t>(from)); return true;
-    case GgufType::kInt8: use(load<std::int8_t>(from)); return true;
-    case GgufType::kUint16: use(load<std::uint16_t>(from)); return true;
-    case GgufType::kInt16: use(load<std::int16_t>(from)); return true;
-    case GgufType::kUint32: use(load<std::uint32_t>(from)); return true;
-    case GgufType::kInt32: use(load<std::int32_t>(from)); return true;
-    case GgufType::kFloat32: use(load<float>(from)); return true;
-    case GgufType::kBool: use(load<std::uint8_t>(from) != 0); return true;
-    case GgufType::kUint64: use(load<std::uint64_t>(from)); return true;
-    case GgufType::kInt64: use(load<std::int64_t>(from)); return true;
-    case GgufType::kFloat64: use(load<double>(from)); return true;
+    case GgufType::kUint8:
+      use(load<std::uint8_t>(from));
+      return true;
+    case GgufType::kInt8:
+      use(load<std::int8_t>(from));
+      return true;
+    case GgufType::kUint16:
+      use(load<std::uint16_t>(from));
+      return true;
+    case GgufType::kInt16:
+      use(load<std::int16_t>(from));
+      return true;
+    case GgufType::kUint32:
+      use(load<std::uint32_t>(from));
+      return true;
+    case GgufType::kInt32:
+      use(load<std::int32_t>(from));
+      return true;
+    case GgufType::kFloat32:
+      use(load<float>(from));
+      return true;
+    case GgufType::kBool:
+      use(load<std::uint8_t>(from) != 0);
+      return true;
+    case GgufType::kUint64:
+      use(load<std::uint64_t>(from));
+      return true;
+    case GgufType::kInt64:
+      use(load<std::int64_t>(from));
+      return true;
+    case GgufType::kFloat64:
+      use(load<double>(from));
+      return true;
     case GgufType::kString:
-    case GgufType::kArray: return false;
+    case GgufType::kArray:
+      return false;
   }
   return false;
 }
@@ -57,7 +81,8 @@ class GgufSource final : public WeightSource {
     return found == index_.end() ? nullptr : found->second;
   }
   std::span<const TensorInfo> tensors() const override { return header_.tensors; }
-  void read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> out) const override;
+  void read(const TensorInfo& tensor, std::uint64_t offset,
+            std::span<std::byte> out) const override;
 
   std::optional<std::uint64_t> find_uint(std::string_view key) const override;
   std::optional<double> find_float(std::string_view key) const override;
@@ -96,13 +121,15 @@ class GgufSource final : public WeightSource {
   std::unordered_map<std::string_view, const TensorInfo*> index_;
 };
 
-void GgufSource::fail_type(std::string_view key, const GgufValue& value, const char* expected) const {
+void GgufSource::fail_type(std::string_view key, const GgufValue& value,
+                           const char* expected) const {
   const std::string found(gguf_type_name(value.type));
   fail("key " + quoted(key) + " is " + (value.is_array ? "an array of " + found : found) +
        ", expected " + expected);
 }
 
-void GgufSource::read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> out) const {
+void GgufSource::read(const TensorInfo& tensor, std::uint64_t offset,
+                      std::span<std::byte> out) const {
   const std::string what = "tensor " + quoted(tensor.name);
   if (offset > tensor.bytes || out.size() > tensor.bytes - offset) {
     fail(what + " has " + std::to_string(tensor.bytes) + " bytes, " + std::to_string(out.size()) +

@@ -17,7 +17,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "files are read as they lie");
 
 constexpr std::uint32_t kMagic = 0x46554747;  // "GGUF"
-// Far above any real file (a header with 262,144 tokens takes 6 MB); they bound what a corrupt file can make us read.
+// Far above any real file (a header with 262,144 tokens takes 6 MB); they bound what a corrupt file
+// can make us read.
 constexpr std::uint64_t kMaxHeaderBytes = std::uint64_t{512} << 20;
 constexpr std::uint64_t kMaxKeyBytes = 65535;
 constexpr std::uint64_t kMaxTensorNameBytes = 1024;
@@ -36,11 +37,10 @@ struct TypeName {
   std::string_view name;
 };
 constexpr TypeName kOtherTypes[] = {
-    {9, "Q8_1"},     {10, "Q2_K"},    {11, "Q3_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"},
-    {17, "IQ2_XS"},  {18, "IQ3_XXS"}, {19, "IQ1_S"},  {20, "IQ4_NL"}, {21, "IQ3_S"},
-    {22, "IQ2_S"},   {23, "IQ4_XS"},  {24, "I8"},     {25, "I16"},   {26, "I32"},
-    {27, "I64"},     {28, "F64"},     {29, "IQ1_M"},  {34, "TQ1_0"}, {35, "TQ2_0"},
-    {39, "MXFP4"},
+    {9, "Q8_1"},     {10, "Q2_K"},  {11, "Q3_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"},
+    {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},   {23, "IQ4_XS"},
+    {24, "I8"},      {25, "I16"},   {26, "I32"},    {27, "I64"},   {28, "F64"},     {29, "IQ1_M"},
+    {34, "TQ1_0"},   {35, "TQ2_0"}, {39, "MXFP4"},
 };
 
 std::string type_name(std::uint32_t number) {
@@ -64,17 +64,22 @@ std::uint64_t element_bytes(GgufType type) {
   switch (type) {
     case GgufType::kUint8:
     case GgufType::kInt8:
-    case GgufType::kBool: return 1;
+    case GgufType::kBool:
+      return 1;
     case GgufType::kUint16:
-    case GgufType::kInt16: return 2;
+    case GgufType::kInt16:
+      return 2;
     case GgufType::kUint32:
     case GgufType::kInt32:
-    case GgufType::kFloat32: return 4;
+    case GgufType::kFloat32:
+      return 4;
     case GgufType::kUint64:
     case GgufType::kInt64:
-    case GgufType::kFloat64: return 8;
+    case GgufType::kFloat64:
+      return 8;
     case GgufType::kString:
-    case GgufType::kArray: return 0;
+    case GgufType::kArray:
+      return 0;
   }
   return 0;
 }
@@ -92,7 +97,8 @@ class Parser {
     throw Error(ErrorCode::kFile, file_.path() + ": " + message);
   }
 
-  /// Checks that `count` bytes more are there, and makes them readable. `what` is what they belong to.
+  /// Checks that `count` bytes more are there, and makes them readable. `what` is what they belong
+  /// to.
   void need(std::uint64_t count, const std::string& what);
 
   template <class T>
@@ -167,7 +173,8 @@ void Parser::parse_value(const std::string& key, GgufValue& value) {
 
 void Parser::skip_elements(const std::string& what, const GgufValue& value) {
   const bool strings = value.type == GgufType::kString;
-  const std::uint64_t each = strings ? 8 : element_bytes(value.type);  // A string has its length at least.
+  const std::uint64_t each =
+      strings ? 8 : element_bytes(value.type);  // A string has its length at least.
   const std::uint64_t left = bytes_.left_from(at_);
   if (value.count > left / each) {
     fail(what + " has " + std::to_string(value.count) + " elements of type " +
@@ -186,9 +193,11 @@ void Parser::skip_elements(const std::string& what, const GgufValue& value) {
   if (value.type == GgufType::kBool) {
     const std::byte* const first = bytes_.data() + at_;
     const std::byte* const last = first + value.count;
-    const std::byte* const bad = std::find_if(first, last, [](std::byte b) { return b > std::byte{1}; });
+    const std::byte* const bad =
+        std::find_if(first, last, [](std::byte b) { return b > std::byte{1}; });
     if (bad != last) {
-      fail(what + " has the bool " + std::to_string(std::to_integer<int>(*bad)) + ", expected 0 or 1");
+      fail(what + " has the bool " + std::to_string(std::to_integer<int>(*bad)) +
+           ", expected 0 or 1");
     }
   }
   at_ += value.count * each;
@@ -222,8 +231,9 @@ TensorInfo Parser::parse_tensor(std::uint64_t index) {
          supported_types());
   }
   if (tensor.columns() % traits->values != 0) {
-    fail(what + " has rows of " + std::to_string(tensor.columns()) + " values, expected a multiple of " +
-         std::to_string(traits->values) + " for type " + std::string(traits->name));
+    fail(what + " has rows of " + std::to_string(tensor.columns()) +
+         " values, expected a multiple of " + std::to_string(traits->values) + " for type " +
+         std::string(traits->name));
   }
   tensor.bytes = values / traits->values * traits->bytes;
   tensor.offset = number<std::uint64_t>(what);
@@ -246,7 +256,8 @@ std::uint64_t Parser::alignment(const GgufHeader& header) const {
   return alignment;
 }
 
-/// Turns offsets into ones from the start of the file, and checks that each tensor lies in it, aligned, and alone.
+/// Turns offsets into ones from the start of the file, and checks that each tensor lies in it,
+/// aligned, and alone.
 void Parser::place_tensors(GgufHeader& header) const {
   const std::uint64_t unit = alignment(header);
   const std::uint64_t data = (at_ + unit - 1) / unit * unit;
@@ -299,8 +310,8 @@ GgufHeader Parser::parse() {
          std::to_string(left) + " bytes left");
   }
   if (key_count > std::min(kMaxKeys, left / kMinKeyBytes)) {
-    fail("a key count of " + std::to_string(key_count) + " does not fit the " + std::to_string(left) +
-         " bytes left");
+    fail("a key count of " + std::to_string(key_count) + " does not fit the " +
+         std::to_string(left) + " bytes left");
   }
   for (std::uint64_t i = 0; i < key_count; ++i) {
     const std::string key = name("key number " + std::to_string(i), kMaxKeyBytes);
@@ -322,8 +333,9 @@ GgufHeader Parser::parse() {
 }  // namespace
 
 std::string_view gguf_type_name(GgufType type) {
-  constexpr std::string_view kNames[] = {"uint8",  "int8", "uint16", "int16", "uint32", "int32", "float32",
-                                         "bool",   "string", "array", "uint64", "int64", "float64"};
+  constexpr std::string_view kNames[] = {"uint8",  "int8",    "uint16", "int16",  "uint32",
+                                         "int32",  "float32", "bool",   "string", "array",
+                                         "uint64", "int64",   "float64"};
   return is_known(type) ? kNames[static_cast<std::uint32_t>(type)] : "unknown";
 }
 
@@ -354,7 +366,8 @@ void HeaderBytes::need(std::uint64_t end) {
   constexpr std::uint64_t kReadAhead = 1 << 20;
   const std::uint64_t wanted = std::min(file_.size(), end + kReadAhead);
   if (wanted > capacity_) {
-    const std::uint64_t grown = std::min(file_.size(), std::max(wanted, std::uint64_t{2} * capacity_));
+    const std::uint64_t grown =
+        std::min(file_.size(), std::max(wanted, std::uint64_t{2} * capacity_));
     void* const moved = std::realloc(data_, static_cast<std::size_t>(grown));
     if (moved == nullptr) throw std::bad_alloc();
     data_ = static_cast<std::byte*>(moved);

@@ -33,8 +33,8 @@ enum class GgufType : std::uint32_t {
 /// "uint32", …; "unknown" for a number that is no type.
 std::string_view gguf_type_name(GgufType type);
 
-/// The start of a file up to its data, as far as it was asked for. Grows with what is read, never by what a file claims:
-/// everything is checked against the file's size first.
+/// The start of a file up to its data, as far as it was asked for. Grows with what is read, never
+/// by what a file claims: everything is checked against the file's size first.
 class HeaderBytes {
  public:
   explicit HeaderBytes(const File& file) : file_(file) {}
@@ -45,7 +45,8 @@ class HeaderBytes {
   /// Bytes between `offset` and the file's end.
   std::uint64_t left_from(std::uint64_t offset) const;
 
-  /// Makes [0, end) available at data(), which may move. Throws Error(kFile) beyond the file or beyond what a header may take.
+  /// Makes [0, end) available at data(), which may move. Throws Error(kFile) beyond the file or
+  /// beyond what a header may take.
   void need(std::uint64_t end);
 
   const std::byte* data() const { return data_; }
@@ -57,9 +58,10 @@ class HeaderBytes {
   std::size_t filled_ = 0;
 };
 
-/// One metadata value: where its bytes lie in the header. Arrays stay as they are until someone asks.
+/// One metadata value: where its bytes lie in the header. Arrays stay as they are until someone
+/// asks.
 struct GgufValue {
-  GgufType type = GgufType::kUint32;     // Of the value, or of an array's elements.
+  GgufType type = GgufType::kUint32;  // Of the value, or of an array's elements.
   bool is_array = false;
   std::uint64_t count = 1;
   std::uint64_t offset = 0;  // Of the first element.
@@ -68,10 +70,12 @@ struct GgufValue {
 struct GgufHeader {
   std::uint32_t version = 0;
   std::map<std::string, GgufValue, std::less<>> values;
-  std::vector<TensorInfo> tensors;  // Offsets from the start of the file, checked against its size and each other.
+  std::vector<TensorInfo>
+      tensors;  // Offsets from the start of the file, checked against its size and each other.
 };
 
-/// Reads and checks the whole header of `file` into `bytes`. Throws Error(kFile) that names the path and the key or tensor.
+/// Reads and checks the whole header of `file` into `bytes`. Throws Error(kFile) that names the
+/// path and the key or tensor.
 GgufHeader parse_gguf_header(const File& file, HeaderBytes& bytes);
 
 /// `text` in quotes, on one line: bytes that are not printable ASCII escaped, cut where it is long.

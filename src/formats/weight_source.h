@@ -12,7 +12,8 @@
 
 namespace lapidary {
 
-/// One tensor as a file describes it. `shape[0]` is the contiguous dimension (columns, the k of a matrix), `shape[1]` the rows.
+/// One tensor as a file describes it. `shape[0]` is the contiguous dimension (columns, the k of a
+/// matrix), `shape[1]` the rows.
 struct TensorInfo {
   std::string name;
   BlockType type;
@@ -24,7 +25,8 @@ struct TensorInfo {
   std::uint64_t rows() const;  // Product of all dimensions but the first.
 };
 
-/// Named tensors and metadata of a model, whatever files it lies in. Immutable; safe to read from several threads.
+/// Named tensors and metadata of a model, whatever files it lies in. Immutable; safe to read from
+/// several threads.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
@@ -33,20 +35,25 @@ class WeightSource {
   virtual const TensorInfo* find(std::string_view name) const = 0;
   virtual std::span<const TensorInfo> tensors() const = 0;
 
-  /// Copies bytes [offset, offset + out.size()) of `tensor` into `out`. Throws Error(kFile), naming the tensor, when the file
-  /// has become shorter or cannot be read.
-  virtual void read(const TensorInfo& tensor, std::uint64_t offset, std::span<std::byte> out) const = 0;
+  /// Copies bytes [offset, offset + out.size()) of `tensor` into `out`. Throws Error(kFile), naming
+  /// the tensor, when the file has become shorter or cannot be read.
+  virtual void read(const TensorInfo& tensor, std::uint64_t offset,
+                    std::span<std::byte> out) const = 0;
 
-  // Metadata. Absent: nullopt (or empty). Present with another type, or out of the type's range: Error(kFile) naming the key.
+  // Metadata. Absent: nullopt (or empty). Present with another type, or out of the type's range:
+  // Error(kFile) naming the key.
   virtual std::optional<std::uint64_t> find_uint(std::string_view key) const = 0;
   virtual std::optional<double> find_float(std::string_view key) const = 0;
   virtual std::optional<bool> find_bool(std::string_view key) const = 0;
   virtual std::optional<std::string> find_string(std::string_view key) const = 0;
   virtual std::optional<std::vector<std::string>> find_strings(std::string_view key) const = 0;
-  virtual std::optional<std::vector<double>> find_floats(std::string_view key) const = 0;  // Any float array.
-  virtual std::optional<std::vector<std::int64_t>> find_ints(std::string_view key) const = 0;  // Any int or bool array.
+  virtual std::optional<std::vector<double>> find_floats(
+      std::string_view key) const = 0;  // Any float array.
+  virtual std::optional<std::vector<std::int64_t>> find_ints(
+      std::string_view key) const = 0;  // Any int or bool array.
 
-  /// Whether `key` is there and holds an array: for keys that may be one value or one value a layer.
+  /// Whether `key` is there and holds an array: for keys that may be one value or one value a
+  /// layer.
   virtual bool is_array(std::string_view /*key*/) const { return false; }
 
   /// The path, for messages.
@@ -54,12 +61,14 @@ class WeightSource {
   virtual std::uint64_t file_bytes() const = 0;
 };
 
-/// Opens a GGUF file, version 2 or 3. Every length is checked against the bytes that remain before anything is
-/// allocated. Throws Error(kFile) with one line that names the path and the key or tensor.
+/// Opens a GGUF file, version 2 or 3. Every length is checked against the bytes that remain before
+/// anything is allocated. Throws Error(kFile) with one line that names the path and the key or
+/// tensor.
 std::unique_ptr<WeightSource> open_gguf(const std::string& path);
 
-/// The exact fp32 values of `rows` × `columns` values of `type` in `bytes` (row after row as in a file); `out` holds rows × columns.
-/// The plain reference: one block at a time, scalar. `bytes` must have the right size.
+/// The exact fp32 values of `rows` × `columns` values of `type` in `bytes` (row after row as in a
+/// file); `out` holds rows × columns. The plain reference: one block at a time, scalar. `bytes`
+/// must have the right size.
 void dequantize(BlockType type, std::span<const std::byte> bytes, std::span<float> out);
 
 }  // namespace lapidary

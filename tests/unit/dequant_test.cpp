@@ -44,7 +44,8 @@ TEST_P(Golden, IsExact) {
 std::vector<BlockTraits> golden_types() {
   std::vector<BlockTraits> types;
   for (const BlockTraits& traits : kBlockTraits) {
-    if (traits.type != BlockType::kF32) types.push_back(traits);  // Has no golden file: it is a copy.
+    if (traits.type != BlockType::kF32)
+      types.push_back(traits);  // Has no golden file: it is a copy.
   }
   return types;
 }
@@ -73,8 +74,8 @@ TEST(Dequant, EveryHalf) {
       ASSERT_TRUE(std::isnan(found)) << bits;
       continue;
     }
-    double magnitude = exponent == 0 ? std::ldexp(mantissa, -24)
-                                     : std::ldexp(1024 + mantissa, exponent - 25);
+    double magnitude =
+        exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
     if (exponent == 31) magnitude = std::numeric_limits<double>::infinity();
     ASSERT_EQ(std::fabs(static_cast<double>(found)), magnitude) << bits;
   }

@@ -53,7 +53,8 @@ TEST(File, ReadsBeyondTheEndAreErrors) {
   const TempFile temp("0123456789");
   const File file(temp.path());
   const auto message = file_error([&] { text_at(file, 8, 3); });
-  EXPECT_NE(message.find(temp.path() + ": expected 3 bytes at offset 8"), std::string::npos) << message;
+  EXPECT_NE(message.find(temp.path() + ": expected 3 bytes at offset 8"), std::string::npos)
+      << message;
   file_error([&] { text_at(file, 11, 1); });
   file_error([&] { text_at(file, ~std::uint64_t{0}, 2); });
 }

@@ -75,7 +75,8 @@ inline std::string string_bytes(std::string_view text) {
   return number_bytes<std::uint64_t>(text.size()) + std::string(text);
 }
 
-/// Keys, tensors and the fixed fields of one file; public, so that a test can make any of them wrong before build().
+/// Keys, tensors and the fixed fields of one file; public, so that a test can make any of them
+/// wrong before build().
 class GgufBuilder {
  public:
   struct Key {
@@ -88,14 +89,15 @@ class GgufBuilder {
     std::vector<std::uint64_t> shape;
     std::uint32_t type;
     std::string data;
-    std::optional<std::uint64_t> offset;  // Of the data section; where nothing: behind the tensor before.
+    std::optional<std::uint64_t>
+        offset;  // Of the data section; where nothing: behind the tensor before.
   };
 
   std::string magic = "GGUF";
   std::uint32_t version = 3;
   std::optional<std::uint64_t> key_count;     // Nothing: as many as there are.
   std::optional<std::uint64_t> tensor_count;  // Likewise.
-  std::uint64_t alignment = 32;               // Of the layout; the key general.alignment is separate.
+  std::uint64_t alignment = 32;  // Of the layout; the key general.alignment is separate.
   std::vector<Key> keys;
   std::vector<Tensor> tensors;
 
@@ -111,10 +113,16 @@ class GgufBuilder {
     keys.push_back({std::string(name), type, std::move(payload)});
     return *this;
   }
-  GgufBuilder& set_u32(std::string_view name, std::uint32_t v) { return set(name, 4, number_bytes(v)); }
-  GgufBuilder& set_i32(std::string_view name, std::int32_t v) { return set(name, 5, number_bytes(v)); }
+  GgufBuilder& set_u32(std::string_view name, std::uint32_t v) {
+    return set(name, 4, number_bytes(v));
+  }
+  GgufBuilder& set_i32(std::string_view name, std::int32_t v) {
+    return set(name, 5, number_bytes(v));
+  }
   GgufBuilder& set_f32(std::string_view name, float v) { return set(name, 6, number_bytes(v)); }
-  GgufBuilder& set_bool(std::string_view name, bool v) { return set(name, 7, std::string(1, v ? 1 : 0)); }
+  GgufBuilder& set_bool(std::string_view name, bool v) {
+    return set(name, 7, std::string(1, v ? 1 : 0));
+  }
   GgufBuilder& set_string(std::string_view name, std::string_view v) {
     return set(name, 8, string_bytes(v));
   }
@@ -128,7 +136,8 @@ class GgufBuilder {
     return set_array(name, 8, strings.size(), elements);
   }
   template <class T>
-  GgufBuilder& set_numbers(std::string_view name, std::uint32_t type, const std::vector<T>& numbers) {
+  GgufBuilder& set_numbers(std::string_view name, std::uint32_t type,
+                           const std::vector<T>& numbers) {
     std::string elements;
     for (const T number : numbers) elements += number_bytes(number);
     return set_array(name, type, numbers.size(), elements);
@@ -160,7 +169,8 @@ class GgufBuilder {
     std::string out = magic + number_bytes(version);
     out += number_bytes<std::uint64_t>(tensor_count.value_or(tensors.size()));
     out += number_bytes<std::uint64_t>(key_count.value_or(keys.size()));
-    for (const Key& key : keys) out += string_bytes(key.name) + number_bytes(key.type) + key.payload;
+    for (const Key& key : keys)
+      out += string_bytes(key.name) + number_bytes(key.type) + key.payload;
     std::uint64_t offset = 0;
     for (const Tensor& tensor : tensors) {
       out += string_bytes(tensor.name);
@@ -209,7 +219,9 @@ class TinyRandom {
     state_ = state_ * 6364136223846793005U + 1442695040888963407U;
     return static_cast<std::uint32_t>(state_ >> 33);
   }
-  std::uint64_t below(std::uint64_t limit) { return (std::uint64_t{next()} << 31 | next()) % limit; }
+  std::uint64_t below(std::uint64_t limit) {
+    return (std::uint64_t{next()} << 31 | next()) % limit;
+  }
   /// In [-1, 1).
   float uniform() { return static_cast<float>(next()) / 1073741824.0F - 1.0F; }
 
@@ -218,14 +230,20 @@ class TinyRandom {
 };
 
 /// Ids of tiny_vocabulary() that tests name.
-inline constexpr int kTinyBytes = 8;     // First of the 256 byte tokens.
+inline constexpr int kTinyBytes = 8;      // First of the 256 byte tokens.
 inline constexpr int kTinyLetters = 264;  // "▁", then "a" … "z".
 
-/// Tokens, scores and types of a vocabulary that can spell anything: the named control tokens, all bytes, "▁", letters,
-/// the pairs of a consonant with a vowel, and "\n" as a user-defined token.
+/// Tokens, scores and types of a vocabulary that can spell anything: the named control tokens, all
+/// bytes, "▁", letters, the pairs of a consonant with a vowel, and "\n" as a user-defined token.
 inline void set_tiny_vocabulary(GgufBuilder& file) {
-  std::vector<std::string> tokens = {"<pad>",           "<eos>",         "<bos>",          "<unk>",
-                                     "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>"};
+  std::vector<std::string> tokens = {"<pad>",
+                                     "<eos>",
+                                     "<bos>",
+                                     "<unk>",
+                                     "<start_of_turn>",
+                                     "<end_of_turn>",
+                                     "<start_of_image>",
+                                     "<end_of_image>"};
   std::vector<std::int32_t> types = {3, 3, 3, 2, 3, 3, 3, 3};
   constexpr char kDigits[] = "0123456789ABCDEF";
   for (int i = 0; i < 256; ++i) {
@@ -253,12 +271,14 @@ inline void set_tiny_vocabulary(GgufBuilder& file) {
 }
 inline constexpr std::uint64_t kTinyVocabulary = 8 + 256 + 1 + 26 + 21 * 5 + 1;
 
-/// `values` random numbers in [center - spread, center + spread) as F32, or as Q8_0 blocks of that spread around 0.
+/// `values` random numbers in [center - spread, center + spread) as F32, or as Q8_0 blocks of that
+/// spread around 0.
 inline std::string random_tensor(TinyRandom& random, BlockType type, std::uint64_t values,
                                  float center, float spread) {
   std::string data;
   if (type == BlockType::kF32) {
-    for (std::uint64_t i = 0; i < values; ++i) data += number_bytes(center + spread * random.uniform());
+    for (std::uint64_t i = 0; i < values; ++i)
+      data += number_bytes(center + spread * random.uniform());
     return data;
   }
   if (type != BlockType::kQ8_0) throw std::runtime_error("random_tensor makes F32 and Q8_0 only");
@@ -271,7 +291,8 @@ inline std::string random_tensor(TinyRandom& random, BlockType type, std::uint64
   return data;
 }
 
-/// A whole Gemma 3 file that loads and computes: every key, a vocabulary of kTinyVocabulary tokens, random weights.
+/// A whole Gemma 3 file that loads and computes: every key, a vocabulary of kTinyVocabulary tokens,
+/// random weights.
 inline GgufBuilder tiny_model(const TinyModel& shape = {}) {
   GgufBuilder file;
   file.set_string("general.architecture", "gemma3").set_string("general.name", "tiny");

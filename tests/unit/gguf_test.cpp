@@ -92,7 +92,8 @@ TEST(Gguf, AbsentKeysAreNothingAndOthersTypesAreErrors) {
   builder.set_numbers<std::uint64_t>("big", 10, {std::numeric_limits<std::uint64_t>::max()});
   const TempFile file(builder.build());
   const auto source = open_gguf(file.path());
-  EXPECT_FALSE(source->find_uint("absent") || source->find_float("absent") || source->find_bool("absent"));
+  EXPECT_FALSE(source->find_uint("absent") || source->find_float("absent") ||
+               source->find_bool("absent"));
   EXPECT_FALSE(source->find_string("absent") || source->find_strings("absent"));
   EXPECT_FALSE(source->find_floats("absent") || source->find_ints("absent"));
   const auto names = [](const char* key, const std::function<void()>& action) {
@@ -166,16 +167,24 @@ GgufBuilder::Tensor& first(GgufBuilder& file) { return file.tensor("first.weight
 
 std::vector<Corruption> fixed_field_corruptions() {
   return {
-      {"WrongMagic", [](GgufBuilder& f) { f.magic = "GGML"; }, {"\"GGML\"", "expected a GGUF file"}},
+      {"WrongMagic",
+       [](GgufBuilder& f) { f.magic = "GGML"; },
+       {"\"GGML\"", "expected a GGUF file"}},
       {"Version0", [](GgufBuilder& f) { f.version = 0; }, {"version 0", "expected 2 or 3"}},
       {"Version1", [](GgufBuilder& f) { f.version = 1; }, {"version 1"}},
       {"Version4", [](GgufBuilder& f) { f.version = 4; }, {"version 4"}},
       {"BigEndian", [](GgufBuilder& f) { f.version = 0x03000000; }, {"big-endian"}},
       {"TooManyTensors", [](GgufBuilder& f) { f.tensor_count = 1000; }, {"tensor count of 1000"}},
-      {"AbsurdTensorCount", [](GgufBuilder& f) { f.tensor_count = ~0ULL; }, {"tensor count of 18446744073709551615"}},
+      {"AbsurdTensorCount",
+       [](GgufBuilder& f) { f.tensor_count = ~0ULL; },
+       {"tensor count of 18446744073709551615"}},
       {"TooManyKeys", [](GgufBuilder& f) { f.key_count = 1000; }, {"key count of 1000"}},
-      {"AbsurdKeyCount", [](GgufBuilder& f) { f.key_count = ~0ULL; }, {"key count of 18446744073709551615"}},
-      {"SplitFile", [](GgufBuilder& f) { f.set("split.count", 2, number_bytes<std::uint16_t>(3)); }, {"\"split.count\""}},
+      {"AbsurdKeyCount",
+       [](GgufBuilder& f) { f.key_count = ~0ULL; },
+       {"key count of 18446744073709551615"}},
+      {"SplitFile",
+       [](GgufBuilder& f) { f.set("split.count", 2, number_bytes<std::uint16_t>(3)); },
+       {"\"split.count\""}},
   };
 }
 
@@ -190,16 +199,28 @@ std::vector<Corruption> key_corruptions() {
     return [value](GgufBuilder& f) { f.set_u32("general.alignment", value); };
   };
   return {
-      {"DuplicateKey", [](GgufBuilder& f) { f.keys.push_back(f.keys[0]); }, {"\"general.architecture\"", "twice"}},
+      {"DuplicateKey",
+       [](GgufBuilder& f) { f.keys.push_back(f.keys[0]); },
+       {"\"general.architecture\"", "twice"}},
       {"EmptyKey", [](GgufBuilder& f) { f.set_u32("", 1); }, {"key number 1", "0 bytes"}},
-      {"LongKey", [](GgufBuilder& f) { f.set_u32(std::string(70000, 'k'), 1); }, {"key number 1", "70000"}},
+      {"LongKey",
+       [](GgufBuilder& f) { f.set_u32(std::string(70000, 'k'), 1); },
+       {"key number 1", "70000"}},
       {"UnknownValueType", raw(13, "1234"), {"\"the.key\"", "unknown type 13"}},
       {"UnknownArrayType", array(99, 1), {"\"the.key\"", "unknown array type 99"}},
       {"NestedArray", array(9, 1), {"\"the.key\"", "array of arrays"}},
-      {"AbsurdStringLength", raw(8, number_bytes<std::uint64_t>(~0ULL)), {"\"the.key\"", "18446744073709551615"}},
-      {"StringBeyondTheFile", raw(8, number_bytes<std::uint64_t>(100000)), {"\"the.key\"", "100000"}},
-      {"AbsurdArrayCount", array(4, ~0ULL), {"\"the.key\"", "18446744073709551615 elements of type uint32"}},
-      {"ArrayCountThatOverflows", array(10, (1ULL << 61) + 1), {"\"the.key\"", "elements of type uint64"}},
+      {"AbsurdStringLength",
+       raw(8, number_bytes<std::uint64_t>(~0ULL)),
+       {"\"the.key\"", "18446744073709551615"}},
+      {"StringBeyondTheFile",
+       raw(8, number_bytes<std::uint64_t>(100000)),
+       {"\"the.key\"", "100000"}},
+      {"AbsurdArrayCount",
+       array(4, ~0ULL),
+       {"\"the.key\"", "18446744073709551615 elements of type uint32"}},
+      {"ArrayCountThatOverflows",
+       array(10, (1ULL << 61) + 1),
+       {"\"the.key\"", "elements of type uint64"}},
       {"ArrayBeyondTheFile", array(5, 100000), {"\"the.key\"", "100000 elements of type int32"}},
       {"AbsurdStringCount", array(8, 1ULL << 60), {"\"the.key\"", "elements of type string"}},
       {"StringInArrayBeyondTheFile", array(8, 1), {"\"the.key\"", "bytes at offset"}},
@@ -208,8 +229,12 @@ std::vector<Corruption> key_corruptions() {
       {"Alignment0", alignment(0), {"\"general.alignment\" is 0", "power of two"}},
       {"AlignmentNotPowerOfTwo", alignment(48), {"\"general.alignment\" is 48", "power of two"}},
       {"AbsurdAlignment", alignment(1U << 31), {"\"general.alignment\" is 2147483648"}},
-      {"AlignmentOfWrongType", [](GgufBuilder& f) { f.set_string("general.alignment", "32"); }, {"\"general.alignment\"", "uint32"}},
-      {"ControlCharactersInKey", [](GgufBuilder& f) { f.set("a\n\x1B[31m", 99, ""); }, {"\"a\\x0a\\x1b[31m\"", "unknown type 99"}},
+      {"AlignmentOfWrongType",
+       [](GgufBuilder& f) { f.set_string("general.alignment", "32"); },
+       {"\"general.alignment\"", "uint32"}},
+      {"ControlCharactersInKey",
+       [](GgufBuilder& f) { f.set("a\n\x1B[31m", 99, ""); },
+       {"\"a\\x0a\\x1b[31m\"", "unknown type 99"}},
   };
 }
 
@@ -225,25 +250,41 @@ std::vector<Corruption> tensor_corruptions() {
   };
   constexpr std::uint64_t k32Bits = 1ULL << 32;
   return {
-      {"DuplicateTensor", [](GgufBuilder& f) { f.tensors.push_back(first(f)); }, {"\"first.weight\"", "twice"}},
-      {"EmptyTensorName", [](GgufBuilder& f) { first(f).name = ""; }, {"tensor number 0", "0 bytes"}},
-      {"LongTensorName", [](GgufBuilder& f) { first(f).name = std::string(2000, 't'); }, {"tensor number 0", "2000"}},
+      {"DuplicateTensor",
+       [](GgufBuilder& f) { f.tensors.push_back(first(f)); },
+       {"\"first.weight\"", "twice"}},
+      {"EmptyTensorName",
+       [](GgufBuilder& f) { first(f).name = ""; },
+       {"tensor number 0", "0 bytes"}},
+      {"LongTensorName",
+       [](GgufBuilder& f) { first(f).name = std::string(2000, 't'); },
+       {"tensor number 0", "2000"}},
       {"NoDimensions", shape({}), {"\"first.weight\"", "0 dimensions"}},
       {"FiveDimensions", shape({32, 1, 1, 1, 2}), {"\"first.weight\"", "5 dimensions"}},
       {"DimensionOf0", shape({32, 0}), {"\"first.weight\"", "dimension of 0"}},
       {"DimensionsThatOverflow", shape({k32Bits, k32Bits}), {"\"first.weight\"", "overflow"}},
-      {"DimensionsThatOverflowToLittle", shape({k32Bits, k32Bits, 32, 2}), {"\"first.weight\"", "overflow"}},
+      {"DimensionsThatOverflowToLittle",
+       shape({k32Bits, k32Bits, 32, 2}),
+       {"\"first.weight\"", "overflow"}},
       {"BytesThatOverflow", shape({1ULL << 62}), {"\"first.weight\"", "overflow"}},
       {"LargerThanTheFile", shape({32, 1000}), {"\"first.weight\"", "128000 bytes"}},
       {"TypeQ2_K", type(10), {"\"first.weight\"", "type Q2_K", "supported are F32"}},
       {"TypeIQ4_XS", type(23), {"\"first.weight\"", "type IQ4_XS"}},
       {"RemovedType", type(4), {"\"first.weight\"", "type number 4"}},
       {"UnknownType", type(12345), {"\"first.weight\"", "type number 12345"}},
-      {"RowsNoMultipleOfBlock", [](GgufBuilder& f) { f.tensor("second.weight").shape = {33}; }, {"\"second.weight\"", "rows of 33", "multiple of 32"}},
-      {"MisalignedOffset", offset("second.weight", 257), {"\"second.weight\"", "offset 257", "multiple of 32"}},
+      {"RowsNoMultipleOfBlock",
+       [](GgufBuilder& f) { f.tensor("second.weight").shape = {33}; },
+       {"\"second.weight\"", "rows of 33", "multiple of 32"}},
+      {"MisalignedOffset",
+       offset("second.weight", 257),
+       {"\"second.weight\"", "offset 257", "multiple of 32"}},
       {"OffsetBeyondTheFile", offset("second.weight", 1 << 20), {"\"second.weight\"", "1048576"}},
-      {"OffsetThatOverflows", offset("second.weight", ~0ULL - 31), {"\"second.weight\"", "18446744073709551584"}},
-      {"Overlap", offset("second.weight", 224), {"\"second.weight\"", "overlaps", "\"first.weight\""}},
+      {"OffsetThatOverflows",
+       offset("second.weight", ~0ULL - 31),
+       {"\"second.weight\"", "18446744073709551584"}},
+      {"Overlap",
+       offset("second.weight", 224),
+       {"\"second.weight\"", "overlaps", "\"first.weight\""}},
       {"SameOffset", offset("second.weight", 0), {"weight\" overlaps tensor"}},
   };
 }
@@ -259,10 +300,14 @@ TEST_P(Corrupt, IsOneLineThatNamesIt) {
   }
 }
 
-std::string corruption_name(const testing::TestParamInfo<Corruption>& test) { return test.param.name; }
-INSTANTIATE_TEST_SUITE_P(Fixed, Corrupt, testing::ValuesIn(fixed_field_corruptions()), corruption_name);
+std::string corruption_name(const testing::TestParamInfo<Corruption>& test) {
+  return test.param.name;
+}
+INSTANTIATE_TEST_SUITE_P(Fixed, Corrupt, testing::ValuesIn(fixed_field_corruptions()),
+                         corruption_name);
 INSTANTIATE_TEST_SUITE_P(Keys, Corrupt, testing::ValuesIn(key_corruptions()), corruption_name);
-INSTANTIATE_TEST_SUITE_P(Tensors, Corrupt, testing::ValuesIn(tensor_corruptions()), corruption_name);
+INSTANTIATE_TEST_SUITE_P(Tensors, Corrupt, testing::ValuesIn(tensor_corruptions()),
+                         corruption_name);
 
 TEST(CorruptFile, EmptyMissingAndDirectory) {
   EXPECT_NE(open_error("").find("empty"), std::string::npos);
@@ -275,7 +320,8 @@ TEST(CorruptFile, EmptyMissingAndDirectory) {
 
 TEST(CorruptFile, TruncatedAnywhereInASmallOne) {
   const std::string content = small_file().build();
-  const std::size_t needed = content.size() - (64 - 34);  // The last tensor's padding may be absent.
+  const std::size_t needed =
+      content.size() - (64 - 34);  // The last tensor's padding may be absent.
   for (std::size_t size = 0; size < needed; ++size) open_error(content.substr(0, size));
   const TempFile whole(content.substr(0, needed));
   EXPECT_NO_THROW(open_gguf(whole.path()));
@@ -331,7 +377,8 @@ TEST(CorruptFile, FlippedBitsInTheHeaderLoadOrAreErrors) {
   TinyRandom random(4);
   int refused = 0;
   for (int i = 0; i < 1500; ++i) {
-    // Half of them near the start and in the tensor table, where structure is denser than in the tokens.
+    // Half of them near the start and in the tensor table, where structure is denser than in the
+    // tokens.
     const std::size_t spans[] = {header, header, 1200, 8000};
     const std::size_t span = spans[i % 4];
     const auto back = static_cast<std::size_t>(random.below(span));

@@ -27,10 +27,12 @@ TEST_P(TeamOf, RunsEveryWorkerOnce) {
     count = worker.count();
   });
   ASSERT_LE(count, GetParam());
-  for (int i = 0; i < GetParam(); ++i) EXPECT_EQ(seen[static_cast<std::size_t>(i)], i < count ? 1 : 0);
+  for (int i = 0; i < GetParam(); ++i)
+    EXPECT_EQ(seen[static_cast<std::size_t>(i)], i < count ? 1 : 0);
 }
 
-// What one for_each writes, the next one reads on any thread: order, completeness and visibility in one.
+// What one for_each writes, the next one reads on any thread: order, completeness and visibility in
+// one.
 TEST_P(TeamOf, PhasesSeeAllOfThePhaseBefore) {
   constexpr int kTasks = 37;
   constexpr int kPhases = 1000;

@@ -31,6 +31,8 @@ class Tokenizer {
   std::string_view piece(TokenId id) const;
 
   bool is_control(TokenId id) const;
+
+  /// Tokens in the file. A file that knows images may have no row for `<image_soft_token>`: its id is then this number.
   TokenId vocabulary_size() const;
 
   TokenId bos() const;            ///< `<bos>`, first id of every sequence.
@@ -43,6 +45,8 @@ class Tokenizer {
 
   /// One line for every repair of the file's token types that was needed; usually empty.
   const std::vector<std::string>& warnings() const;
+
+  const Impl& impl() const { return *impl_; }
 
  private:
   std::shared_ptr<const Impl> impl_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 
 #include "formats/weight_source.h"
@@ -7,8 +8,19 @@
 
 namespace lapidary {
 
-/// Builds the tokenizer of a GGUF file from its `tokenizer.ggml.*` keys (GEMMA3.md, Tokenizer). Throws Error(kFile)
-/// naming the key when the vocabulary is missing, ragged or has no byte tokens.
+/// Builds the tokenizer of a GGUF file from its `tokenizer.ggml.*` keys (GEMMA3.md, Tokenizer).
+/// Throws Error(kFile) naming the key when the vocabulary is missing, ragged or has no byte tokens.
+///
+/// SentencePiece is built meanwhile by a thread of its own, so that the weights can be read at the
+/// same time; the first encode() waits for it.
 Tokenizer load_tokenizer(const WeightSource& source);
+
+/// Waits until `tokenizer` can encode. Throws Error(kFile) when SentencePiece refuses the
+/// vocabulary (a duplicate token). Call it once when everything else of a file is loaded: encode()
+/// throws nothing afterwards.
+void finish_loading(const Tokenizer& tokenizer);
+
+/// Bytes of the longest piece: what a buffer for one id must hold.
+std::size_t longest_piece(const Tokenizer& tokenizer);
 
 }  // namespace lapidary

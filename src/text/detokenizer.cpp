@@ -1,0 +1,26 @@
+#include "lapidary/tokenizer.h"
+#include "text/tokenizer_impl.h"
+#include "text/utf8.h"
+
+namespace lapidary {
+
+Detokenizer::Detokenizer(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {
+  constexpr std::size_t kHeldBack = 3;
+  buffer_.reserve(longest_piece(tokenizer_) + kHeldBack);
+}
+
+std::string_view Detokenizer::push(TokenId id) {
+  const std::string_view bytes = tokenizer_.piece(id);
+  buffer_.erase(0, out_);
+  buffer_ += bytes;
+  out_ = buffer_.size() - incomplete_utf8_suffix(buffer_);
+  return std::string_view(buffer_).substr(0, out_);
+}
+
+std::string_view Detokenizer::finish() {
+  buffer_.erase(0, out_);
+  out_ = buffer_.size();
+  return buffer_;
+}
+
+}  // namespace lapidary

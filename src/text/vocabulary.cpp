@@ -1,0 +1,276 @@
+#include "text/vocabulary.h"
+
+#include <algorithm>
+#include <bitset>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "lapidary/error.h"
+
+namespace lapidary {
+namespace {
+
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, SentencePiece's space.
+
+/// Control tokens whatever a file says: a text must not be able to forge a turn or an image.
+constexpr std::string_view kControlNames[] = {
+    "<pad>",          "<eos>",
+    "<bos>",          "<unk>",
+    "<mask>",         "<start_of_turn>",
+    "<end_of_turn>",  "<start_of_image>",
+    "<end_of_image>", "<image_soft_token>",
+};
+
+[[noreturn]] void fail(const WeightSource& source, const std::string& key,
+                       const std::string& what) {
+  throw Error(ErrorCode::kFile, source.path() + ": " + key + ": " + what);
+}
+
+template <class T>
+T required(const WeightSource& source, const char* key, std::optional<T> value) {
+  if (!value) fail(source, key, "missing");
+  return *std::move(value);
+}
+
+/// Appends `text` to `out` with `to` for every `from`.
+void append_replaced(std::string& out, std::string_view text, std::string_view from,
+                     std::string_view to) {
+  for (std::size_t at = text.find(from); at != std::string_view::npos; at = text.find(from)) {
+    out += text.substr(0, at);
+    out += to;
+    text.remove_prefix(at + from.size());
+  }
+  out += text;
+}
+
+const char* type_name(TokenType type) {
+  switch (type) {
+    case TokenType::kNormal:
+      return "normal";
+    case TokenType::kUnknown:
+      return "unknown";
+    case TokenType::kControl:
+      return "control";
+    case TokenType::kUserDefined:
+      return "user-defined";
+    case TokenType::kUnused:
+      return "unused";
+    case TokenType::kByte:
+      return "byte";
+  }
+  return "unknown";
+}
+
+/// The byte that `<0xNN>` names, or -1.
+int byte_of(std::string_view piece) {
+  const auto digit = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+  };
+  if (piece.size() != 6 || piece.substr(0, 3) != "<0x" || piece[5] != '>') return -1;
+  const int high = digit(piece[3]);
+  const int low = digit(piece[4]);
+  return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+/// Whether a newline follows anything but a newline.
+bool has_inner_newline(std::string_view piece) {
+  return piece.find('\n', std::min(piece.find_first_not_of('\n'), piece.size())) !=
+         std::string_view::npos;
+}
+
+void check_model(const WeightSource& source) {
+  constexpr const char* kKey = "tokenizer.ggml.model";
+  const std::string model = required(source, kKey, source.find_string(kKey));
+  if (model != "llama") fail(source, kKey, "\"" + model + "\", expected \"llama\" (SentencePiece)");
+}
+
+Pieces read_pieces(const WeightSource& source) {
+  constexpr const char* kTokens = "tokenizer.ggml.tokens";
+  constexpr const char* kScores = "tokenizer.ggml.scores";
+  constexpr const char* kTypes = "tokenizer.ggml.token_type";
+  check_model(source);
+  Pieces pieces;
+  pieces.texts = required(source, kTokens, source.find_strings(kTokens));
+  const std::vector<double> scores = required(source, kScores, source.find_floats(kScores));
+  const std::vector<std::int64_t> types = required(source, kTypes, source.find_ints(kTypes));
+  const std::size_t count = pieces.texts.size();
+  const std::string expected =
+      ", expected one for each of the " + std::to_string(count) + " tokens";
+  if (count == 0) fail(source, kTokens, "empty");
+  if (scores.size() != count)
+    fail(source, kScores, std::to_string(scores.size()) + " values" + expected);
+  if (types.size() != count)
+    fail(source, kTypes, std::to_string(types.size()) + " values" + expected);
+  pieces.scores.reserve(count);
+  pieces.types.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string at = "token " + std::to_string(i);
+    const std::string& text = pieces.texts[i];
+    if (text.empty() || text.find('\0') != std::string::npos) {
+      fail(source, kTokens, at + (text.empty() ? " is empty" : " holds a NUL byte"));
+    }
+    if (!(std::abs(scores[i]) <= std::numeric_limits<float>::max())) {
+      fail(source, kScores, at + " has a score that is no finite number");
+    }
+    if (types[i] < 1 || types[i] > 6) {
+      fail(source, kTypes, at + " has type " + std::to_string(types[i]) + ", expected 1 to 6");
+    }
+    pieces.scores.push_back(static_cast<float>(scores[i]));
+    pieces.types.push_back(static_cast<TokenType>(types[i]));
+  }
+  return pieces;
+}
+
+/// Sets the types that Gemma's special tokens must have, with a line in `warnings` where a file has
+/// them otherwise, and writes user-defined pieces as SentencePiece matches them.
+void repair(const WeightSource& source, Pieces& pieces, std::vector<std::string>& warnings) {
+  for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
+    TokenType& type = pieces.types[i];
+    std::string& text = pieces.texts[i];
+    const bool special =
+        text.front() == '<' && std::ranges::find(kControlNames, text) != std::end(kControlNames);
+    if (special && type != TokenType::kControl && type != TokenType::kUnknown) {
+      warnings.push_back("tokenizer.ggml.token_type: " + text + " is " + type_name(type) +
+                         ", read as control");
+    }
+    if (special) type = TokenType::kControl;
+    if (text == "<unk>") type = TokenType::kUnknown;
+    if (type == TokenType::kUserDefined) {
+      std::string marked;
+      append_replaced(marked, text, " ", kSpaceMark);
+      text = std::move(marked);
+    }
+    if (type != TokenType::kUnknown) continue;
+    if (pieces.unknown >= 0) {
+      fail(source, "tokenizer.ggml.token_type",
+           "tokens " + std::to_string(pieces.unknown) + " and " + std::to_string(i) +
+               " are both of type unknown");
+    }
+    pieces.unknown = static_cast<TokenId>(i);
+  }
+  if (pieces.unknown < 0) fail(source, "tokenizer.ggml.tokens", "no <unk> token");
+}
+
+void check_bytes(const WeightSource& source, const Pieces& pieces) {
+  std::bitset<256> seen;
+  for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
+    if (pieces.types[i] != TokenType::kByte) continue;
+    const int byte = byte_of(pieces.texts[i]);
+    if (byte < 0 || seen[static_cast<std::size_t>(byte)]) {
+      fail(source, "tokenizer.ggml.tokens",
+           "token " + std::to_string(i) +
+               " is of type byte, but is not <0x00> to <0xFF> or there twice");
+    }
+    seen.set(static_cast<std::size_t>(byte));
+  }
+  if (!seen.all()) {
+    fail(source, "tokenizer.ggml.token_type",
+         std::to_string(seen.count()) + " byte tokens, expected all 256 from <0x00> to <0xFF>");
+  }
+}
+
+}  // namespace
+
+TokenId Vocabulary::find_control(std::string_view name) const {
+  const auto found = control_ids_.find(name);
+  return found == control_ids_.end() ? -1 : found->second;
+}
+
+TokenId Vocabulary::match_control(std::string_view text) const {
+  if (text.empty() || !control_starts_[static_cast<unsigned char>(text.front())]) return -1;
+  for (const std::size_t length : control_lengths_) {
+    if (length > text.size()) continue;
+    const TokenId id = find_control(text.substr(0, length));
+    if (id >= 0) return id;
+  }
+  return -1;
+}
+
+void Vocabulary::add_control(std::string_view name) {
+  control_ids_.emplace(name, static_cast<TokenId>(control_.size()));
+  control_starts_.set(static_cast<unsigned char>(name.front()));
+  control_.push_back(true);
+  blob_ += name;
+  offsets_.push_back(static_cast<std::uint32_t>(blob_.size()));
+}
+
+void Vocabulary::add(const Pieces& pieces) {
+  const std::size_t count = pieces.texts.size();
+  offsets_.reserve(count + 1);
+  control_.reserve(count);
+  offsets_.push_back(0);
+  bool straddled = false;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string& text = pieces.texts[i];
+    const TokenType type = pieces.types[i];
+    const bool control = type == TokenType::kControl || type == TokenType::kUnknown;
+    if (control) {
+      add_control(text);
+      continue;
+    }
+    if (type == TokenType::kByte) {
+      blob_.push_back(static_cast<char>(byte_of(text)));
+    } else {
+      append_replaced(blob_, text, kSpaceMark, " ");
+    }
+    if (type == TokenType::kUserDefined) {
+      newlines_cut = newlines_cut || text == "\n";
+      straddled = straddled || has_inner_newline(text);
+    }
+    control_.push_back(false);
+    longest_piece = std::max(longest_piece, blob_.size() - offsets_.back());
+    offsets_.push_back(static_cast<std::uint32_t>(blob_.size()));
+  }
+  size_ = static_cast<TokenId>(count);
+  if (find_control("<start_of_image>") >= 0 && find_control("<image_soft_token>") < 0) {
+    add_control("<image_soft_token>");
+  }
+  newlines_cut = newlines_cut && !straddled;
+  for (const auto& [name, id] : control_ids_) control_lengths_.push_back(name.size());
+  std::ranges::sort(control_lengths_, std::greater<>());
+  control_lengths_.erase(std::unique(control_lengths_.begin(), control_lengths_.end()),
+                         control_lengths_.end());
+}
+
+void Vocabulary::find_specials(const WeightSource& source) {
+  const auto by_key = [&](const std::string& name) -> TokenId {
+    const std::string key = "tokenizer.ggml." + name + "_token_id";
+    const std::optional<std::uint64_t> id = source.find_uint(key);
+    if (!id) return -1;
+    if (*id >= static_cast<std::uint64_t>(size_)) {
+      fail(source, key, std::to_string(*id) + ", expected an id below " + std::to_string(size()));
+    }
+    return static_cast<TokenId>(*id);
+  };
+  const auto by_name_or_key = [&](const char* name) {
+    const std::string piece = std::string("<").append(name).append(">");
+    const TokenId named = find_control(piece);
+    const TokenId id = named >= 0 ? named : by_key(name);
+    if (id < 0) fail(source, "tokenizer.ggml.tokens", "no " + piece + " token");
+    return id;
+  };
+  bos = by_name_or_key("bos");
+  eos = by_name_or_key("eos");
+  start_of_turn = find_control("<start_of_turn>");
+  end_of_turn = find_control("<end_of_turn>");
+  for (const TokenId id : {eos, end_of_turn, by_key("eos"), by_key("eot"), by_key("eom")}) {
+    if (id >= 0 && std::ranges::find(stop_ids, id) == stop_ids.end()) stop_ids.push_back(id);
+  }
+}
+
+Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces) {
+  Vocabulary vocabulary;
+  pieces = read_pieces(source);
+  repair(source, pieces, vocabulary.warnings);
+  check_bytes(source, pieces);
+  vocabulary.add(pieces);
+  vocabulary.find_specials(source);
+  return vocabulary;
+}
+
+}  // namespace lapidary

@@ -1,0 +1,106 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/weight_source.h"
+
+namespace lapidary {
+
+/// Metadata made by hand, for tests that need a vocabulary no file has.
+class MemorySource : public WeightSource {
+ public:
+  std::map<std::string, std::uint64_t, std::less<>> uints;
+  std::map<std::string, std::string, std::less<>> strings;
+  std::map<std::string, std::vector<std::string>, std::less<>> string_arrays;
+  std::map<std::string, std::vector<double>, std::less<>> float_arrays;
+  std::map<std::string, std::vector<std::int64_t>, std::less<>> int_arrays;
+
+  const TensorInfo* find(std::string_view) const override { return nullptr; }
+  std::span<const TensorInfo> tensors() const override { return {}; }
+  void read(const TensorInfo&, std::uint64_t, std::span<std::byte>) const override {}
+  std::optional<std::uint64_t> find_uint(std::string_view key) const override {
+    return get(uints, key);
+  }
+  std::optional<double> find_float(std::string_view) const override { return std::nullopt; }
+  std::optional<bool> find_bool(std::string_view) const override { return std::nullopt; }
+  std::optional<std::string> find_string(std::string_view key) const override {
+    return get(strings, key);
+  }
+  std::optional<std::vector<std::string>> find_strings(std::string_view key) const override {
+    return get(string_arrays, key);
+  }
+  std::optional<std::vector<double>> find_floats(std::string_view key) const override {
+    return get(float_arrays, key);
+  }
+  std::optional<std::vector<std::int64_t>> find_ints(std::string_view key) const override {
+    return get(int_arrays, key);
+  }
+  const std::string& path() const override { return path_; }
+  std::uint64_t file_bytes() const override { return 0; }
+
+  std::vector<std::string>& tokens() { return string_arrays["tokenizer.ggml.tokens"]; }
+  std::vector<double>& scores() { return float_arrays["tokenizer.ggml.scores"]; }
+  std::vector<std::int64_t>& types() { return int_arrays["tokenizer.ggml.token_type"]; }
+
+  void add_token(const std::string& text, std::int64_t type, double score = 0) {
+    tokens().push_back(text);
+    scores().push_back(score);
+    types().push_back(type);
+  }
+
+ private:
+  template <class Map>
+  static std::optional<typename Map::mapped_type> get(const Map& map, std::string_view key) {
+    const auto found = map.find(key);
+    if (found == map.end()) return std::nullopt;
+    return found->second;
+  }
+  std::string path_ = "by-hand.gguf";
+};
+
+/// A small vocabulary of Gemma's kind: ids 0 to 4 special, 5 and 6 the turn tokens, 7 to 262 the
+/// bytes, then `\n` (263), two spaces (264), and the pieces "▁" (265), "a" (266), "b" (267), "ab"
+/// (268), "▁a" (269).
+inline MemorySource small_vocabulary() {
+  MemorySource source;
+  source.strings["tokenizer.ggml.model"] = "llama";
+  for (const char* name :
+       {"<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>"}) {
+    source.add_token(name, 3);
+  }
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    source.add_token({'<', '0', 'x', kDigits[byte / 16], kDigits[byte % 16], '>'}, 6);
+  }
+  source.add_token("\n", 4);
+  source.add_token("  ", 4);
+  source.add_token("\xE2\x96\x81", 1, -3);
+  source.add_token("a", 1, -4);
+  source.add_token("b", 1, -5);
+  source.add_token("ab", 1, -1);
+  source.add_token(
+      "\xE2\x96\x81"
+      "a",
+      1, -2);
+  return source;
+}
+
+inline std::unique_ptr<WeightSource> open_tiny_model() {
+  return open_gguf(LAPIDARY_TEST_DATA "/tiny-gemma3-text-bf16.gguf");
+}
+
+/// The real vocabulary, or nullptr where the model is not there.
+inline std::unique_ptr<WeightSource> open_real_model() {
+  const char* path = std::getenv("LAPIDARY_TEST_MODEL");
+  return path == nullptr || *path == '\0' ? nullptr : open_gguf(path);
+}
+
+}  // namespace lapidary

@@ -4,13 +4,12 @@
 
 #include "lapidary/error.h"
 #include "runtime/generation.h"
+#include "text/tokenizer_impl.h"
 
 namespace lapidary {
 
 namespace {
 
-constexpr std::size_t kReservedTextBytes =
-    32;  // A token; the longest run of spaces that is one token has 31.
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
 bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
@@ -44,7 +43,8 @@ Generation::Generation(Sequence& session, const GenerateOptions& options)
   drawable_ = static_cast<std::size_t>(
       std::min(session_.model.info().vocabulary, session_.model.tokenizer().vocabulary_size()));
   completion_.ids.reserve(limit_);
-  completion_.text.reserve((limit_ + 1) * kReservedTextBytes);
+  completion_.text.reserve(limit_ * longest_piece(session_.model.tokenizer()) +
+                           kReplacement.size());
   completion_.usage.prompt_tokens = static_cast<int>(session_.ids.size());
   completion_.usage.cached_tokens = session_.cached;
   completion_.usage.prefill_seconds = session_.prefill_seconds;

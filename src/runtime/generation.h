@@ -10,8 +10,7 @@
 namespace lapidary {
 
 /// One generation, a token a step; what Session::generate and Reply share. All memory is taken by
-/// the constructor: a step allocates nothing (text longer than 32 bytes a token on average aside)
-/// and takes no lock.
+/// the constructor: a step allocates nothing and takes no lock.
 class Generation {
  public:
   /// `session` must outlive it and not be used meanwhile. Throws Error(kUsage) for options out of

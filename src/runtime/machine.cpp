@@ -100,8 +100,10 @@ const kernels::Kernels& select_kernels(const std::string& isa) {
   if (wanted.empty()) return *kernels::best();
   if (const kernels::Kernels* found = kernels::find(wanted.c_str())) return *found;
   std::string names;
-  for (std::size_t i = 0; i < count; ++i)
-    names += (i == 0 ? "" : ", ") + std::string(tables[i]->name);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i > 0) names += ", ";
+    names += tables[i]->name;
+  }
   throw Error(ErrorCode::kUsage,
               "instruction set \"" + wanted + "\" is not one that this machine has: " + names);
 }

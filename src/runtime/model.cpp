@@ -26,6 +26,7 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   Tokenizer tokenizer = load_tokenizer(*source);
   Team team(options.threads);
   WeightsPtr weights = load_weights(*source, config, kernels, team, options.progress);
+  finish_loading(tokenizer);
   return Model(std::make_shared<const Impl>(Impl{std::move(config), std::move(info), kernels.name,
                                                  std::move(tokenizer), std::move(weights)}));
 }

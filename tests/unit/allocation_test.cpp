@@ -106,7 +106,7 @@ void expect_nothing_taken(const Model& model, std::span<const TokenId> prompt,
 SamplingOptions sampling_without_stop(const Model& model, std::span<const TokenId> prompt,
                                       SamplingOptions sampling) {
   for (sampling.seed = 1; sampling.seed < 200; ++sampling.seed) {
-    Session session(model, {.context = 512});
+    Session session(model, {.context = 512, .threads = 1});
     session.append(prompt);
     int pieces = 0;
     session.generate({.max_tokens = 64, .sampling = sampling}, [&](std::string_view) {

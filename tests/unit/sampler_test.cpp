@@ -52,7 +52,9 @@ std::vector<Choice> reference(std::vector<float> logits, std::vector<TokenId> re
   std::vector<TokenId> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   const auto logit_of = [&](TokenId id) { return logits[static_cast<std::size_t>(id)]; };
-  std::ranges::stable_sort(order, [&](TokenId a, TokenId b) { return logit_of(a) > logit_of(b); });
+  std::ranges::sort(order, [&](TokenId a, TokenId b) {
+    return logit_of(a) > logit_of(b) || (logit_of(a) == logit_of(b) && a < b);
+  });
   if (options.temperature == 0) return {{order[0], 1.0}};
   if (options.top_k > 0)
     order.resize(std::min(order.size(), static_cast<std::size_t>(options.top_k)));

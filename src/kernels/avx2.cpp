@@ -133,7 +133,7 @@ inline __m256i broadcast_four(const std::int8_t* p) {
 constexpr int sums_that_fit(int bits) { return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1; }
 
 template <int kBits>
-inline I products(Q w, __m256i x) {
+LAPIDARY_INLINE I products(Q w, __m256i x) {
   if constexpr (kBits == 8) {
     return {_mm256_maddubs_epi16(_mm256_abs_epi8(w.a), _mm256_sign_epi8(x, w.a)),
             _mm256_maddubs_epi16(_mm256_abs_epi8(w.b), _mm256_sign_epi8(x, w.b))};
@@ -149,29 +149,36 @@ inline I widen(I x) {
 }
 
 template <int kBits, int kGroup, int kLeft, int kTokens, class Groups>
-inline void add_groups(const Groups& groups, const std::int8_t* const* x, I* narrow) {
+LAPIDARY_INLINE void add_groups(const Groups& groups, const std::int8_t* const* x, I* narrow) {
   if constexpr (kLeft > 0) {
     const Q w = groups.template get<kGroup>();
-    for (int t = 0; t < kTokens; ++t) narrow[t] = add16(narrow[t], products<kBits>(w, broadcast_four(x[t] + 4 * kGroup)));
+    for (int t = 0; t < kTokens; ++t) {
+      narrow[t] = add16(narrow[t], products<kBits>(w, broadcast_four(x[t] + 4 * kGroup)));
+      // Keeps the sum a chain, here and below: reassociated to a tree it would need more registers than there are.
+      asm("" : "+x"(narrow[t].a), "+x"(narrow[t].b));
+    }
     add_groups<kBits, kGroup + 1, kLeft - 1, kTokens>(groups, x, narrow);
   }
 }
 
 template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
-inline void add_batches(const Groups& groups, const std::int8_t* const* x, I* out) {
+LAPIDARY_INLINE void add_batches(const Groups& groups, const std::int8_t* const* x, I* out) {
   if constexpr (kCount > 0) {
     constexpr int kFit = sums_that_fit(kBits) < kCount ? sums_that_fit(kBits) : kCount;
     I narrow[kTokens];
     const Q w = groups.template get<kFirst>();
     for (int t = 0; t < kTokens; ++t) narrow[t] = products<kBits>(w, broadcast_four(x[t] + 4 * kFirst));
     add_groups<kBits, kFirst + 1, kFit - 1, kTokens>(groups, x, narrow);
-    for (int t = 0; t < kTokens; ++t) out[t] = add(out[t], widen(narrow[t]));
+    for (int t = 0; t < kTokens; ++t) {
+      out[t] = add(out[t], widen(narrow[t]));
+      asm("" : "+x"(out[t].a), "+x"(out[t].b));
+    }
     add_batches<kBits, kFirst + kFit, kCount - kFit, kTokens>(groups, x, out);
   }
 }
 
 template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
-inline void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
+LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
   for (int t = 0; t < kTokens; ++t) out[t] = broadcast_int(0);
   add_batches<kBits, kFirst, kCount, kTokens>(groups, x, out);
 }
@@ -179,16 +186,18 @@ inline void block_sums(const Groups& groups, const std::int8_t* const* x, I* out
 #include "kernels/matmul-inl.h"
 #include "kernels/dense-inl.h"
 
-std::uint64_t int8_peak(std::uint64_t iterations) {
-  __m256i sums[12];
-  for (auto& s : sums) s = _mm256_setzero_si256();
-  const __m256i w = _mm256_set1_epi8(3);
-  const __m256i x = _mm256_set1_epi8(-2);
-  for (std::uint64_t i = 0; i < iterations; ++i) {
-    for (auto& s : sums) s = _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x));
-    asm volatile("" : "+x"(sums[0]), "+x"(sums[1]), "+x"(sums[2]), "+x"(sums[3]), "+x"(sums[4]), "+x"(sums[5]));
-    asm volatile("" : "+x"(sums[6]), "+x"(sums[7]), "+x"(sums[8]), "+x"(sums[9]), "+x"(sums[10]), "+x"(sums[11]));
+template <int kLeft>
+LAPIDARY_INLINE void peak_round(__m256i* sums, __m256i w, __m256i x) {
+  if constexpr (kLeft > 0) {
+    *sums = _mm256_add_epi16(*sums, _mm256_maddubs_epi16(w, x));
+    asm volatile("" : "+x"(*sums), "+x"(w));  // Nothing leaves the loop.
+    peak_round<kLeft - 1>(sums + 1, w, x);
   }
+}
+
+std::uint64_t int8_peak(std::uint64_t iterations) {
+  __m256i sums[12] = {};
+  for (std::uint64_t i = 0; i < iterations; ++i) peak_round<12>(sums, _mm256_set1_epi8(3), _mm256_set1_epi8(-2));
   return iterations * 12 * 64;
 }
 

@@ -105,7 +105,7 @@ inline __m512i broadcast_four(const std::int8_t* p) {
 
 // Sums of (weight + kByteBias if kBits is 8) · activation, exact: 255 · 127 · 32 is far below 2^31.
 template <int kBits, int kGroup, int kCount, int kTokens, class Groups>
-inline void add_groups(const Groups& groups, const std::int8_t* const* x, I* out) {
+LAPIDARY_INLINE void add_groups(const Groups& groups, const std::int8_t* const* x, I* out) {
   if constexpr (kCount > 0) {
     Q w = groups.template get<kGroup>();
     if constexpr (kBits == 8) w.v = _mm512_xor_si512(w.v, _mm512_set1_epi8(-128));
@@ -115,7 +115,7 @@ inline void add_groups(const Groups& groups, const std::int8_t* const* x, I* out
 }
 
 template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
-inline void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
+LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
   for (int t = 0; t < kTokens; ++t) out[t] = broadcast_int(0);
   add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
 }
@@ -123,17 +123,20 @@ inline void block_sums(const Groups& groups, const std::int8_t* const* x, I* out
 #include "kernels/matmul-inl.h"
 #include "kernels/dense-inl.h"
 
-std::uint64_t int8_peak(std::uint64_t iterations) {
-  I sums[12];
-  for (auto& s : sums) s = broadcast_int(0);
-  const __m512i w = _mm512_set1_epi8(3);
-  const __m512i x = _mm512_set1_epi8(-2);
-  for (std::uint64_t i = 0; i < iterations; ++i) {
-    for (auto& s : sums) s.v = _mm512_dpbusd_epi32(s.v, w, x);
+template <int kLeft>
+LAPIDARY_INLINE void peak_round(__m512i* sums, __m512i w, __m512i x) {
+  if constexpr (kLeft > 0) {
+    *sums = _mm512_dpbusd_epi32(*sums, w, x);
 #if !defined(LAPIDARY_EMULATE_AVX512)
-    for (auto& s : sums) asm volatile("" : "+v"(s.v));
+    asm volatile("" : "+v"(*sums), "+v"(w));  // Nothing leaves the loop.
 #endif
+    peak_round<kLeft - 1>(sums + 1, w, x);
   }
+}
+
+std::uint64_t int8_peak(std::uint64_t iterations) {
+  __m512i sums[12] = {};
+  for (std::uint64_t i = 0; i < iterations; ++i) peak_round<12>(sums, _mm512_set1_epi8(3), _mm512_set1_epi8(-2));
   return iterations * 12 * 128;
 }
 

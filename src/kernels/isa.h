@@ -24,4 +24,7 @@ extern const Kernels kNeonKernels;
 #define LAPIDARY_LEAVE_TARGET LAPIDARY_PRAGMA(GCC pop_options)
 #endif
 
+// For the steps of an inner loop, whose accumulators must stay in registers.
+#define LAPIDARY_INLINE inline __attribute__((always_inline))
+
 }  // namespace lapidary::kernels

@@ -7,7 +7,7 @@ template <Packing kPacking>
 struct PackedGroups {
   const std::uint8_t* block;
   template <int g>
-  Q get() const {
+  LAPIDARY_INLINE Q get() const {
     constexpr PackedTraits kTraits = packed_traits(kPacking);
     if constexpr (kTraits.bits == 8) {
       return load_group(block + 64 * g);
@@ -30,7 +30,7 @@ struct PackedGroups {
 struct PlainGroups {
   const std::uint8_t* block;
   template <int g>
-  Q get() const {
+  LAPIDARY_INLINE Q get() const {
     return load_group(block + 64 * g);
   }
 };
@@ -41,7 +41,7 @@ struct BlockScales {
 };
 
 template <Packing kPacking>
-inline BlockScales read_scales(const std::uint8_t* panel, int block) {
+LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   const std::uint8_t* scales = panel + block_offset(kTraits, block) + kTraits.quant_bytes();
   BlockScales out{};
@@ -62,8 +62,14 @@ inline BlockScales read_scales(const std::uint8_t* panel, int block) {
 
 // Exact integer sums of one block for some tokens, bias and half scales applied.
 template <Packing kPacking, int kTokens, class Groups>
-inline void exact_sums(const Groups& groups, const BlockScales& s, const std::int8_t* const* x, const std::int16_t* const* sums,
-                       I* out) {
+LAPIDARY_INLINE void exact_sums(const Groups& groups, const BlockScales& s, const std::int8_t* first, const std::int16_t* first_sums,
+                                std::size_t blocks, I* out) {
+  const std::int8_t* x[kTokens];
+  const std::int16_t* sums[kTokens];
+  for (int t = 0; t < kTokens; ++t) {
+    x[t] = first + static_cast<std::size_t>(t) * blocks * kBlock;
+    sums[t] = first_sums + static_cast<std::size_t>(t) * blocks * 2;
+  }
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   constexpr int kBias = kTraits.bits == 8 ? kByteBias : kTraits.bias;
   if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
@@ -83,55 +89,53 @@ inline void exact_sums(const Groups& groups, const BlockScales& s, const std::in
   }
 }
 
-// Where kTokens tokens' activations stand, block by block.
-template <int kTokens>
+// Where some tokens' activations stand, block by block: token t's are t · columns (or blocks) further on.
 struct InputCursor {
-  const std::int8_t* values[kTokens];
-  const std::int8_t* low[kTokens];
-  const std::int16_t* sums[kTokens];
-  const std::int16_t* low_sums[kTokens];
-  const float* scales[kTokens];
-  const float* scaled_sums[kTokens];
+  const std::int8_t* values;
+  const std::int8_t* low;
+  const std::int16_t* sums;
+  const std::int16_t* low_sums;
+  const float* scales;
+  const float* scaled_sums;
+  std::size_t blocks;  // Of one token.
 
   InputCursor(const QuantizedInput& in, int token) {
-    for (int t = 0; t < kTokens; ++t) {
-      const std::size_t block = first_block(in, token + t);
-      values[t] = in.values + block * kBlock;
-      sums[t] = in.sums + 2 * block;
-      low[t] = in.low != nullptr ? in.low + block * kBlock : nullptr;
-      low_sums[t] = in.low_sums != nullptr ? in.low_sums + 2 * block : nullptr;
-      scales[t] = in.scales + block;
-      scaled_sums[t] = in.scaled_sums + block;
-    }
+    const std::size_t block = first_block(in, token);
+    blocks = first_block(in, 1);
+    values = in.values + block * kBlock;
+    sums = in.sums + 2 * block;
+    low = in.low != nullptr ? in.low + block * kBlock : nullptr;
+    low_sums = in.low_sums != nullptr ? in.low_sums + 2 * block : nullptr;
+    scales = in.scales + block;
+    scaled_sums = in.scaled_sums + block;
   }
   template <bool kWide>
   void step() {
-    for (int t = 0; t < kTokens; ++t) {
-      values[t] += kBlock;
-      sums[t] += 2;
-      ++scales[t];
-      ++scaled_sums[t];
-      if constexpr (kWide) {
-        low[t] += kBlock;
-        low_sums[t] += 2;
-      }
+    values += kBlock;
+    sums += 2;
+    ++scales;
+    ++scaled_sums;
+    if constexpr (kWide) {
+      low += kBlock;
+      low_sums += 2;
     }
   }
 };
 
 template <Packing kPacking, int kTokens, bool kWide, class Groups>
-inline void accumulate(const Groups& groups, const BlockScales& s, InputCursor<kTokens>& x, F* acc) {
+LAPIDARY_INLINE void accumulate(const Groups& groups, const BlockScales& s, InputCursor& x, F* acc) {
   I sums[kTokens];
   F block[kTokens];
-  exact_sums<kPacking, kTokens>(groups, s, x.values, x.sums, sums);
+  exact_sums<kPacking, kTokens>(groups, s, x.values, x.sums, x.blocks, sums);
   for (int t = 0; t < kTokens; ++t) block[t] = to_float(sums[t]);
   if constexpr (kWide) {
-    exact_sums<kPacking, kTokens>(groups, s, x.low, x.low_sums, sums);
+    exact_sums<kPacking, kTokens>(groups, s, x.low, x.low_sums, x.blocks, sums);
     for (int t = 0; t < kTokens; ++t) block[t] = fma(broadcast(static_cast<float>(kHighBase)), block[t], to_float(sums[t]));
   }
   for (int t = 0; t < kTokens; ++t) {
-    acc[t] = fma(block[t], mul(s.scale, broadcast(*x.scales[t])), acc[t]);
-    if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine) acc[t] = fma(s.offset, broadcast(*x.scaled_sums[t]), acc[t]);
+    const std::size_t at = static_cast<std::size_t>(t) * x.blocks;
+    acc[t] = fma(block[t], mul(s.scale, broadcast(x.scales[at])), acc[t]);
+    if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine) acc[t] = fma(s.offset, broadcast(x.scaled_sums[at]), acc[t]);
   }
   x.template step<kWide>();
 }
@@ -139,7 +143,7 @@ inline void accumulate(const Groups& groups, const BlockScales& s, InputCursor<k
 // One token: weights go from memory to registers to sums.
 template <Packing kPacking, bool kWide>
 void multiply_packed(const MatmulArgs& a, const std::uint8_t* panel, int token, float* out) {
-  InputCursor<1> x(*a.input, token);
+  InputCursor x(*a.input, token);
   F acc = broadcast(0.0F);
   for (int b = 0; b < a.columns / kBlock; ++b) {
     const PackedGroups<kPacking> groups{panel + block_offset(packed_traits(kPacking), b)};
@@ -176,7 +180,7 @@ void unpack_panel(const std::uint8_t* panel, int blocks, std::uint8_t* scratch) 
 
 template <Packing kPacking, int kTokens, bool kWide>
 void multiply_plain(const MatmulArgs& a, const std::uint8_t* scratch, int token, float* out) {
-  InputCursor<kTokens> x(*a.input, token);
+  InputCursor x(*a.input, token);
   F acc[kTokens];
   for (int t = 0; t < kTokens; ++t) acc[t] = broadcast(0.0F);
   for (int b = 0; b < a.columns / kBlock; ++b, scratch += kPlainBlock) {

@@ -137,7 +137,7 @@ inline int8x16_t broadcast_four(const std::int8_t* p) {
 }
 
 template <int kBits, int kGroup, int kCount, int kTokens, class Groups>
-inline void add_groups(const Groups& groups, const std::int8_t* const* x, I* out) {
+LAPIDARY_INLINE void add_groups(const Groups& groups, const std::int8_t* const* x, I* out) {
   if constexpr (kCount > 0) {
     const Q w = groups.template get<kGroup>();
     for (int t = 0; t < kTokens; ++t) {
@@ -149,7 +149,7 @@ inline void add_groups(const Groups& groups, const std::int8_t* const* x, I* out
 }
 
 template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
-inline void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
+LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
   for (int t = 0; t < kTokens; ++t) out[t] = broadcast_int(0);
   add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
 }
@@ -157,15 +157,18 @@ inline void block_sums(const Groups& groups, const std::int8_t* const* x, I* out
 #include "kernels/matmul-inl.h"
 #include "kernels/dense-inl.h"
 
-std::uint64_t int8_peak(std::uint64_t iterations) {
-  int32x4_t sums[12];
-  for (auto& s : sums) s = vdupq_n_s32(0);
-  const int8x16_t w = vdupq_n_s8(3);
-  const int8x16_t x = vdupq_n_s8(-2);
-  for (std::uint64_t i = 0; i < iterations; ++i) {
-    for (auto& s : sums) s = vdotq_s32(s, w, x);
-    for (auto& s : sums) asm volatile("" : "+w"(s));
+template <int kLeft>
+LAPIDARY_INLINE void peak_round(int32x4_t* sums, int8x16_t w, int8x16_t x) {
+  if constexpr (kLeft > 0) {
+    *sums = vdotq_s32(*sums, w, x);
+    asm volatile("" : "+w"(*sums), "+w"(w));  // Nothing leaves the loop.
+    peak_round<kLeft - 1>(sums + 1, w, x);
   }
+}
+
+std::uint64_t int8_peak(std::uint64_t iterations) {
+  int32x4_t sums[12] = {};
+  for (std::uint64_t i = 0; i < iterations; ++i) peak_round<12>(sums, vdupq_n_s8(3), vdupq_n_s8(-2));
   return iterations * 12 * 32;
 }
 

@@ -26,7 +26,7 @@ TEST(SessionBits, TinyModelPrefillOrTokenByTokenRoundTheWindow) {
   const std::vector<TokenId>& ids = tiny_ids();
   Session session(tiny_model(), {.context = 512, .chunk = 512});
   Session stepwise(tiny_model(), {.context = 512, .chunk = 512});
-  for (std::size_t length : {1, 2, 63, 64, 65, 128, 129, 200}) {
+  for (std::size_t length : {1U, 2U, 63U, 64U, 65U, 128U, 129U, 200U}) {
     session.clear();
     session.append(std::span(ids).first(length));
     while (static_cast<std::size_t>(stepwise.position()) < length) {
@@ -41,7 +41,7 @@ TEST(SessionBits, TinyModelPrefillOrTokenByTokenRoundTheWindow) {
 std::vector<std::uint64_t> hash_schedule(std::span<const TokenId> ids, int threads, int chunk) {
   Session session(real_model(), {.context = 3072, .chunk = chunk, .threads = threads});
   std::vector<std::uint64_t> hashes = hash_positions(session, ids.first(560));
-  for (std::size_t length : {1500, 3000}) {
+  for (std::size_t length : {1500U, 3000U}) {
     const std::size_t begin = static_cast<std::size_t>(session.position());
     session.append(ids.subspan(begin, length - begin));
     hashes.push_back(hash_bits(session.logits()));
@@ -64,7 +64,7 @@ TEST(SessionBits, RealModelPastTheWindow) {
       << "token by token";
 
   Session prefill(real_model(), {.context = 3072, .threads = 2});
-  for (std::size_t length : {511, 512, 513, 1500, 3000}) {
+  for (std::size_t length : {511U, 512U, 513U, 1500U, 3000U}) {
     const std::uint64_t hash = length == 3000   ? expected[561]
                                : length == 1500 ? expected[560]
                                                 : expected[length - 1];

@@ -26,6 +26,7 @@ std::vector<ModelInfo::TypeCount> count_types(const WeightSource& source) {
     count.bytes += tensor.bytes;
   }
   std::vector<ModelInfo::TypeCount> types;
+  types.reserve(counts.size());
   for (auto& [name, count] : counts) types.push_back(std::move(count));
   std::stable_sort(types.begin(), types.end(),
                    [](const auto& a, const auto& b) { return a.bytes > b.bytes; });

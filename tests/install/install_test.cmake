@@ -39,7 +39,7 @@ complete(${WORK}/consumer/consumer ${TINY} "Hello")
 find_program(PKG_CONFIG pkg-config)
 if(PKG_CONFIG)
   file(GLOB_RECURSE pc ${WORK}/prefix/lapidary.pc)
-  execute_process(COMMAND ${PKG_CONFIG} --define-variable=prefix=${WORK}/prefix --cflags --libs ${pc}
+  execute_process(COMMAND ${PKG_CONFIG} --cflags --libs ${pc}
     OUTPUT_VARIABLE flags OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
   separate_arguments(flags UNIX_COMMAND "${flags}")
   run(${CXX} -std=c++20 ${SOURCE}/consumer/consumer.cpp -o ${WORK}/by-pkg-config ${flags})

@@ -34,7 +34,7 @@ GenerateOptions greedy(int max_tokens) {
 /// A long text with its seed, drawn without a stop id.
 GenerateOptions long_run(int max_tokens) {
   for (std::uint64_t seed = 1; seed < 200; ++seed) {
-    const GenerateOptions options = seeded(max_tokens, seed);
+    GenerateOptions options = seeded(max_tokens, seed);
     if (complete(options).finish_reason == FinishReason::kLength) return options;
   }
   ADD_FAILURE() << "every seed ends early";
@@ -164,7 +164,7 @@ TEST(Generate, StopIdIsDrawnAndNotInTheSession) {
 }
 
 TEST(Generate, EndsWhereTheContextIsFull) {
-  const GenerateOptions options = long_run(20);
+  GenerateOptions options = long_run(20);
   Session session = prompted({.context = kPrompt + 9});
   GenerateOptions unlimited = options;
   unlimited.max_tokens = -1;
@@ -263,7 +263,7 @@ TEST(Chat, TurnsFollowTheTemplateAndKeepTheCache) {
 }
 
 TEST(Chat, AReplyIsARangeOfPieces) {
-  const GenerateOptions options = seeded(30);
+  GenerateOptions options = seeded(30);
   Session whole(tiny_model(), kOneThread);
   whole.add_user("Hello");
   const Completion expected = whole.reply_to_end(options);

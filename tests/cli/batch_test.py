@@ -203,7 +203,7 @@ class Resume(Case):
             self.assertEqual(self.content("out.jsonl"), whole, size)
 
     def test_goes_on_after_a_kill(self):
-        self.requests(60, 60)
+        self.requests(40, 40)
         self.assertEqual(self.batch("whole.jsonl").returncode, 0)
         for signal_number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
             out = self.path("out.jsonl", "")

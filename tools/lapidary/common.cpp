@@ -197,7 +197,9 @@ lapidary::Model load_model(const ModelFlags& flags) {
   options.progress = bar.callback();
   lapidary::Model model = lapidary::Model::load(find_model(flags.model), options);
   bar.finish();
-  if (!flags.quiet) {
+  // A person is told what had to be repaired; a script's standard error stays free for what went
+  // wrong.
+  if (!flags.quiet && isatty(STDERR_FILENO) == 1) {
     for (const std::string& warning : model.tokenizer().warnings()) complain("warning: " + warning);
   }
   return model;

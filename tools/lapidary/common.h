@@ -89,8 +89,8 @@ std::string model_folder();
 /// `given`, or the only model in the model folder. Throws Error(kUsage) where that is not one.
 std::string find_model(const std::string& given);
 
-/// Loads with a progress bar and prints the tokenizer's warnings. Interrupts end the process
-/// meanwhile.
+/// Loads with, on a terminal, a progress bar and the tokenizer's warnings. Interrupts end the
+/// process meanwhile.
 lapidary::Model load_model(const ModelFlags& flags);
 
 /// A whole file, or standard input for "-". Throws Error(kFile).

@@ -108,6 +108,9 @@ class LineEditor::Terminal {
       for (const wchar_t c : L"\x1b[200~" + widen(draft) + kPasteEnd) pending_.push_back(c);
     }
     interrupted = false;
+    // Before the prompt: a Ctrl-D that is typed as soon as it stands must find the keys in our
+    // hands.
+    el_set(editor_, EL_PREP_TERM, 1);
     write_all(STDERR_FILENO, "\x1b[?2004h");
     int count = 0;
     const char* text = el_gets(editor_, &count);

@@ -175,6 +175,7 @@ class Decoder::Impl {
 
   std::vector<double> rope_frequencies(float base, float factor) const {
     std::vector<double> out;
+    out.reserve(static_cast<std::size_t>(c_.head_dim / 2));
     for (int j = 0; j < c_.head_dim / 2; ++j) {
       out.push_back(std::pow(static_cast<double>(base), -2.0 * j / c_.head_dim) / static_cast<double>(factor));
     }

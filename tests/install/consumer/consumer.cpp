@@ -1,10 +1,11 @@
-// consumer MODEL PROMPT: completes PROMPT by a few greedy tokens, with nothing but the public headers.
+// consumer MODEL PROMPT: completes PROMPT by a few greedy tokens, with nothing but the public
+// headers.
+
+#include <lapidary/lapidary.h>
 
 #include <exception>
 #include <iostream>
 #include <string>
-
-#include <lapidary/lapidary.h>
 
 int main(int argc, char** argv) try {
   if (argc != 3) {

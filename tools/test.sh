@@ -52,18 +52,24 @@ sources() {
 check_format() {
   (cd "$root" && sources | xargs -0 clang-format --dry-run -Werror)
 }
-# tidy FOLDER FILES…: with the compile commands of a build.
+# tidy FOLDER "OPTIONS" FILES…: with the compile commands of a build.
 tidy() {
-  local folder=$1
-  shift
-  (cd "$root" && printf '%s\0' "$@" | xargs -0 -n 1 -P "$jobs" clang-tidy -p "$folder" --quiet 2> /dev/null)
+  local folder=$1 options=$2
+  shift 2
+  # shellcheck disable=SC2086  # Words of a command line.
+  (cd "$root" && printf '%s\0' "$@" \
+    | xargs -0 -n 1 -P "$jobs" clang-tidy -p "$folder" --quiet $options 2> /dev/null)
 }
+# Clang before 15 knows the dot product only where the whole file is compiled for it; the other option is GCC's own.
+neon_options="--extra-arg=-march=armv8.2-a+dotprod --extra-arg=-Wno-unknown-warning-option"
+
 check_tidy() {
   local file neon=src/kernels/neon.cpp files=()
   while read -r file; do
     [ "$file" = $neon ] || files+=("$file")
   done < <(cd "$root" && find src tools -name '*.cpp')
-  tidy build-clang "${files[@]}" && { [ ! -f "$root/build-aarch64/compile_commands.json" ] || tidy build-aarch64 $neon; }
+  tidy build-clang "" "${files[@]}" || return 1
+  [ ! -f "$root/build-aarch64/compile_commands.json" ] || tidy build-aarch64 "$neon_options" $neon
 }
 
 install_missing "$all"

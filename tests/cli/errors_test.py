@@ -119,6 +119,7 @@ class Options(Case):
             ("--repeat-penalty", "0"),
             ("--memory-limit", "-1"),
             ("--memory-limit", "5Q"),
+            ("--memory-limit", "5KM"),
             ("--isa", "mmx"),
         ]:
             with self.subTest(option=option, value=value):

@@ -161,7 +161,7 @@ class Batch {
     failed = true;
     try {
       parse_request(line, options_.sampling, request);
-      const std::string text = answer_line(request, compute(request), name_);
+      std::string text = answer_line(request, compute(request), name_);
       failed = false;
       return text;
     } catch (const RequestError& error) {

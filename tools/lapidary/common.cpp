@@ -59,8 +59,8 @@ CLI::Validator byte_size() {
         const std::size_t power =
             unit.empty() || unit == "B" ? 0 : std::string_view("?KMGT").find(unit);
         const double bytes = std::ldexp(number, 10 * static_cast<int>(power));
-        if (error != std::errc() || power == std::string_view::npos || unit == "?" ||
-            !(bytes >= 0 && bytes < 0x1p63)) {
+        if (error != std::errc() || unit.size() > 1 || unit == "?" ||
+            power == std::string_view::npos || !(bytes >= 0 && bytes < 0x1p63)) {
           return "expected a size such as 800M or 4G, got " + input;
         }
         input = std::to_string(static_cast<std::uint64_t>(bytes));
@@ -162,7 +162,7 @@ std::string model_folder() {
     const char* value = std::getenv(name);
     return std::string(value == nullptr ? "" : value);
   };
-  if (const std::string home = variable("LAPIDARY_HOME"); !home.empty()) return home;
+  if (std::string home = variable("LAPIDARY_HOME"); !home.empty()) return home;
   if (const std::string data = variable("XDG_DATA_HOME"); !data.empty()) return data + "/lapidary";
   return variable("HOME") + "/.local/share/lapidary";
 }
@@ -215,8 +215,8 @@ std::string read_to_end(int file, const std::string& name) {
     if (got == 0) return text;
     if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
     if (got < 0 && errno != EINTR) {
-      const std::string reason = std::strerror(errno);
-      throw Error(ErrorCode::kFile, "cannot read " + name + ": " + reason);
+      const char* reason = std::strerror(errno);
+      throw Error(ErrorCode::kFile, format("cannot read %s: %s", name.c_str(), reason));
     }
   }
 }

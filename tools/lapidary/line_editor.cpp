@@ -85,7 +85,8 @@ class LineEditor::Terminal {
     el_set(editor_, EL_SIGNAL, 1);
     el_set(editor_, EL_HIST, history, history_);
     el_set(editor_, EL_GETCFN, &Terminal::get_character);
-    el_set(editor_, EL_ADDFN, "lapidary-paste", "Insert pasted text as it is", &Terminal::paste);
+    // The wide form, since el_set() leaks its copies of these strings.
+    el_wset(editor_, EL_ADDFN, L"lapidary-paste", L"Insert pasted text as it is", &Terminal::paste);
     bind("\\e[200~", "lapidary-paste");
     bind("\\e[3~", "ed-delete-next-char");
     bind("\\e[H", "ed-move-to-beg");

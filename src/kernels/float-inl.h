@@ -106,9 +106,9 @@ void quantize_part(const float* x, int first, int count, const QuantizedInput& o
 
 void quantize(const float* x, int columns, const QuantizedInput& out, int token) { quantize_part(x, 0, columns, out, token); }
 
-void quantize16(const float* x, int columns, const QuantizedInput& out, int token) {
-  const std::size_t base = first_block(out, token);
-  for (int b = 0; b < columns / kBlock; ++b) {
+void quantize16_part(const float* x, int first, int count, const QuantizedInput& out, int token) {
+  const std::size_t base = first_block(out, token) + static_cast<std::size_t>(first / kBlock);
+  for (int b = 0; b < count / kBlock; ++b) {
     const std::size_t block = base + static_cast<std::size_t>(b);
     float inverse;
     const float scale = block_scale(x + b * kBlock, kWideLevels, &inverse);
@@ -129,4 +129,8 @@ void quantize16(const float* x, int columns, const QuantizedInput& out, int toke
     out.scales[block] = scale;
     out.scaled_sums[block] = scale * static_cast<float>(total);
   }
+}
+
+void quantize16(const float* x, int columns, const QuantizedInput& out, int token) {
+  quantize16_part(x, 0, columns, out, token);
 }

@@ -95,6 +95,7 @@ struct Kernels {
   void (*quantize16)(const float* x, int columns, const QuantizedInput& out, int token);
   /// Blocks [first / 32, (first + count) / 32) of `token`, from `x` (count values).
   void (*quantize_part)(const float* x, int first, int count, const QuantizedInput& out, int token);
+  void (*quantize16_part)(const float* x, int first, int count, const QuantizedInput& out, int token);
 
   /// out = x · rsqrt(mean(x²) + epsilon) · weight; `out` may be `x`. n is a multiple of 16.
   void (*rmsnorm)(const float* x, const float* weight, int n, float epsilon, float* out);

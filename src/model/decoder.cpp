@@ -76,7 +76,7 @@ struct State {
   float* v;            // [chunk][kv_width]
   LinearInput attended;  // [chunk][query_width]
   float* projected;      // [chunk][width]: what a block of the layer adds
-  LinearInput hidden;    // [chunk][feed_forward]
+  LinearInput hidden;    // [chunk][feed_forward], in 16 bits: its outliers cost the most (docs/numerics.md)
   LinearInput final;     // [chunk][width]: the head's input, in 16 bits
   float* cosine[2];      // [chunk][head_dim / 2], by layer kind: global, local
   float* sine[2];
@@ -95,7 +95,7 @@ State make_state(Layout& layout, const Config& c, int chunk, int threads) {
   s.v = layout.take<float>(t * static_cast<std::size_t>(c.kv_width()));
   s.attended = make_input(layout, chunk, c.query_width());
   s.projected = layout.take<float>(t * width);
-  s.hidden = make_input(layout, chunk, c.feed_forward);
+  s.hidden = make_input(layout, chunk, c.feed_forward, true);
   s.final = make_input(layout, chunk, c.width, true);
   for (int kind = 0; kind < 2; ++kind) {
     s.cosine[kind] = layout.take<float>(t * dim / 2);
@@ -232,13 +232,13 @@ class Decoder::Impl {
     const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
     gate_and_up(worker, layer);
     const LinearJob down{&layer.down, s_.projected, static_cast<std::size_t>(c_.width)};
-    multiply(worker, s_.hidden, &down, 1);
+    multiply(worker, s_.hidden, &down, 1, true);
     const bool last = i + 1 == c_.layers;
     add_normed(worker, layer.post_ffn_norm, last ? nullptr : w_.layers[static_cast<std::size_t>(i) + 1].attention_norm);
   }
 
-  void multiply(Worker& worker, const LinearInput& input, const LinearJob* jobs, int count) {
-    linear(worker, kernels_, input, 0, tokens_, jobs, count, scratch(worker).matmul);
+  void multiply(Worker& worker, const LinearInput& input, const LinearJob* jobs, int count, bool wide = false) {
+    linear(worker, kernels_, input, 0, tokens_, jobs, count, scratch(worker).matmul, wide);
   }
 
   Scratch& scratch(const Worker& worker) { return s_.scratch[static_cast<std::size_t>(worker.index())]; }
@@ -340,7 +340,7 @@ class Decoder::Impl {
         for (int t = 0; t < tokens_; ++t) {
           const float* block = own.gate + at(t, kPairRows);
           if (layer.down.quantized()) {
-            kernels_.quantize_part(block, pair * kPairRows, kPairRows, s_.hidden.quantized, t);
+            kernels_.quantize16_part(block, pair * kPairRows, kPairRows, s_.hidden.quantized, t);
           } else {
             std::memcpy(s_.hidden.dense + at(t, c_.feed_forward) + pair * kPairRows, block, kPairRows * sizeof(float));
           }

@@ -22,41 +22,43 @@ int read_int(const WeightSource& source, const char* name, int low, int high, in
     return fallback;
   }
   if (*value < static_cast<std::uint64_t>(low) || *value > static_cast<std::uint64_t>(high)) {
-    fail(source, "key " + key(name) + " is " + std::to_string(*value) + ", expected " + std::to_string(low) + " to " +
-                     std::to_string(high));
+    fail(source, "key " + key(name) + " is " + std::to_string(*value) + ", expected " +
+                     std::to_string(low) + " to " + std::to_string(high));
   }
   return static_cast<int>(*value);
 }
 
 float read_positive(const WeightSource& source, const char* name, double fallback) {
   const double value = source.find_float(key(name)).value_or(fallback);
-  if (!(value > 0) || !std::isfinite(value)) fail(source, "key " + key(name) + " is not a positive number");
+  if (!(value > 0) || !std::isfinite(value))
+    fail(source, "key " + key(name) + " is not a positive number");
   return static_cast<float>(value);
 }
 
 void require_multiple(const WeightSource& source, const char* name, int value, int of) {
   if (value % of != 0) {
-    fail(source, "key " + key(name) + " is " + std::to_string(value) + ", expected a multiple of " + std::to_string(of));
+    fail(source, "key " + key(name) + " is " + std::to_string(value) + ", expected a multiple of " +
+                     std::to_string(of));
   }
 }
 
-/// Every sixth layer is global unless the file says otherwise: an integer, or one boolean a layer (true: local).
+/// Every sixth layer is global unless the file says otherwise: an integer, or one boolean a layer
+/// (true: local).
 std::vector<bool> read_pattern(const WeightSource& source, int layers, int window) {
   std::vector<bool> local(static_cast<std::size_t>(layers), false);
   if (window == 0) return local;
   const std::string name = key("attention.sliding_window_pattern");
-  std::uint64_t period = 6;
-  std::optional<std::vector<std::int64_t>> flags;
-  try {
-    period = source.find_uint(name).value_or(6);
-  } catch (const Error&) {  // Not one integer: an array.
-    flags = source.find_ints(name);
-  }
-  if (flags) {
-    if (flags->size() != local.size()) fail(source, "key " + name + " has " + std::to_string(flags->size()) + " entries, expected one a layer");
-    for (std::size_t i = 0; i < local.size(); ++i) local[i] = (*flags)[i] != 0;
+  if (source.is_array(name)) {
+    const std::vector<std::int64_t> flags =
+        source.find_ints(name).value_or(std::vector<std::int64_t>{});
+    if (flags.size() != local.size()) {
+      fail(source, "key " + name + " has " + std::to_string(flags.size()) +
+                       " entries, expected one a layer");
+    }
+    for (std::size_t i = 0; i < local.size(); ++i) local[i] = flags[i] != 0;
     return local;
   }
+  const std::uint64_t period = source.find_uint(name).value_or(6);
   if (period == 0) fail(source, "key " + name + " is 0");
   for (std::size_t i = 0; i < local.size(); ++i) local[i] = (i + 1) % period != 0;
   return local;
@@ -87,12 +89,12 @@ Config read_config(const WeightSource& source) {
   c.sliding_window = read_int(source, "attention.sliding_window", 0, 1 << 24, 0);
   const int value_dim = read_int(source, "attention.value_length", 32, 1024, c.head_dim);
   if (value_dim != c.head_dim) {
-    fail(source, "key " + key("attention.value_length") + " is " + std::to_string(value_dim) + ", expected key_length, " +
-                     std::to_string(c.head_dim));
+    fail(source, "key " + key("attention.value_length") + " is " + std::to_string(value_dim) +
+                     ", expected key_length, " + std::to_string(c.head_dim));
   }
   if (c.query_heads % c.kv_heads != 0) {
-    fail(source, "key " + key("attention.head_count") + " is " + std::to_string(c.query_heads) + ", expected a multiple of head_count_kv, " +
-                     std::to_string(c.kv_heads));
+    fail(source, "key " + key("attention.head_count") + " is " + std::to_string(c.query_heads) +
+                     ", expected a multiple of head_count_kv, " + std::to_string(c.kv_heads));
   }
   require_multiple(source, "embedding_length", c.width, 32);
   require_multiple(source, "feed_forward_length", c.feed_forward, 32);
@@ -100,16 +102,20 @@ Config read_config(const WeightSource& source) {
   c.norm_epsilon = read_positive(source, "attention.layer_norm_rms_epsilon", 1e-6);
   read_rope(source, c);
   c.local = read_pattern(source, c.layers, c.sliding_window);
-  // The 27B scales by d / heads, in no key of its file; 62 layers whose heads do not fill the width are the sign of it.
+  // The 27B scales by d / heads, in no key of its file; 62 layers whose heads do not fill the width
+  // are the sign of it.
   const bool by_width = c.layers == 62 && c.width / c.query_heads != c.head_dim;
-  c.query_scale = 1.0F / std::sqrt(static_cast<float>(by_width ? c.width / c.query_heads : c.head_dim));
+  c.query_scale =
+      1.0F / std::sqrt(static_cast<float>(by_width ? c.width / c.query_heads : c.head_dim));
   const double cap = source.find_float(key("final_logit_softcapping")).value_or(0.0);
-  if (!(cap >= 0) || !std::isfinite(cap)) fail(source, "key " + key("final_logit_softcapping") + " is negative or no number");
+  if (!(cap >= 0) || !std::isfinite(cap))
+    fail(source, "key " + key("final_logit_softcapping") + " is negative or no number");
   c.logit_softcap = static_cast<float>(cap);
   const TensorInfo* embedding = source.find("token_embd.weight");
   if (embedding == nullptr) fail(source, "tensor token_embd.weight is missing");
   if (embedding->rows() < 4 || embedding->rows() > (1U << 24)) {
-    fail(source, "tensor token_embd.weight has " + std::to_string(embedding->rows()) + " rows, expected 4 to 16777216");
+    fail(source, "tensor token_embd.weight has " + std::to_string(embedding->rows()) +
+                     " rows, expected 4 to 16777216");
   }
   c.vocabulary = static_cast<int>(embedding->rows());
   return c;

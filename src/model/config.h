@@ -14,7 +14,7 @@ struct Config {
   int query_heads = 0;
   int kv_heads = 0;
   int head_dim = 0;
-  int vocabulary = 0;       // Rows of the embedding.
+  int vocabulary = 0;  // Rows of the embedding.
   int trained_context = 0;
   int sliding_window = 0;   // Tokens that a local layer sees; 0: every layer is global.
   std::vector<bool> local;  // [layers]
@@ -29,7 +29,8 @@ struct Config {
   int kv_width() const { return kv_heads * head_dim; }
 };
 
-/// Reads and checks it. Throws Error(kFile) naming the key that is missing, absurd or contradicts another.
+/// Reads and checks it. Throws Error(kFile) naming the key that is missing, absurd or contradicts
+/// another.
 Config read_config(const WeightSource& source);
 
 }  // namespace lapidary

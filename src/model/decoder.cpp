@@ -18,7 +18,8 @@ using kernels::kPanelRows;
 using kernels::kSegment;
 
 constexpr int kAttentionRows = 32;  // Query rows of one attention task: their scores stay in L2.
-constexpr int kPairRows = 2 * kPanelRows;  // Rows of gate and up that one task turns into one block of `hidden`.
+constexpr int kPairRows =
+    2 * kPanelRows;  // Rows of gate and up that one task turns into one block of `hidden`.
 
 /// Hands out pieces of an arena, or only counts them: one walk over the buffers serves both.
 class Layout {
@@ -69,16 +70,17 @@ struct Scratch {
 
 /// Everything between the layers, for one chunk of tokens.
 struct State {
-  float* x;            // [chunk][width]: the residual stream
-  LinearInput normed;  // [chunk][width]: what a block of the layer reads
-  float* q;            // [chunk][query_width]
-  float* k;            // [chunk][kv_width]
-  float* v;            // [chunk][kv_width]
+  float* x;              // [chunk][width]: the residual stream
+  LinearInput normed;    // [chunk][width]: what a block of the layer reads
+  float* q;              // [chunk][query_width]
+  float* k;              // [chunk][kv_width]
+  float* v;              // [chunk][kv_width]
   LinearInput attended;  // [chunk][query_width]
   float* projected;      // [chunk][width]: what a block of the layer adds
-  LinearInput hidden;    // [chunk][feed_forward], in 16 bits: its outliers cost the most (docs/numerics.md)
-  LinearInput final;     // [chunk][width]: the head's input, in 16 bits
-  float* cosine[2];      // [chunk][head_dim / 2], by layer kind: global, local
+  LinearInput
+      hidden;  // [chunk][feed_forward], in 16 bits: its outliers cost the most (docs/numerics.md)
+  LinearInput final;  // [chunk][width]: the head's input, in 16 bits
+  float* cosine[2];   // [chunk][head_dim / 2], by layer kind: global, local
   float* sine[2];
   std::vector<Scratch> scratch;  // One a thread.
 };
@@ -159,7 +161,8 @@ class Decoder::Impl {
     auto body = [&](Worker& worker) {
       worker.for_each(count, [&](int t) {
         float* normed = s_.final.dense + at(t, c_.width);
-        kernels_.rmsnorm(s_.x + at(first + t, c_.width), w_.output_norm, c_.width, c_.norm_epsilon, normed);
+        kernels_.rmsnorm(s_.x + at(first + t, c_.width), w_.output_norm, c_.width, c_.norm_epsilon,
+                         normed);
         if (w_.head.quantized()) kernels_.quantize16(normed, c_.width, s_.final.quantized, t);
       });
       head(worker, count, out.data());
@@ -171,13 +174,16 @@ class Decoder::Impl {
   }
 
  private:
-  static std::size_t at(int token, int width) { return static_cast<std::size_t>(token) * static_cast<std::size_t>(width); }
+  static std::size_t at(int token, int width) {
+    return static_cast<std::size_t>(token) * static_cast<std::size_t>(width);
+  }
 
   std::vector<double> rope_frequencies(float base, float factor) const {
     std::vector<double> out;
     out.reserve(static_cast<std::size_t>(c_.head_dim / 2));
     for (int j = 0; j < c_.head_dim / 2; ++j) {
-      out.push_back(std::pow(static_cast<double>(base), -2.0 * j / c_.head_dim) / static_cast<double>(factor));
+      out.push_back(std::pow(static_cast<double>(base), -2.0 * j / c_.head_dim) /
+                    static_cast<double>(factor));
     }
     return out;
   }
@@ -192,8 +198,10 @@ class Decoder::Impl {
       for (int kind = 0; kind < 2; ++kind) {
         for (int j = 0; j < c_.head_dim / 2; ++j) {
           const double angle = (position_ + t) * frequencies_[kind][static_cast<std::size_t>(j)];
-          s_.cosine[kind][at(t, c_.head_dim / 2) + static_cast<std::size_t>(j)] = static_cast<float>(std::cos(angle));
-          s_.sine[kind][at(t, c_.head_dim / 2) + static_cast<std::size_t>(j)] = static_cast<float>(std::sin(angle));
+          s_.cosine[kind][at(t, c_.head_dim / 2) + static_cast<std::size_t>(j)] =
+              static_cast<float>(std::cos(angle));
+          s_.sine[kind][at(t, c_.head_dim / 2) + static_cast<std::size_t>(j)] =
+              static_cast<float>(std::sin(angle));
         }
       }
       norm_for(w_.layers[0].attention_norm, t);
@@ -210,7 +218,8 @@ class Decoder::Impl {
   /// x += rmsnorm(projected, weight), then the norm in front of what comes next.
   void add_normed(Worker& worker, const float* weight, const float* next) {
     worker.for_each(tokens_, [&](int t) {
-      kernels_.rmsnorm_add(s_.projected + at(t, c_.width), weight, c_.width, c_.norm_epsilon, s_.x + at(t, c_.width));
+      kernels_.rmsnorm_add(s_.projected + at(t, c_.width), weight, c_.width, c_.norm_epsilon,
+                           s_.x + at(t, c_.width));
       if (next != nullptr) norm_for(next, t);
     });
   }
@@ -234,14 +243,18 @@ class Decoder::Impl {
     const LinearJob down{&layer.down, s_.projected, static_cast<std::size_t>(c_.width)};
     multiply(worker, s_.hidden, &down, 1, true);
     const bool last = i + 1 == c_.layers;
-    add_normed(worker, layer.post_ffn_norm, last ? nullptr : w_.layers[static_cast<std::size_t>(i) + 1].attention_norm);
+    add_normed(worker, layer.post_ffn_norm,
+               last ? nullptr : w_.layers[static_cast<std::size_t>(i) + 1].attention_norm);
   }
 
-  void multiply(Worker& worker, const LinearInput& input, const LinearJob* jobs, int count, bool wide = false) {
+  void multiply(Worker& worker, const LinearInput& input, const LinearJob* jobs, int count,
+                bool wide = false) {
     linear(worker, kernels_, input, 0, tokens_, jobs, count, scratch(worker).matmul, wide);
   }
 
-  Scratch& scratch(const Worker& worker) { return s_.scratch[static_cast<std::size_t>(worker.index())]; }
+  Scratch& scratch(const Worker& worker) {
+    return s_.scratch[static_cast<std::size_t>(worker.index())];
+  }
 
   /// q, k = rope(rmsnorm_per_head(q, k)); q is scaled; k and v go to the cache.
   void rotate_and_store(int i, int t) {
@@ -263,27 +276,34 @@ class Decoder::Impl {
     }
   }
 
-  /// a = softmax(q kᵀ + mask) v, one task some tokens of one KV head (for few tokens: some query heads of it).
+  /// a = softmax(q kᵀ + mask) v, one task some tokens of one KV head (for few tokens: some query
+  /// heads of it).
   void attend(Worker& worker, int i) {
     const int group = c_.query_heads / c_.kv_heads;
-    // Few tokens: share a group's heads out among the threads. A row's bits do not depend on the rows beside it.
-    const int heads = tokens_ * c_.kv_heads >= 2 * worker.count() ? std::min(group, kAttentionRows)
-                                                                  : std::max(1, group / worker.count());
+    // Few tokens: share a group's heads out among the threads. A row's bits do not depend on the
+    // rows beside it.
+    const int heads = tokens_ * c_.kv_heads >= 2 * worker.count()
+                          ? std::min(group, kAttentionRows)
+                          : std::max(1, group / worker.count());
     const int head_parts = (group + heads - 1) / heads;
     const int tile = std::max(1, kAttentionRows / heads);
     const int tiles = (tokens_ + tile - 1) / tile;
     worker.for_each(tiles * c_.kv_heads * head_parts, [&](int task) {
-      // The last tokens see the most keys: they go first, so that no thread is left with a long task at the end.
+      // The last tokens see the most keys: they go first, so that no thread is left with a long
+      // task at the end.
       const int token = (tiles - 1 - task / (c_.kv_heads * head_parts)) * tile;
       const int kv_head = task / head_parts % c_.kv_heads;
       const int head = task % head_parts * heads;
-      attend_tile(scratch(worker), i, kv_head, kv_head * group + head, std::min(heads, group - head), token,
-                  std::min(tile, tokens_ - token));
+      attend_tile(scratch(worker), i, kv_head, kv_head * group + head,
+                  std::min(heads, group - head), token, std::min(tile, tokens_ - token));
     });
   }
 
-  void attend_tile(Scratch& scratch, int i, int kv_head, int first_head, int heads, int token, int tokens) {
-    const std::int64_t window = c_.local[static_cast<std::size_t>(i)] ? c_.sliding_window : std::numeric_limits<std::int32_t>::max();
+  void attend_tile(Scratch& scratch, int i, int kv_head, int first_head, int heads, int token,
+                   int tokens) {
+    const std::int64_t window = c_.local[static_cast<std::size_t>(i)]
+                                    ? c_.sliding_window
+                                    : std::numeric_limits<std::int32_t>::max();
     const KvCache::Head cache = cache_.head(i, kv_head);
     const std::size_t row_bytes = at(heads, c_.head_dim) * sizeof(float);
     for (int t = 0; t < tokens; ++t) {
@@ -334,22 +354,26 @@ class Decoder::Impl {
     Scratch& own = scratch(worker);
     worker.for_each((pairs + step - 1) / step, [&](int task) {
       for (int pair = task * step; pair < std::min(pairs, (task + 1) * step); ++pair) {
-        linear_panels(kernels_, s_.normed, 0, tokens_, layer.gate, 2 * pair, 2 * pair + 2, own.gate, kPairRows, own.matmul);
-        linear_panels(kernels_, s_.normed, 0, tokens_, layer.up, 2 * pair, 2 * pair + 2, own.up, kPairRows, own.matmul);
+        linear_panels(kernels_, s_.normed, 0, tokens_, layer.gate, 2 * pair, 2 * pair + 2, own.gate,
+                      kPairRows, own.matmul);
+        linear_panels(kernels_, s_.normed, 0, tokens_, layer.up, 2 * pair, 2 * pair + 2, own.up,
+                      kPairRows, own.matmul);
         kernels_.gelu_mul(own.gate, own.up, tokens_ * kPairRows);
         for (int t = 0; t < tokens_; ++t) {
           const float* block = own.gate + at(t, kPairRows);
           if (layer.down.quantized()) {
             kernels_.quantize16_part(block, pair * kPairRows, kPairRows, s_.hidden.quantized, t);
           } else {
-            std::memcpy(s_.hidden.dense + at(t, c_.feed_forward) + pair * kPairRows, block, kPairRows * sizeof(float));
+            std::memcpy(s_.hidden.dense + at(t, c_.feed_forward) + pair * kPairRows, block,
+                        kPairRows * sizeof(float));
           }
         }
       }
     });
   }
 
-  /// logits = embed · h; `out` has `vocabulary` floats a row, of which the last panel may fill only some.
+  /// logits = embed · h; `out` has `vocabulary` floats a row, of which the last panel may fill only
+  /// some.
   void head(Worker& worker, int count, float* out) {
     const PackedMatrix& m = w_.head;
     const int step = panels_per_task(m, count);
@@ -360,12 +384,15 @@ class Decoder::Impl {
       const int begin = task * step;
       const int end = std::min(whole, begin + step);
       if (begin < end) {
-        linear_panels(kernels_, s_.final, 0, count, m, begin, end, out + begin * kPanelRows, stride, own.matmul, true);
+        linear_panels(kernels_, s_.final, 0, count, m, begin, end, out + begin * kPanelRows, stride,
+                      own.matmul, true);
       }
       if (begin + step <= whole || whole == m.panel_count()) return;
-      linear_panels(kernels_, s_.final, 0, count, m, whole, whole + 1, own.gate, kPanelRows, own.matmul, true);
+      linear_panels(kernels_, s_.final, 0, count, m, whole, whole + 1, own.gate, kPanelRows,
+                    own.matmul, true);
       for (int t = 0; t < count; ++t) {
-        std::copy_n(own.gate + at(t, kPanelRows), m.rows - whole * kPanelRows, out + at(t, c_.vocabulary) + whole * kPanelRows);
+        std::copy_n(own.gate + at(t, kPanelRows), m.rows - whole * kPanelRows,
+                    out + at(t, c_.vocabulary) + whole * kPanelRows);
       }
     });
   }
@@ -378,8 +405,8 @@ class Decoder::Impl {
   Arena arena_;
   State s_;
   std::vector<double> frequencies_[2];  // By layer kind; radians a position.
-  int tokens_ = 0;    // Of the last forward,
-  int position_ = 0;  // which began here.
+  int tokens_ = 0;                      // Of the last forward,
+  int position_ = 0;                    // which began here.
 };
 
 std::uint64_t Decoder::memory_bytes(const Config& config, int context, int chunk, int threads) {
@@ -390,7 +417,11 @@ Decoder::Decoder(const Weights& weights, Team& team, int context, int chunk)
     : impl_(std::make_unique<Impl>(weights, team, context, chunk)) {}
 Decoder::~Decoder() = default;
 
-void Decoder::forward(std::span<const std::int32_t> ids, int position) { impl_->forward(ids, position); }
-void Decoder::logits(int first, int count, std::span<float> out) { impl_->logits(first, count, out); }
+void Decoder::forward(std::span<const std::int32_t> ids, int position) {
+  impl_->forward(ids, position);
+}
+void Decoder::logits(int first, int count, std::span<float> out) {
+  impl_->logits(first, count, out);
+}
 
 }  // namespace lapidary

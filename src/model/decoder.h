@@ -14,7 +14,8 @@ namespace kernels {
 struct Kernels;
 }
 
-/// Packed weights of one model; immutable, shared by all decoders on all threads. See weights.h for its fields.
+/// Packed weights of one model; immutable, shared by all decoders on all threads. See weights.h for
+/// its fields.
 struct Weights;
 
 struct WeightsDeleter {
@@ -22,8 +23,8 @@ struct WeightsDeleter {
 };
 using WeightsPtr = std::unique_ptr<const Weights, WeightsDeleter>;
 
-/// Bytes that the packed weights of `source` take; checks that every tensor is there and has the right shape and type.
-/// Throws Error(kFile) naming the tensor.
+/// Bytes that the packed weights of `source` take; checks that every tensor is there and has the
+/// right shape and type. Throws Error(kFile) naming the tensor.
 std::uint64_t packed_weight_bytes(const WeightSource& source, const Config& config);
 
 /// Of those, the bytes that decoding one token reads.
@@ -32,15 +33,16 @@ std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& c
 /// Multiply-adds of one token in the layers' matrices, the head not counted.
 std::uint64_t multiplications_per_token(const Config& config);
 
-/// Reads and packs all weights. `progress` gets bytes of tensors. Throws Error(kFile) naming the tensor (also for a scale
-/// that is not finite), Error(kMemory).
-WeightsPtr load_weights(const WeightSource& source, const Config& config, const kernels::Kernels& kernels, Team& team,
-                        const Progress& progress);
+/// Reads and packs all weights. `progress` gets bytes of tensors. Throws Error(kFile) naming the
+/// tensor (also for a scale that is not finite), Error(kMemory).
+WeightsPtr load_weights(const WeightSource& source, const Config& config,
+                        const kernels::Kernels& kernels, Team& team, const Progress& progress);
 
 /// Bytes of keys and values at `tokens` tokens when prompts come in chunks of `chunk`.
 std::uint64_t kv_cache_bytes(const Config& config, int tokens, int chunk, bool global_only = false);
 
-/// The transformer over one sequence: KV cache and work buffers of one session. One thread at a time.
+/// The transformer over one sequence: KV cache and work buffers of one session. One thread at a
+/// time.
 class Decoder {
  public:
   /// Everything that a decoder takes, KV cache included.
@@ -50,12 +52,14 @@ class Decoder {
   Decoder(const Weights& weights, Team& team, int context, int chunk);
   ~Decoder();
 
-  /// Computes positions [position, position + ids.size()) from ids and the cache of all positions before, and adds theirs to the
-  /// cache. 1 ≤ ids.size() ≤ chunk; position + ids.size() ≤ context; ids within the vocabulary. `position` may go back to
-  /// any earlier one only when it is 0 (local layers keep a window). Allocates nothing, takes no lock.
+  /// Computes positions [position, position + ids.size()) from ids and the cache of all positions
+  /// before, and adds theirs to the cache. 1 ≤ ids.size() ≤ chunk; position + ids.size() ≤ context;
+  /// ids within the vocabulary. `position` may go back to any earlier one only when it is 0 (local
+  /// layers keep a window). Allocates nothing, takes no lock.
   void forward(std::span<const std::int32_t> ids, int position);
 
-  /// Logits of rows [first, first + count) of the last forward, `count` × vocabulary floats. Allocates nothing.
+  /// Logits of rows [first, first + count) of the last forward, `count` × vocabulary floats.
+  /// Allocates nothing.
   void logits(int first, int count, std::span<float> out);
 
  private:

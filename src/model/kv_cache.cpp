@@ -25,8 +25,9 @@ int kv_panels(const Config& config, bool local, int tokens, int chunk) {
 std::uint64_t kv_cache_bytes(const Config& config, int tokens, int chunk, bool global_only) {
   std::uint64_t values = 0;
   for (bool local : config.local) {
-    values += head_values(config.head_dim, kv_panels(config, local && !global_only, tokens, chunk)) *
-              static_cast<std::uint64_t>(config.kv_heads) * 2;
+    values +=
+        head_values(config.head_dim, kv_panels(config, local && !global_only, tokens, chunk)) *
+        static_cast<std::uint64_t>(config.kv_heads) * 2;
   }
   return values * sizeof(std::uint16_t);
 }
@@ -48,13 +49,15 @@ KvCache::Head KvCache::head(int layer, int kv_head) const {
   return {keys, keys + values, l.panels};
 }
 
-void KvCache::write(int layer, int kv_head, std::int64_t position, const float* key, const float* value) {
+void KvCache::write(int layer, int kv_head, std::int64_t position, const float* key,
+                    const float* value) {
   const Head h = head(layer, kv_head);
   const auto dim = static_cast<std::size_t>(head_dim_);
   const auto slot = static_cast<std::size_t>(position / kernels::kKeyPanel % h.panels);
   const auto lane = static_cast<std::size_t>(position % kernels::kKeyPanel);
   std::uint16_t* keys = h.keys + slot * kernels::kKeyPanel * dim + 2 * lane;
-  std::uint16_t* values = h.values + slot * kernels::kKeyPanel * dim + lane / 2 * 2 * dim + lane % 2;
+  std::uint16_t* values =
+      h.values + slot * kernels::kKeyPanel * dim + lane / 2 * 2 * dim + lane % 2;
   for (std::size_t d = 0; d < dim; d += 2) {
     keys[d * kernels::kKeyPanel] = kernels::float_to_bf16(key[d]);
     keys[d * kernels::kKeyPanel + 1] = kernels::float_to_bf16(key[d + 1]);

@@ -8,8 +8,9 @@
 
 namespace lapidary {
 
-/// Keys and values of one sequence in bf16, in panels of kKeyPanel positions (kernels.h, AttentionArgs). Global layers hold the
-/// whole context; local ones a ring of window + chunk positions. Pages are taken as they are first written.
+/// Keys and values of one sequence in bf16, in panels of kKeyPanel positions (kernels.h,
+/// AttentionArgs). Global layers hold the whole context; local ones a ring of window + chunk
+/// positions. Pages are taken as they are first written.
 class KvCache {
  public:
   KvCache(const Config& config, int context, int chunk);

@@ -9,7 +9,8 @@
 namespace lapidary {
 namespace {
 
-constexpr std::size_t kReadBytes = 512 * 1024;  // Rows that one task reads and packs: they stay in its core's cache.
+constexpr std::size_t kReadBytes =
+    512 * 1024;  // Rows that one task reads and packs: they stay in its core's cache.
 
 /// A matrix or norm of the model: where it goes, and what the file calls it.
 struct Slot {
@@ -25,25 +26,32 @@ std::string shape_text(const std::vector<std::uint64_t>& shape) {
 }
 
 /// The tensor `name`, checked to be `columns` (× `rows`, unless 1).
-const TensorInfo& require(const WeightSource& source, const std::string& name, int columns, int rows) {
+const TensorInfo& require(const WeightSource& source, const std::string& name, int columns,
+                          int rows) {
   const TensorInfo* tensor = source.find(name);
-  if (tensor == nullptr) throw Error(ErrorCode::kFile, source.path() + ": tensor " + name + " is missing");
+  if (tensor == nullptr)
+    throw Error(ErrorCode::kFile, source.path() + ": tensor " + name + " is missing");
   const std::size_t dimensions = rows == 1 ? 1 : 2;
-  if (tensor->columns() != static_cast<std::uint64_t>(columns) || tensor->rows() != static_cast<std::uint64_t>(rows) ||
-      tensor->shape.size() < dimensions) {
-    throw Error(ErrorCode::kFile, source.path() + ": tensor " + name + " is " + shape_text(tensor->shape) + ", expected " +
-                                      std::to_string(columns) + (rows == 1 ? "" : "x" + std::to_string(rows)));
+  if (tensor->columns() != static_cast<std::uint64_t>(columns) ||
+      tensor->rows() != static_cast<std::uint64_t>(rows) || tensor->shape.size() < dimensions) {
+    throw Error(ErrorCode::kFile, source.path() + ": tensor " + name + " is " +
+                                      shape_text(tensor->shape) + ", expected " +
+                                      std::to_string(columns) +
+                                      (rows == 1 ? "" : "x" + std::to_string(rows)));
   }
-  const bool scalar_type =
-      tensor->type == BlockType::kF32 || tensor->type == BlockType::kF16 || tensor->type == BlockType::kBF16;
-  if (rows == 1 && !scalar_type) throw Error(ErrorCode::kFile, source.path() + ": tensor " + name + " is quantised, expected F32");
+  const bool scalar_type = tensor->type == BlockType::kF32 || tensor->type == BlockType::kF16 ||
+                           tensor->type == BlockType::kBF16;
+  if (rows == 1 && !scalar_type)
+    throw Error(ErrorCode::kFile,
+                source.path() + ": tensor " + name + " is quantised, expected F32");
   return *tensor;
 }
 
 /// Every tensor of the model with the place it goes to, shapes checked.
 std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) {
   std::vector<Slot> slots;
-  const auto matrix = [&](const std::string& name, int columns, int rows, PackedMatrix& out, bool head = false) {
+  const auto matrix = [&](const std::string& name, int columns, int rows, PackedMatrix& out,
+                          bool head = false) {
     const TensorInfo& tensor = require(source, name, columns, rows);
     out = {kernels::packing_for(tensor.type, head), rows, columns, nullptr};
     slots.push_back({&tensor, &out, nullptr});
@@ -52,7 +60,8 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
     slots.push_back({&require(source, name, columns, 1), nullptr, &out});
   };
   matrix("token_embd.weight", c.width, c.vocabulary, w.embedding, true);
-  if (source.find("output.weight") != nullptr) matrix("output.weight", c.width, c.vocabulary, w.head, true);
+  if (source.find("output.weight") != nullptr)
+    matrix("output.weight", c.width, c.vocabulary, w.head, true);
   norm("output_norm.weight", c.width, w.output_norm);
   w.layers.resize(static_cast<std::size_t>(c.layers));
   for (std::size_t i = 0; i < w.layers.size(); ++i) {
@@ -76,7 +85,8 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
 }
 
 std::size_t slot_bytes(const Slot& slot) {
-  const std::size_t bytes = slot.matrix != nullptr ? slot.matrix->bytes() : slot.tensor->columns() * sizeof(float);
+  const std::size_t bytes =
+      slot.matrix != nullptr ? slot.matrix->bytes() : slot.tensor->columns() * sizeof(float);
   return Arena::planned(bytes);
 }
 
@@ -86,7 +96,9 @@ void load_norm(const WeightSource& source, const Slot& slot, Arena& arena) {
   const auto values = arena.allocate_array<float>(slot.tensor->columns());
   dequantize(slot.tensor->type, bytes, values);
   for (float v : values) {
-    if (!(v > -3e38F && v < 3e38F)) throw Error(ErrorCode::kFile, source.path() + ": tensor " + slot.tensor->name + " holds a value that is not finite");
+    if (!(v > -3e38F && v < 3e38F))
+      throw Error(ErrorCode::kFile, source.path() + ": tensor " + slot.tensor->name +
+                                        " holds a value that is not finite");
   }
   *slot.norm = values.data();
 }
@@ -110,7 +122,8 @@ std::vector<Piece> cut(const std::vector<Slot>& slots) {
   return pieces;
 }
 
-std::uint64_t pack_piece(const WeightSource& source, const Piece& piece, std::vector<std::byte>& buffer) {
+std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
+                         std::vector<std::byte>& buffer) {
   const TensorInfo& tensor = *piece.slot->tensor;
   const PackedMatrix& matrix = *piece.slot->matrix;
   const std::size_t row_bytes = tensor.bytes / tensor.rows();
@@ -122,10 +135,12 @@ std::uint64_t pack_piece(const WeightSource& source, const Piece& piece, std::ve
     const int row = p * kernels::kPanelRows;
     const std::byte* rows = buffer.data() + static_cast<std::size_t>(row - first) * row_bytes;
     std::byte* panel = matrix.panels + static_cast<std::size_t>(p) * matrix.panel_bytes();
-    if (!kernels::pack_panel(matrix.packing, tensor.type, rows, row_bytes, std::min(kernels::kPanelRows, last - row), matrix.columns,
-                             panel)) {
-      throw Error(ErrorCode::kFile, source.path() + ": tensor " + tensor.name + " holds a scale or value that is not finite, in rows " +
-                                        std::to_string(row) + " to " + std::to_string(row + kernels::kPanelRows - 1));
+    if (!kernels::pack_panel(matrix.packing, tensor.type, rows, row_bytes,
+                             std::min(kernels::kPanelRows, last - row), matrix.columns, panel)) {
+      throw Error(ErrorCode::kFile, source.path() + ": tensor " + tensor.name +
+                                        " holds a scale or value that is not finite, in rows " +
+                                        std::to_string(row) + " to " +
+                                        std::to_string(row + kernels::kPanelRows - 1));
     }
   }
   return buffer.size();
@@ -156,11 +171,12 @@ std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& c
 std::uint64_t multiplications_per_token(const Config& c) {
   const auto width = static_cast<std::uint64_t>(c.width);
   const auto attention = static_cast<std::uint64_t>(2 * c.query_width() + 2 * c.kv_width());
-  return static_cast<std::uint64_t>(c.layers) * width * (attention + 3 * static_cast<std::uint64_t>(c.feed_forward));
+  return static_cast<std::uint64_t>(c.layers) * width *
+         (attention + 3 * static_cast<std::uint64_t>(c.feed_forward));
 }
 
-WeightsPtr load_weights(const WeightSource& source, const Config& config, const kernels::Kernels& kernels, Team& team,
-                        const Progress& progress) {
+WeightsPtr load_weights(const WeightSource& source, const Config& config,
+                        const kernels::Kernels& kernels, Team& team, const Progress& progress) {
   std::unique_ptr<Weights, WeightsDeleter> weights(new Weights);
   weights->config = config;
   weights->kernels = &kernels;

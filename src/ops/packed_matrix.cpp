@@ -12,7 +12,8 @@ constexpr std::size_t kTaskBytes = 64 * 1024;
 
 void copy_row(const PackedMatrix& matrix, int row, float* out) {
   const auto panel = static_cast<std::size_t>(row / kernels::kPanelRows);
-  kernels::unpack_row(matrix.packing, matrix.panels + panel * matrix.panel_bytes(), row % kernels::kPanelRows, matrix.columns, out);
+  kernels::unpack_row(matrix.packing, matrix.panels + panel * matrix.panel_bytes(),
+                      row % kernels::kPanelRows, matrix.columns, out);
 }
 
 int panels_per_task(const PackedMatrix& matrix, int tokens) {
@@ -20,9 +21,9 @@ int panels_per_task(const PackedMatrix& matrix, int tokens) {
   return static_cast<int>(std::max<std::size_t>(1, kTaskBytes / matrix.panel_bytes()));
 }
 
-void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, int token_begin, int tokens,
-                   const PackedMatrix& matrix, int begin, int end, float* out, std::size_t out_stride, std::byte* scratch,
-                   bool wide) {
+void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, int token_begin,
+                   int tokens, const PackedMatrix& matrix, int begin, int end, float* out,
+                   std::size_t out_stride, std::byte* scratch, bool wide) {
   const kernels::MatmulArgs args{.panels = matrix.panels,
                                  .panel_bytes = matrix.panel_bytes(),
                                  .columns = matrix.columns,
@@ -39,8 +40,9 @@ void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, in
   (wide ? kernels.matmul16[index] : kernels.matmul[index])(args);
 }
 
-void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input, int token_begin, int tokens,
-            const LinearJob* jobs, int job_count, std::byte* scratch, bool wide) {
+void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input,
+            int token_begin, int tokens, const LinearJob* jobs, int job_count, std::byte* scratch,
+            bool wide) {
   int total = 0;
   for (int j = 0; j < job_count; ++j) {
     const int step = panels_per_task(*jobs[j].matrix, tokens);
@@ -57,8 +59,8 @@ void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& 
       }
       const int begin = task * step;
       const int end = std::min(begin + step, matrix.panel_count());
-      linear_panels(kernels, input, token_begin, tokens, matrix, begin, end, jobs[j].out + begin * kernels::kPanelRows,
-                    jobs[j].out_stride, scratch, wide);
+      linear_panels(kernels, input, token_begin, tokens, matrix, begin, end,
+                    jobs[j].out + begin * kernels::kPanelRows, jobs[j].out_stride, scratch, wide);
       return;
     }
   });

@@ -7,7 +7,8 @@
 
 namespace lapidary {
 
-/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out. Points into an arena that someone else owns.
+/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out. Points into an
+/// arena that someone else owns.
 struct PackedMatrix {
   kernels::Packing packing = kernels::Packing::kBF16;
   int rows = 0;
@@ -23,7 +24,8 @@ struct PackedMatrix {
 /// Row `row` in fp32; `out` holds `columns` floats.
 void copy_row(const PackedMatrix& matrix, int row, float* out);
 
-/// What a matrix product reads: [tokens][columns] in fp32, and rounded to int8 where a matrix is quantised.
+/// What a matrix product reads: [tokens][columns] in fp32, and rounded to int8 where a matrix is
+/// quantised.
 struct LinearInput {
   float* dense = nullptr;
   kernels::QuantizedInput quantized{};
@@ -36,15 +38,17 @@ struct LinearJob {
   std::size_t out_stride;
 };
 
-/// Splits several products over the same input among the workers, in pieces of about 64 KiB of weights (of one panel when there
-/// are many tokens, which is then work enough). Ends with a barrier. `scratch` is this worker's own. With `wide`, the input is in 16 bits.
-void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input, int token_begin, int tokens,
-            const LinearJob* jobs, int job_count, std::byte* scratch, bool wide = false);
+/// Splits several products over the same input among the workers, in pieces of about 64 KiB of
+/// weights (of one panel when there are many tokens, which is then work enough). Ends with a
+/// barrier. `scratch` is this worker's own. With `wide`, the input is in 16 bits.
+void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input,
+            int token_begin, int tokens, const LinearJob* jobs, int job_count, std::byte* scratch,
+            bool wide = false);
 
 /// Panels [begin, end) of one product, on this thread.
-void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, int token_begin, int tokens,
-                   const PackedMatrix& matrix, int begin, int end, float* out, std::size_t out_stride, std::byte* scratch,
-                   bool wide = false);
+void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, int token_begin,
+                   int tokens, const PackedMatrix& matrix, int begin, int end, float* out,
+                   std::size_t out_stride, std::byte* scratch, bool wide = false);
 
 /// Panels that one task takes, by the rule above.
 int panels_per_task(const PackedMatrix& matrix, int tokens);

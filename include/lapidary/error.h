@@ -15,8 +15,8 @@ enum class ErrorCode {
   kInterrupted,  ///< The caller asked to stop; what was computed stays (exit 130).
 };
 
-/// The only exception type that the library throws on purpose. `what()` is one line that says what was
-/// expected and what was found, and names the file, key or tensor.
+/// The only exception type that the library throws on purpose. `what()` is one line that says what
+/// was expected and what was found, and names the file, key or tensor.
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}

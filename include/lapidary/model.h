@@ -11,10 +11,12 @@
 namespace lapidary {
 
 struct ModelOptions {
-  int threads = 0;                 ///< Threads that pack the weights; 0: physical cores within the cgroup's quota.
-  std::string isa = {};            ///< "avx512", "avx2", "neon", "scalar"; empty: $LAPIDARY_ISA, else the best one.
-  std::uint64_t memory_limit = 0;  ///< Bytes that weights may take; 0: what the machine has available.
-  Progress progress = {};          ///< Bytes read of the file.
+  int threads = 0;  ///< Threads that pack the weights; 0: physical cores within the cgroup's quota.
+  std::string isa =
+      {};  ///< "avx512", "avx2", "neon", "scalar"; empty: $LAPIDARY_ISA, else the best one.
+  std::uint64_t memory_limit =
+      0;                   ///< Bytes that weights may take; 0: what the machine has available.
+  Progress progress = {};  ///< Bytes read of the file.
 };
 
 /// What a model file says of itself. Everything comes from metadata; nothing is decided by a name.
@@ -34,9 +36,10 @@ struct ModelInfo {
   bool instruction_tuned = false;  ///< The file has a chat template.
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
-  std::uint64_t weight_bytes = 0;  ///< Packed in memory, as the kernels read them.
+  std::uint64_t weight_bytes = 0;     ///< Packed in memory, as the kernels read them.
   std::uint64_t bytes_per_token = 0;  ///< Weight bytes that decoding one token reads.
-  std::uint64_t multiplications_per_token = 0;  ///< Multiply-adds of one token's matrices in the layers, head not counted.
+  std::uint64_t multiplications_per_token =
+      0;  ///< Multiply-adds of one token's matrices in the layers, head not counted.
 
   struct TypeCount {
     std::string type;  ///< "Q4_K", "F32", …
@@ -45,17 +48,19 @@ struct ModelInfo {
   };
   std::vector<TypeCount> types;  ///< Largest first.
 
-  /// Bytes of keys and values at `tokens` tokens of context: with the 5:1 windows, or as if every layer were global.
+  /// Bytes of keys and values at `tokens` tokens of context: with the 5:1 windows, or as if every
+  /// layer were global.
   std::uint64_t kv_bytes(int tokens, bool global_only = false) const;
 };
 
-/// Weights and vocabulary of one model. Immutable, cheap to copy; shared by any number of sessions on any number of threads.
+/// Weights and vocabulary of one model. Immutable, cheap to copy; shared by any number of sessions
+/// on any number of threads.
 class Model {
  public:
   class Impl;
 
-  /// Reads and packs `path`, a GGUF file. Throws Error(kFile) with the offending key or tensor, Error(kMemory)
-  /// when the weights exceed the budget, Error(kUsage) for an unknown ISA.
+  /// Reads and packs `path`, a GGUF file. Throws Error(kFile) with the offending key or tensor,
+  /// Error(kMemory) when the weights exceed the budget, Error(kUsage) for an unknown ISA.
   static Model load(const std::string& path, const ModelOptions& options = {});
 
   const ModelInfo& info() const;

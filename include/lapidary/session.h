@@ -17,10 +17,12 @@
 namespace lapidary {
 
 struct SessionOptions {
-  int context = 0;                 ///< Tokens; 0: the smaller of what the model was trained for and 32,768.
-  int chunk = 512;                 ///< Tokens of a prompt that are computed together. Changes speed and memory, never a bit.
-  int threads = 0;                 ///< 0: physical cores within the cgroup's quota and affinity.
-  std::uint64_t memory_limit = 0;  ///< Bytes for weights, KV cache and buffers; 0: what the machine has available.
+  int context = 0;  ///< Tokens; 0: the smaller of what the model was trained for and 32,768.
+  int chunk = 512;  ///< Tokens of a prompt that are computed together. Changes speed and memory,
+                    ///< never a bit.
+  int threads = 0;  ///< 0: physical cores within the cgroup's quota and affinity.
+  std::uint64_t memory_limit =
+      0;  ///< Bytes for weights, KV cache and buffers; 0: what the machine has available.
 };
 
 enum class FinishReason {
@@ -30,10 +32,12 @@ enum class FinishReason {
 };
 
 struct GenerateOptions {
-  int max_tokens = -1;             ///< -1: until a stop id or the context is full.
+  int max_tokens = -1;  ///< -1: until a stop id or the context is full.
   SamplingOptions sampling = {};
-  std::vector<std::string> stop = {};  ///< Texts that end the generation; they may span tokens and are not returned.
-  const std::atomic<bool>* cancel = nullptr;  ///< Set from elsewhere (a signal handler) to stop after the current chunk or token.
+  std::vector<std::string> stop =
+      {};  ///< Texts that end the generation; they may span tokens and are not returned.
+  const std::atomic<bool>* cancel =
+      nullptr;  ///< Set from elsewhere (a signal handler) to stop after the current chunk or token.
 };
 
 struct Completion {
@@ -48,7 +52,8 @@ using OnText = std::function<bool(std::string_view piece)>;
 
 class Reply;
 
-/// One sequence of tokens with its KV cache. Belongs to one thread at a time; the model may be shared.
+/// One sequence of tokens with its KV cache. Belongs to one thread at a time; the model may be
+/// shared.
 class Session {
  public:
   /// Reserves all memory that the context will need and checks it against the budget.
@@ -58,37 +63,45 @@ class Session {
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
 
-  /// Computes `ids` behind what is there, in chunks. Afterwards `logits()` are those of the last id. Nothing is computed
-  /// when they do not fit: throws Error(kContext) with both numbers. Throws Error(kInterrupted) when `cancel` is set
-  /// between two chunks (what was computed stays), Error(kUsage) for ids outside the vocabulary.
-  void append(std::span<const TokenId> ids, const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
+  /// Computes `ids` behind what is there, in chunks. Afterwards `logits()` are those of the last
+  /// id. Nothing is computed when they do not fit: throws Error(kContext) with both numbers. Throws
+  /// Error(kInterrupted) when `cancel` is set between two chunks (what was computed stays),
+  /// Error(kUsage) for ids outside the vocabulary.
+  void append(std::span<const TokenId> ids, const Progress& progress = {},
+              const std::atomic<bool>* cancel = nullptr);
 
-  /// As append, and hands out the logits of every position in order. The span holds vocabulary_size() floats, valid during the call.
-  void append_with_logits(std::span<const TokenId> ids,
-                          const std::function<void(int position, std::span<const float> logits)>& on_logits,
-                          const std::atomic<bool>* cancel = nullptr);
+  /// As append, and hands out the logits of every position in order. The span holds
+  /// vocabulary_size() floats, valid during the call.
+  void append_with_logits(
+      std::span<const TokenId> ids,
+      const std::function<void(int position, std::span<const float> logits)>& on_logits,
+      const std::atomic<bool>* cancel = nullptr);
 
-  /// Next-token logits after the last id (computed now, if generate() drew it last); empty before the first. Valid until
-  /// the session is next used.
+  /// Next-token logits after the last id (computed now, if generate() drew it last); empty before
+  /// the first. Valid until the session is next used.
   std::span<const float> logits() const;
 
-  /// Draws tokens behind what is there until a stop. The session must not be empty (Error(kUsage)). A stop id is
-  /// drawn but not part of the session; every other drawn token is in it afterwards (the last one is computed with what
-  /// is appended next, or when its logits are asked for).
+  /// Draws tokens behind what is there until a stop. The session must not be empty (Error(kUsage)).
+  /// A stop id is drawn but not part of the session; every other drawn token is in it afterwards
+  /// (the last one is computed with what is appended next, or when its logits are asked for).
   Completion generate(const GenerateOptions& options, const OnText& on_text = {});
 
-  /// Adds a user turn in Gemma's chat template (opened with BOS, and with `system` in front, when it is the
-  /// first), not computed until the reply. Closes the model's turn before it where that is open.
+  /// Adds a user turn in Gemma's chat template (opened with BOS, and with `system` in front, when
+  /// it is the first), not computed until the reply. Closes the model's turn before it where that
+  /// is open.
   void add_user(std::string_view text, std::string_view system = {});
 
-  /// Computes what add_user left and draws the reply piece by piece: `for (std::string_view piece : chat.reply()) …`
+  /// Computes what add_user left and draws the reply piece by piece: `for (std::string_view piece :
+  /// chat.reply()) …`
   Reply reply(const GenerateOptions& options = {});
 
   /// The same in one call, with progress of the prefill.
-  Completion reply_to_end(const GenerateOptions& options, const OnText& on_text = {}, const Progress& progress = {});
+  Completion reply_to_end(const GenerateOptions& options, const OnText& on_text = {},
+                          const Progress& progress = {});
 
-  std::span<const TokenId> ids() const;  ///< The sequence: everything appended and drawn, stop ids left out.
-  int position() const;                  ///< ids().size()
+  std::span<const TokenId> ids()
+      const;             ///< The sequence: everything appended and drawn, stop ids left out.
+  int position() const;  ///< ids().size()
   int context() const;
   int threads() const;
   std::uint64_t memory_bytes() const;  ///< KV cache and buffers of this session, all of it.
@@ -101,7 +114,8 @@ class Session {
   std::unique_ptr<Impl> impl_;
 };
 
-/// A reply as a range of text pieces, drawn as it is read. The session must outlive it and not be used meanwhile.
+/// A reply as a range of text pieces, drawn as it is read. The session must outlive it and not be
+/// used meanwhile.
 class Reply {
  public:
   class iterator {
@@ -153,12 +167,13 @@ struct Message {
 std::vector<TokenId> chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages);
 
 /// BOS and the ids of raw text.
-std::vector<TokenId> text_prompt(const Tokenizer& tokenizer, std::string_view text, bool parse_control = false);
+std::vector<TokenId> text_prompt(const Tokenizer& tokenizer, std::string_view text,
+                                 bool parse_control = false);
 
 /// What this machine can do with `threads` threads on `isa`; takes about a second. For `bench`.
 struct MachineLimits {
-  double read_gigabytes_per_second = 0;      ///< Streaming reads from memory.
-  double int8_gigaops_per_second = 0;        ///< Multiplications and additions of the int8 dot product.
+  double read_gigabytes_per_second = 0;  ///< Streaming reads from memory.
+  double int8_gigaops_per_second = 0;    ///< Multiplications and additions of the int8 dot product.
 };
 MachineLimits measure_machine(int threads = 0, const std::string& isa = {});
 

@@ -12,27 +12,30 @@ namespace lapidary {
 using TokenId = std::int32_t;
 
 /// The model's vocabulary: text to ids and back. SentencePiece BPE with byte fallback.
-/// Immutable after construction; every method may be called from several threads at once. Cheap to copy.
+/// Immutable after construction; every method may be called from several threads at once. Cheap to
+/// copy.
 class Tokenizer {
  public:
   class Impl;
   explicit Tokenizer(std::shared_ptr<const Impl> impl);
 
-  /// Ids of `text`, without BOS. Control tokens written in the text are plain text unless `parse_control`, so
-  /// that a user's text can forge neither a turn nor an image. Invalid UTF-8 is read as U+FFFD. Throws
-  /// nothing but std::bad_alloc.
+  /// Ids of `text`, without BOS. Control tokens written in the text are plain text unless
+  /// `parse_control`, so that a user's text can forge neither a turn nor an image. Invalid UTF-8 is
+  /// read as U+FFFD. Throws nothing but std::bad_alloc.
   std::vector<TokenId> encode(std::string_view text, bool parse_control = false) const;
 
-  /// The text of `ids`; control tokens give nothing unless `with_control`. A byte sequence that is no valid UTF-8 is
-  /// returned as it is. Throws Error(kUsage) for an id outside the vocabulary.
+  /// The text of `ids`; control tokens give nothing unless `with_control`. A byte sequence that is
+  /// no valid UTF-8 is returned as it is. Throws Error(kUsage) for an id outside the vocabulary.
   std::string decode(std::span<const TokenId> ids, bool with_control = false) const;
 
-  /// The bytes that one id stands for (empty for control tokens); valid as long as the tokenizer. Allocates nothing.
+  /// The bytes that one id stands for (empty for control tokens); valid as long as the tokenizer.
+  /// Allocates nothing.
   std::string_view piece(TokenId id) const;
 
   bool is_control(TokenId id) const;
 
-  /// Tokens in the file. A file that knows images may have no row for `<image_soft_token>`: its id is then this number.
+  /// Tokens in the file. A file that knows images may have no row for `<image_soft_token>`: its id
+  /// is then this number.
   TokenId vocabulary_size() const;
 
   TokenId bos() const;            ///< `<bos>`, first id of every sequence.

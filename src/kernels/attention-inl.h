@@ -1,9 +1,11 @@
-// Included after float-inl.h. Scores, softmax and weighted values of up to kRowTile query rows at a time against one segment of keys;
-// each row's arithmetic is the same whichever rows share its tile.
+// Included after float-inl.h. Scores, softmax and weighted values of up to kRowTile query rows at a
+// time against one segment of keys; each row's arithmetic is the same whichever rows share its
+// tile.
 
 inline constexpr int kRowTile = 4;
 
-inline const std::uint16_t* cache_panel(const std::uint16_t* base, const AttentionArgs& a, std::int64_t panel) {
+inline const std::uint16_t* cache_panel(const std::uint16_t* base, const AttentionArgs& a,
+                                        std::int64_t panel) {
   const auto slot = static_cast<std::size_t>(panel % a.panel_ring);
   return base + slot * static_cast<std::size_t>(a.head_dim) * kKeyPanel;
 }
@@ -21,7 +23,8 @@ inline RowRange row_range(const AttentionArgs& a, int row) {
 template <int kRows>
 inline void score_panels(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end) {
   const float* q[kRows];
-  for (int r = 0; r < kRows; ++r) q[r] = a.queries + static_cast<std::size_t>(row + r) * static_cast<std::size_t>(a.head_dim);
+  for (int r = 0; r < kRows; ++r)
+    q[r] = a.queries + static_cast<std::size_t>(row + r) * static_cast<std::size_t>(a.head_dim);
   for (std::int64_t panel = begin; panel < end; ++panel) {
     const std::uint16_t* k = cache_panel(a.keys, a, panel);
     F sums[kRows];
@@ -38,7 +41,8 @@ inline void score_panels(const AttentionArgs& a, int row, std::int64_t begin, st
   }
 }
 
-// Turns scores of one row into exponentials relative to the running maximum; returns what the running output must be multiplied by.
+// Turns scores of one row into exponentials relative to the running maximum; returns what the
+// running output must be multiplied by.
 inline float exponentials(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end) {
   float* scores = a.scores + row * kSegment;
   const std::int64_t base = begin * kKeyPanel / kSegment * kSegment;
@@ -56,7 +60,8 @@ inline float exponentials(const AttentionArgs& a, int row, std::int64_t begin, s
   for (std::int64_t i = from; i < to; i += 16) top = max(top, load(scores + i));
   const float maximum = reduce_max(top);
   F sum = broadcast(0.0F);
-  for (std::int64_t i = from; i < to; i += 16) store(scores + i, exp_lanes(sub(load(scores + i), broadcast(maximum))));
+  for (std::int64_t i = from; i < to; i += 16)
+    store(scores + i, exp_lanes(sub(load(scores + i), broadcast(maximum))));
   for (std::int64_t i = from; i < seen_from; ++i) scores[i] = 0.0F;
   for (std::int64_t i = seen_to; i < to; ++i) scores[i] = 0.0F;
   for (std::int64_t i = from; i < to; i += 16) sum = add(sum, load(scores + i));
@@ -72,12 +77,14 @@ inline float exponentials(const AttentionArgs& a, int row, std::int64_t begin, s
 }
 
 template <int kRows>
-inline void weigh_values(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end, const float* decay) {
+inline void weigh_values(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end,
+                         const float* decay) {
   const auto stride = static_cast<std::size_t>(a.head_dim);
   for (int d = 0; d < a.head_dim; d += 16) {
     float* out = a.output + static_cast<std::size_t>(row) * stride + d;
     F sums[kRows];
-    for (int r = 0; r < kRows; ++r) sums[r] = mul(load(out + static_cast<std::size_t>(r) * stride), broadcast(decay[r]));
+    for (int r = 0; r < kRows; ++r)
+      sums[r] = mul(load(out + static_cast<std::size_t>(r) * stride), broadcast(decay[r]));
     for (std::int64_t panel = begin; panel < end; ++panel) {
       const std::uint16_t* v = cache_panel(a.values, a, panel) + 2 * d;
       const float* p = a.scores + row * kSegment + panel * kKeyPanel % kSegment;

@@ -27,7 +27,8 @@ inline void store(float* p, F v) {
   _mm256_storeu_ps(p + 8, v.b);
 }
 inline I load_int(const std::int32_t* p) {
-  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
 }
 inline void store_int(std::int32_t* p, I v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.a);
@@ -41,7 +42,9 @@ inline F mul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b
 inline F div(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
 inline F max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
 inline F min(F x, F y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
-inline F fma(F x, F y, F z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
+inline F fma(F x, F y, F z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
 inline F absolute(F x) {
   const __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
   return {_mm256_and_ps(x.a, mask), _mm256_and_ps(x.b, mask)};
@@ -88,16 +91,21 @@ inline I load_s8_rows(const std::uint8_t* p) {
 inline FPair load_bf16_pairs(const std::uint16_t* p) {
   const I pairs = load_int(reinterpret_cast<const std::int32_t*>(p));
   const __m256i high = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
-  return {{_mm256_castsi256_ps(_mm256_slli_epi32(pairs.a, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(pairs.b, 16))},
-          {_mm256_castsi256_ps(_mm256_and_si256(pairs.a, high)), _mm256_castsi256_ps(_mm256_and_si256(pairs.b, high))}};
+  return {{_mm256_castsi256_ps(_mm256_slli_epi32(pairs.a, 16)),
+           _mm256_castsi256_ps(_mm256_slli_epi32(pairs.b, 16))},
+          {_mm256_castsi256_ps(_mm256_and_si256(pairs.a, high)),
+           _mm256_castsi256_ps(_mm256_and_si256(pairs.b, high))}};
 }
 
 #include "kernels/attention-inl.h"
 
-inline constexpr int kTile = 3;  // 16 rows × 3 tokens: 6 integer and 6 float accumulators of 16 registers.
+inline constexpr int kTile =
+    3;  // 16 rows × 3 tokens: 6 integer and 6 float accumulators of 16 registers.
 inline constexpr int kByteBias = 0;
 
-inline Q load_group(const std::uint8_t* p) { return load_int(reinterpret_cast<const std::int32_t*>(p)); }
+inline Q load_group(const std::uint8_t* p) {
+  return load_int(reinterpret_cast<const std::int32_t*>(p));
+}
 inline void store_group(std::uint8_t* p, Q v) { store_int(reinterpret_cast<std::int32_t*>(p), v); }
 inline Q nibble_low(Q v) {
   const __m256i mask = _mm256_set1_epi8(15);
@@ -105,10 +113,12 @@ inline Q nibble_low(Q v) {
 }
 inline Q nibble_high(Q v) {
   const __m256i mask = _mm256_set1_epi8(15);
-  return {_mm256_and_si256(_mm256_srli_epi16(v.a, 4), mask), _mm256_and_si256(_mm256_srli_epi16(v.b, 4), mask)};
+  return {_mm256_and_si256(_mm256_srli_epi16(v.a, 4), mask),
+          _mm256_and_si256(_mm256_srli_epi16(v.b, 4), mask)};
 }
 template <int kShift>
-inline __m256i shift_to_four(__m256i v) {  // Moves bit kShift of every byte to bit 4 (others arrive too).
+inline __m256i shift_to_four(
+    __m256i v) {  // Moves bit kShift of every byte to bit 4 (others arrive too).
   if constexpr (kShift < 4) {
     return _mm256_slli_epi16(v, 4 - kShift);
   } else {
@@ -128,8 +138,9 @@ inline __m256i broadcast_four(const std::int8_t* p) {
   return _mm256_set1_epi32(word);
 }
 
-// vpmaddubsw adds two products in 16 bits. How many such sums fit: 15·127·2 = 3,810 eight times, 31·127·2 = 7,874 four times, 63·127·2 =
-// 16,002 twice; 8-bit weights go in as magnitude and sign, 128·127·2 = 32,512, once.
+// vpmaddubsw adds two products in 16 bits. How many such sums fit: 15·127·2 = 3,810 eight times,
+// 31·127·2 = 7,874 four times, 63·127·2 = 16,002 twice; 8-bit weights go in as magnitude and sign,
+// 128·127·2 = 32,512, once.
 constexpr int sums_that_fit(int bits) { return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1; }
 
 template <int kBits>
@@ -154,7 +165,8 @@ LAPIDARY_INLINE void add_groups(const Groups& groups, const std::int8_t* const* 
     const Q w = groups.template get<kGroup>();
     for (int t = 0; t < kTokens; ++t) {
       narrow[t] = add16(narrow[t], products<kBits>(w, broadcast_four(x[t] + 4 * kGroup)));
-      // Keeps the sum a chain, here and below: reassociated to a tree it would need more registers than there are.
+      // Keeps the sum a chain, here and below: reassociated to a tree it would need more registers
+      // than there are.
       asm("" : "+x"(narrow[t].a), "+x"(narrow[t].b));
     }
     add_groups<kBits, kGroup + 1, kLeft - 1, kTokens>(groups, x, narrow);
@@ -167,7 +179,8 @@ LAPIDARY_INLINE void add_batches(const Groups& groups, const std::int8_t* const*
     constexpr int kFit = sums_that_fit(kBits) < kCount ? sums_that_fit(kBits) : kCount;
     I narrow[kTokens];
     const Q w = groups.template get<kFirst>();
-    for (int t = 0; t < kTokens; ++t) narrow[t] = products<kBits>(w, broadcast_four(x[t] + 4 * kFirst));
+    for (int t = 0; t < kTokens; ++t)
+      narrow[t] = products<kBits>(w, broadcast_four(x[t] + 4 * kFirst));
     add_groups<kBits, kFirst + 1, kFit - 1, kTokens>(groups, x, narrow);
     for (int t = 0; t < kTokens; ++t) {
       out[t] = add(out[t], widen(narrow[t]));
@@ -183,8 +196,8 @@ LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* 
   add_batches<kBits, kFirst, kCount, kTokens>(groups, x, out);
 }
 
-#include "kernels/matmul-inl.h"
 #include "kernels/dense-inl.h"
+#include "kernels/matmul-inl.h"
 
 template <int kLeft>
 LAPIDARY_INLINE void peak_round(__m256i* sums, __m256i w, __m256i x) {
@@ -197,7 +210,8 @@ LAPIDARY_INLINE void peak_round(__m256i* sums, __m256i w, __m256i x) {
 
 std::uint64_t int8_peak(std::uint64_t iterations) {
   __m256i sums[12] = {};
-  for (std::uint64_t i = 0; i < iterations; ++i) peak_round<12>(sums, _mm256_set1_epi8(3), _mm256_set1_epi8(-2));
+  for (std::uint64_t i = 0; i < iterations; ++i)
+    peak_round<12>(sums, _mm256_set1_epi8(3), _mm256_set1_epi8(-2));
   return iterations * 12 * 64;
 }
 

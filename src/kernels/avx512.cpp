@@ -1,4 +1,5 @@
-#if !defined(LAPIDARY_EMULATE_AVX512)  // A test compiles this file with intrinsics of its own, to run it on machines without AVX-512.
+#if !defined(LAPIDARY_EMULATE_AVX512)  // A test compiles this file with intrinsics of its own, to
+                                       // run it on machines without AVX-512.
 #if defined(__GNUC__) && !defined(__clang__)  // GCC 12 warns of its own _mm512_undefined_*().
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -28,7 +29,9 @@ struct I {
 };
 using Q = I;
 
-inline __m128i load_128(const std::uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+inline __m128i load_128(const std::uint8_t* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
 
 inline F load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline void store(float* p, F x) { _mm512_storeu_ps(p, x.v); }
@@ -43,13 +46,19 @@ inline F div(F x, F y) { return {_mm512_div_ps(x.v, y.v)}; }
 inline F max(F x, F y) { return {_mm512_max_ps(x.v, y.v)}; }
 inline F min(F x, F y) { return {_mm512_min_ps(x.v, y.v)}; }
 inline F fma(F x, F y, F z) { return {_mm512_fmadd_ps(x.v, y.v, z.v)}; }
-inline F absolute(F x) { return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x.v), _mm512_set1_epi32(0x7FFFFFFF)))}; }
+inline F absolute(F x) {
+  return {_mm512_castsi512_ps(
+      _mm512_and_si512(_mm512_castps_si512(x.v), _mm512_set1_epi32(0x7FFFFFFF)))};
+}
 inline I add(I x, I y) { return {_mm512_add_epi32(x.v, y.v)}; }
 inline I sub(I x, I y) { return {_mm512_sub_epi32(x.v, y.v)}; }
 inline I mul(I x, I y) { return {_mm512_mullo_epi32(x.v, y.v)}; }
 inline F to_float(I x) { return {_mm512_cvtepi32_ps(x.v)}; }
 inline I round_to_int(F x) { return {_mm512_cvtps_epi32(x.v)}; }
-inline F power_of_two(I n) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))}; }
+inline F power_of_two(I n) {
+  return {
+      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
+}
 
 // Lanes i and i+8, then i+4, i+2, i+1: the order on every ISA.
 inline float reduce_add(F x) {
@@ -65,7 +74,9 @@ inline float reduce_max(F x) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-inline F load_half(const std::uint8_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+inline F load_half(const std::uint8_t* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
 inline I load_u8_rows(const std::uint8_t* p) { return {_mm512_cvtepu8_epi32(load_128(p))}; }
 inline I load_s8_rows(const std::uint8_t* p) { return {_mm512_cvtepi8_epi32(load_128(p))}; }
 
@@ -74,21 +85,26 @@ inline I load_s8_rows(const std::uint8_t* p) { return {_mm512_cvtepi8_epi32(load
 inline FPair load_bf16_pairs(const std::uint16_t* p) {
   const __m512i pairs = _mm512_loadu_si512(p);
   const __m512i high = _mm512_set1_epi32(static_cast<int>(0xFFFF0000U));
-  return {{_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))}, {_mm512_castsi512_ps(_mm512_and_si512(pairs, high))}};
+  return {{_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))},
+          {_mm512_castsi512_ps(_mm512_and_si512(pairs, high))}};
 }
 
 #include "kernels/attention-inl.h"
 
-inline constexpr int kTile = 8;        // 8 integer and 8 float accumulators of 32 registers.
-inline constexpr int kByteBias = 128;  // vpdpbusd takes its first operand as unsigned: int8 weights go in with 128 added.
+inline constexpr int kTile = 8;  // 8 integer and 8 float accumulators of 32 registers.
+inline constexpr int kByteBias =
+    128;  // vpdpbusd takes its first operand as unsigned: int8 weights go in with 128 added.
 
 inline Q load_group(const std::uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 inline void store_group(std::uint8_t* p, Q q) { _mm512_storeu_si512(p, q.v); }
 inline Q nibble_low(Q q) { return {_mm512_and_si512(q.v, _mm512_set1_epi8(15))}; }
-inline Q nibble_high(Q q) { return {_mm512_and_si512(_mm512_srli_epi16(q.v, 4), _mm512_set1_epi8(15))}; }
+inline Q nibble_high(Q q) {
+  return {_mm512_and_si512(_mm512_srli_epi16(q.v, 4), _mm512_set1_epi8(15))};
+}
 
 template <int kShift, int kMask>
-inline Q merge_plane(Q q, Q plane) {  // Moves bit kShift of every byte to bit 4 (others arrive too), masks, merges.
+inline Q merge_plane(
+    Q q, Q plane) {  // Moves bit kShift of every byte to bit 4 (others arrive too), masks, merges.
   const __m512i mask = _mm512_set1_epi8(kMask);
   if constexpr (kShift < 4) {
     return {_mm512_or_si512(q.v, _mm512_and_si512(_mm512_slli_epi16(plane.v, 4 - kShift), mask))};
@@ -109,7 +125,8 @@ LAPIDARY_INLINE void add_groups(const Groups& groups, const std::int8_t* const* 
   if constexpr (kCount > 0) {
     Q w = groups.template get<kGroup>();
     if constexpr (kBits == 8) w.v = _mm512_xor_si512(w.v, _mm512_set1_epi8(-128));
-    for (int t = 0; t < kTokens; ++t) out[t].v = _mm512_dpbusd_epi32(out[t].v, w.v, broadcast_four(x[t] + 4 * kGroup));
+    for (int t = 0; t < kTokens; ++t)
+      out[t].v = _mm512_dpbusd_epi32(out[t].v, w.v, broadcast_four(x[t] + 4 * kGroup));
     add_groups<kBits, kGroup + 1, kCount - 1, kTokens>(groups, x, out);
   }
 }
@@ -120,8 +137,8 @@ LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* 
   add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
 }
 
-#include "kernels/matmul-inl.h"
 #include "kernels/dense-inl.h"
+#include "kernels/matmul-inl.h"
 
 template <int kLeft>
 LAPIDARY_INLINE void peak_round(__m512i* sums, __m512i w, __m512i x) {
@@ -136,7 +153,8 @@ LAPIDARY_INLINE void peak_round(__m512i* sums, __m512i w, __m512i x) {
 
 std::uint64_t int8_peak(std::uint64_t iterations) {
   __m512i sums[12] = {};
-  for (std::uint64_t i = 0; i < iterations; ++i) peak_round<12>(sums, _mm512_set1_epi8(3), _mm512_set1_epi8(-2));
+  for (std::uint64_t i = 0; i < iterations; ++i)
+    peak_round<12>(sums, _mm512_set1_epi8(3), _mm512_set1_epi8(-2));
   return iterations * 12 * 128;
 }
 

@@ -33,7 +33,8 @@ Features detect() {
   const std::uint64_t state = enabled_state();
   if ((state & 0x06U) != 0x06U || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return found;
   found.avx2 = (b >> 5 & 1U) != 0;
-  const bool f = (b >> 16 & 1U) != 0, dq = (b >> 17 & 1U) != 0, bw = (b >> 30 & 1U) != 0, vl = (b >> 31 & 1U) != 0;
+  const bool f = (b >> 16 & 1U) != 0, dq = (b >> 17 & 1U) != 0, bw = (b >> 30 & 1U) != 0,
+             vl = (b >> 31 & 1U) != 0;
   const bool vnni = (c >> 11 & 1U) != 0;
   unsigned a1 = 0, b1 = 0, c1 = 0, d1 = 0;
   const bool bf16 = __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1) != 0 && (a1 >> 5 & 1U) != 0;

@@ -1,5 +1,6 @@
-// Included inside an ISA's namespace and target region, after its lanes: F (16 floats), I (16 int32). Written once, so that
-// every ISA computes the same bits. No include guard, no includes: on purpose.
+// Included inside an ISA's namespace and target region, after its lanes: F (16 floats), I (16
+// int32). Written once, so that every ISA computes the same bits. No include guard, no includes: on
+// purpose.
 
 struct FPair {
   F even, odd;
@@ -39,7 +40,8 @@ void rmsnorm(const float* x, const float* weight, int n, float epsilon, float* o
 
 void rmsnorm_add(const float* y, const float* weight, int n, float epsilon, float* x) {
   const F scale = broadcast(inverse_rms(y, n, epsilon));
-  for (int i = 0; i < n; i += 16) store(x + i, add(load(x + i), mul(mul(load(y + i), scale), load(weight + i))));
+  for (int i = 0; i < n; i += 16)
+    store(x + i, add(load(x + i), mul(mul(load(y + i), scale), load(weight + i))));
 }
 
 void rope(float* x, const float* cosine, const float* sine, int n) {
@@ -64,7 +66,8 @@ void gelu_mul(float* gate, const float* up, int n) {
 // The largest 16-bit activation: one more would round to a high part of 128.
 inline constexpr float kWideLevels = 254.0F * 127 + 126;
 
-// Scale and inverse scale of one block of 32, whose largest value becomes `levels`: 127 or kWideLevels.
+// Scale and inverse scale of one block of 32, whose largest value becomes `levels`: 127 or
+// kWideLevels.
 inline float block_scale(const float* x, float levels, float* inverse) {
   const F largest = max(absolute(load(x)), absolute(load(x + 16)));
   const float top = reduce_max(largest);
@@ -101,10 +104,13 @@ inline std::size_t first_block(const QuantizedInput& out, int token) {
 
 void quantize_part(const float* x, int first, int count, const QuantizedInput& out, int token) {
   const std::size_t base = first_block(out, token) + static_cast<std::size_t>(first / kBlock);
-  for (int b = 0; b < count / kBlock; ++b) quantize_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
+  for (int b = 0; b < count / kBlock; ++b)
+    quantize_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
 }
 
-void quantize(const float* x, int columns, const QuantizedInput& out, int token) { quantize_part(x, 0, columns, out, token); }
+void quantize(const float* x, int columns, const QuantizedInput& out, int token) {
+  quantize_part(x, 0, columns, out, token);
+}
 
 void quantize16_part(const float* x, int first, int count, const QuantizedInput& out, int token) {
   const std::size_t base = first_block(out, token) + static_cast<std::size_t>(first / kBlock);

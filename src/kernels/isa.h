@@ -13,14 +13,16 @@ extern const Kernels kAvx512Kernels;
 extern const Kernels kNeonKernels;
 #endif
 
-// Entering and leaving an ISA's target region: what lies between is compiled for it, headers included before are not.
+// Entering and leaving an ISA's target region: what lies between is compiled for it, headers
+// included before are not.
 #define LAPIDARY_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
 #define LAPIDARY_ENTER_TARGET(features) \
   LAPIDARY_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define LAPIDARY_LEAVE_TARGET LAPIDARY_PRAGMA(clang attribute pop)
 #else
-#define LAPIDARY_ENTER_TARGET(features) LAPIDARY_PRAGMA(GCC push_options) LAPIDARY_PRAGMA(GCC target(features))
+#define LAPIDARY_ENTER_TARGET(features) \
+  LAPIDARY_PRAGMA(GCC push_options) LAPIDARY_PRAGMA(GCC target(features))
 #define LAPIDARY_LEAVE_TARGET LAPIDARY_PRAGMA(GCC pop_options)
 #endif
 

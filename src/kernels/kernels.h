@@ -5,103 +5,125 @@
 
 #include "formats/blocks.h"
 
-/// Everything that depends on an instruction set, behind one table of function pointers. No threads, no allocation, no
-/// exceptions, no standard containers. Every function gives the same bits on every ISA: float code is written once over
-/// sixteen lanes (float-inl.h), and integer sums are exact.
+/// Everything that depends on an instruction set, behind one table of function pointers. No
+/// threads, no allocation, no exceptions, no standard containers. Every function gives the same
+/// bits on every ISA: float code is written once over sixteen lanes (float-inl.h), and integer sums
+/// are exact.
 namespace lapidary::kernels {
 
-inline constexpr int kPanelRows = 16;   // Rows of a weight matrix that lie interleaved.
-inline constexpr int kBlock = 32;       // Values along k that share an activation scale.
-inline constexpr int kKeyPanel = 16;    // Keys of the KV cache that lie interleaved.
-inline constexpr int kSegment = 512;    // Keys whose softmax is finished before they are merged; aligned to positions.
-inline constexpr int kHighBase = 254;   // 16-bit activations: value = kHighBase · high + low, both within ±127.
+inline constexpr int kPanelRows = 16;  // Rows of a weight matrix that lie interleaved.
+inline constexpr int kBlock = 32;      // Values along k that share an activation scale.
+inline constexpr int kKeyPanel = 16;   // Keys of the KV cache that lie interleaved.
+inline constexpr int kSegment =
+    512;  // Keys whose softmax is finished before they are merged; aligned to positions.
+inline constexpr int kHighBase =
+    254;  // 16-bit activations: value = kHighBase · high + low, both within ±127.
 
 /// How a packed matrix holds its values. All quantised files fall into these (pack.h says how).
-enum class Packing : std::uint8_t { kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ4_K, kQ5_K, kQ6_K, kBF16, kF16, kCount };
+enum class Packing : std::uint8_t {
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kBF16,
+  kF16,
+  kCount
+};
 
 constexpr bool is_quantized(Packing packing) { return packing < Packing::kBF16; }
 
 /// Bytes of one panel: kPanelRows rows of `columns` values.
 std::size_t panel_bytes(Packing packing, int columns);
 
-/// The packing of a matrix of `type` whose rows have `columns` values. F16 stays F16 only for a `head`, F32 becomes BF16.
+/// The packing of a matrix of `type` whose rows have `columns` values. F16 stays F16 only for a
+/// `head`, F32 becomes BF16.
 Packing packing_for(BlockType type, bool head);
 
-/// Packs kPanelRows rows, each `row_stride` bytes apart in the file's form `type`, into one panel. `rows` < kPanelRows: the rest
-/// become zero. Returns false when a scale or value is not finite.
-bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std::size_t row_stride, int rows, int columns,
-                std::byte* panel);
+/// Packs kPanelRows rows, each `row_stride` bytes apart in the file's form `type`, into one panel.
+/// `rows` < kPanelRows: the rest become zero. Returns false when a scale or value is not finite.
+bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std::size_t row_stride,
+                int rows, int columns, std::byte* panel);
 
 /// The fp32 values of row `row` (0 … kPanelRows-1) of a panel.
 void unpack_row(Packing packing, const std::byte* panel, int row, int columns, float* out);
 
-/// Activations of some tokens, rounded to int8 with one fp32 scale per kBlock values. Token t's values start at
-/// t · columns, its blocks at t · columns / kBlock.
+/// Activations of some tokens, rounded to int8 with one fp32 scale per kBlock values. Token t's
+/// values start at t · columns, its blocks at t · columns / kBlock.
 struct QuantizedInput {
-  std::int8_t* values;   // [tokens][columns], |value| ≤ 127; with 16 bits: the high part.
-  std::int8_t* low;      // The low part of 16-bit activations, or nullptr.
-  float* scales;         // [tokens][columns / 32]
-  std::int16_t* sums;    // [tokens][columns / 32][2]: sums of the halves of each block's `values`…
+  std::int8_t* values;  // [tokens][columns], |value| ≤ 127; with 16 bits: the high part.
+  std::int8_t* low;     // The low part of 16-bit activations, or nullptr.
+  float* scales;        // [tokens][columns / 32]
+  std::int16_t* sums;   // [tokens][columns / 32][2]: sums of the halves of each block's `values`…
   std::int16_t* low_sums;  // … and of `low`.
-  float* scaled_sums;    // [tokens][columns / 32]: scale · sum of the whole block (both parts).
+  float* scaled_sums;      // [tokens][columns / 32]: scale · sum of the whole block (both parts).
   int columns;
 };
 
-/// One matrix product: `out[t · out_stride + r]` for rows r of panels [panel_begin, panel_end) (counted from panel_begin) and
-/// tokens [0, tokens).
+/// One matrix product: `out[t · out_stride + r]` for rows r of panels [panel_begin, panel_end)
+/// (counted from panel_begin) and tokens [0, tokens).
 struct MatmulArgs {
-  const std::byte* panels;      // The first panel of the matrix.
+  const std::byte* panels;  // The first panel of the matrix.
   std::size_t panel_bytes;
   int columns;
   int panel_begin, panel_end;
   const QuantizedInput* input;  // For quantised packings…
   const float* dense_input;     // … or [tokens][columns] for kBF16 and kF16.
   int token_begin, tokens;
-  float* out;                   // Points at (token_begin, panel_begin · 16).
-  std::size_t out_stride;       // Floats between tokens.
-  std::byte* scratch;           // matmul_scratch_bytes(columns), 64-byte aligned.
+  float* out;              // Points at (token_begin, panel_begin · 16).
+  std::size_t out_stride;  // Floats between tokens.
+  std::byte* scratch;      // matmul_scratch_bytes(columns), 64-byte aligned.
 };
 
 /// Bytes that one thread's matmul needs to hold a panel's unpacked values.
 std::size_t matmul_scratch_bytes(int columns);
 
-/// Some query rows of one KV head against the cached keys of one segment; merges into the running softmax.
+/// Some query rows of one KV head against the cached keys of one segment; merges into the running
+/// softmax.
 struct AttentionArgs {
-  const float* queries;          // [rows][head_dim], already scaled.
-  int rows;                      // Query rows: (token, head of the group).
-  int head_dim;                  // A multiple of 16.
-  const std::uint16_t* keys;     // Panels of kKeyPanel keys: [head_dim / 2][16 keys][2] bf16
-  const std::uint16_t* values;   // [8 key pairs][head_dim][2] bf16
-  int panel_ring;                // Panels in the cache: panel p lies at p % panel_ring.
-  std::int64_t first_key, last_key;      // Absolute, inclusive: the keys that any row sees. Within one segment.
+  const float* queries;         // [rows][head_dim], already scaled.
+  int rows;                     // Query rows: (token, head of the group).
+  int head_dim;                 // A multiple of 16.
+  const std::uint16_t* keys;    // Panels of kKeyPanel keys: [head_dim / 2][16 keys][2] bf16
+  const std::uint16_t* values;  // [8 key pairs][head_dim][2] bf16
+  int panel_ring;               // Panels in the cache: panel p lies at p % panel_ring.
+  std::int64_t first_key,
+      last_key;  // Absolute, inclusive: the keys that any row sees. Within one segment.
   const std::int64_t* row_first;  // Per row, the first and …
   const std::int64_t* row_last;   // … the last key that it sees, absolute.
-  float* scores;                 // Scratch, [rows][kSegment].
-  float* output;                 // [rows][head_dim], unnormalised running sums.
-  float* maximum;                // [rows], running maximum; -inf at the start.
-  float* sum;                    // [rows], running sum of exponentials.
+  float* scores;                  // Scratch, [rows][kSegment].
+  float* output;                  // [rows][head_dim], unnormalised running sums.
+  float* maximum;                 // [rows], running maximum; -inf at the start.
+  float* sum;                     // [rows], running sum of exponentials.
 };
 
 struct Kernels {
   const char* name;
 
-  /// Each output is acc = fma(float(block's int32 sum), weight scale · activation scale, acc) over k in order, then, for affine packings,
-  /// acc = fma(−min, scaled_sum, acc) of the same block; one accumulator, whatever the number of tokens.
+  /// Each output is acc = fma(float(block's int32 sum), weight scale · activation scale, acc) over
+  /// k in order, then, for affine packings, acc = fma(−min, scaled_sum, acc) of the same block; one
+  /// accumulator, whatever the number of tokens.
   void (*matmul[static_cast<int>(Packing::kCount)])(const MatmulArgs&);
-  /// The same with 16-bit activations: the block's sum is fma(254, float(high sum), float(low sum)).
+  /// The same with 16-bit activations: the block's sum is fma(254, float(high sum), float(low
+  /// sum)).
   void (*matmul16[static_cast<int>(Packing::kCount)])(const MatmulArgs&);
 
   void (*quantize)(const float* x, int columns, const QuantizedInput& out, int token);
   void (*quantize16)(const float* x, int columns, const QuantizedInput& out, int token);
   /// Blocks [first / 32, (first + count) / 32) of `token`, from `x` (count values).
   void (*quantize_part)(const float* x, int first, int count, const QuantizedInput& out, int token);
-  void (*quantize16_part)(const float* x, int first, int count, const QuantizedInput& out, int token);
+  void (*quantize16_part)(const float* x, int first, int count, const QuantizedInput& out,
+                          int token);
 
   /// out = x · rsqrt(mean(x²) + epsilon) · weight; `out` may be `x`. n is a multiple of 16.
   void (*rmsnorm)(const float* x, const float* weight, int n, float epsilon, float* out);
   /// x += rmsnorm(y)
   void (*rmsnorm_add)(const float* y, const float* weight, int n, float epsilon, float* x);
-  /// NeoX halves: (x[j], x[j + n/2]) rotated by (cosine[j], sine[j]). In place. n is a multiple of 32.
+  /// NeoX halves: (x[j], x[j + n/2]) rotated by (cosine[j], sine[j]). In place. n is a multiple
+  /// of 32.
   void (*rope)(float* x, const float* cosine, const float* sine, int n);
   /// gate = gelu_tanh(gate) · up. n is a multiple of 16.
   void (*gelu_mul)(float* gate, const float* up, int n);
@@ -110,11 +132,13 @@ struct Kernels {
   /// output /= sum, over all rows.
   void (*attention_finish)(const AttentionArgs&);
 
-  /// Multiplications and additions of the int8 dot product done by `iterations` rounds of it in registers.
+  /// Multiplications and additions of the int8 dot product done by `iterations` rounds of it in
+  /// registers.
   std::uint64_t (*int8_peak)(std::uint64_t iterations);
 };
 
-/// Tables that were built in and that this machine can run, best first. Returns how many; writes at most `max`.
+/// Tables that were built in and that this machine can run, best first. Returns how many; writes at
+/// most `max`.
 std::size_t available(const Kernels** out, std::size_t max);
 const Kernels* find(const char* name);  // nullptr: unknown, or not on this machine.
 const Kernels* best();

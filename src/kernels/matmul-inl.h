@@ -1,6 +1,7 @@
-// Included after float-inl.h, in ISAs that have integer dot products over 64-byte groups (Q: 16 rows × 4 k). The ISA gives kTile (tokens that
-// share a weight in registers), kByteBias (what block_sums adds to 8-bit weights), load_group, nibble_low/high, merge_plane, load_half, load_u8_rows, load_s8_rows, and
-// block_sums<bits, first group, groups, tokens>.
+// Included after float-inl.h, in ISAs that have integer dot products over 64-byte groups (Q: 16
+// rows × 4 k). The ISA gives kTile (tokens that share a weight in registers), kByteBias (what
+// block_sums adds to 8-bit weights), load_group, nibble_low/high, merge_plane, load_half,
+// load_u8_rows, load_s8_rows, and block_sums<bits, first group, groups, tokens>.
 
 // Group g of a packed block, straight from its planes.
 template <Packing kPacking>
@@ -20,7 +21,8 @@ struct PackedGroups {
         q = nibble_high(bytes);
       }
       if constexpr (kTraits.bits == 5) q = merge_plane<g, 0x10>(q, load_group(block + 256));
-      if constexpr (kTraits.bits == 6) q = merge_plane<2 * (g % 4), 0x30>(q, load_group(block + 256 + 64 * (g / 4)));
+      if constexpr (kTraits.bits == 6)
+        q = merge_plane<2 * (g % 4), 0x30>(q, load_group(block + 256 + 64 * (g / 4)));
       return q;
     }
   }
@@ -48,7 +50,8 @@ LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
   if constexpr (kPacking == Packing::kQ4_K || kPacking == Packing::kQ5_K) {
     const std::uint8_t* super = panel + super_offset(kTraits, block);
     out.scale = mul(load_half(super), to_float(load_u8_rows(scales)));
-    out.offset = mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
+    out.offset =
+        mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
   } else if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
     out.scale = load_half(panel + super_offset(kTraits, block));
     out.half0 = load_s8_rows(scales);
@@ -62,7 +65,8 @@ LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
 
 // Exact integer sums of one block for some tokens, bias and half scales applied.
 template <Packing kPacking, int kTokens, class Groups>
-LAPIDARY_INLINE void exact_sums(const Groups& groups, const BlockScales& s, const std::int8_t* first, const std::int16_t* first_sums,
+LAPIDARY_INLINE void exact_sums(const Groups& groups, const BlockScales& s,
+                                const std::int8_t* first, const std::int16_t* first_sums,
                                 std::size_t blocks, I* out) {
   const std::int8_t* x[kTokens];
   const std::int16_t* sums[kTokens];
@@ -84,12 +88,14 @@ LAPIDARY_INLINE void exact_sums(const Groups& groups, const BlockScales& s, cons
   } else {
     block_sums<kTraits.bits, 0, 8, kTokens>(groups, x, out);
     if constexpr (kBias != 0) {
-      for (int t = 0; t < kTokens; ++t) out[t] = sub(out[t], broadcast_int(kBias * (sums[t][0] + sums[t][1])));
+      for (int t = 0; t < kTokens; ++t)
+        out[t] = sub(out[t], broadcast_int(kBias * (sums[t][0] + sums[t][1])));
     }
   }
 }
 
-// Where some tokens' activations stand, block by block: token t's are t · columns (or blocks) further on.
+// Where some tokens' activations stand, block by block: token t's are t · columns (or blocks)
+// further on.
 struct InputCursor {
   const std::int8_t* values;
   const std::int8_t* low;
@@ -123,19 +129,22 @@ struct InputCursor {
 };
 
 template <Packing kPacking, int kTokens, bool kWide, class Groups>
-LAPIDARY_INLINE void accumulate(const Groups& groups, const BlockScales& s, InputCursor& x, F* acc) {
+LAPIDARY_INLINE void accumulate(const Groups& groups, const BlockScales& s, InputCursor& x,
+                                F* acc) {
   I sums[kTokens];
   F block[kTokens];
   exact_sums<kPacking, kTokens>(groups, s, x.values, x.sums, x.blocks, sums);
   for (int t = 0; t < kTokens; ++t) block[t] = to_float(sums[t]);
   if constexpr (kWide) {
     exact_sums<kPacking, kTokens>(groups, s, x.low, x.low_sums, x.blocks, sums);
-    for (int t = 0; t < kTokens; ++t) block[t] = fma(broadcast(static_cast<float>(kHighBase)), block[t], to_float(sums[t]));
+    for (int t = 0; t < kTokens; ++t)
+      block[t] = fma(broadcast(static_cast<float>(kHighBase)), block[t], to_float(sums[t]));
   }
   for (int t = 0; t < kTokens; ++t) {
     const std::size_t at = static_cast<std::size_t>(t) * x.blocks;
     acc[t] = fma(block[t], mul(s.scale, broadcast(x.scales[at])), acc[t]);
-    if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine) acc[t] = fma(s.offset, broadcast(x.scaled_sums[at]), acc[t]);
+    if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine)
+      acc[t] = fma(s.offset, broadcast(x.scaled_sums[at]), acc[t]);
   }
   x.template step<kWide>();
 }
@@ -200,7 +209,8 @@ void multiply_plain(const MatmulArgs& a, const std::uint8_t* scratch, int token,
 template <Packing kPacking, bool kWide>
 void matmul_quantized(const MatmulArgs& a) {
   for (int p = a.panel_begin; p < a.panel_end; ++p) {
-    const auto* panel = reinterpret_cast<const std::uint8_t*>(a.panels + static_cast<std::size_t>(p) * a.panel_bytes);
+    const auto* panel = reinterpret_cast<const std::uint8_t*>(
+        a.panels + static_cast<std::size_t>(p) * a.panel_bytes);
     float* out = a.out + (p - a.panel_begin) * kPanelRows;
     if (a.tokens == 1) {
       multiply_packed<kPacking, kWide>(a, panel, a.token_begin, out);
@@ -210,10 +220,12 @@ void matmul_quantized(const MatmulArgs& a) {
     unpack_panel<kPacking>(panel, a.columns / kBlock, scratch);
     int t = 0;
     for (; t + kTile <= a.tokens; t += kTile) {
-      multiply_plain<kPacking, kTile, kWide>(a, scratch, a.token_begin + t, out + static_cast<std::size_t>(t) * a.out_stride);
+      multiply_plain<kPacking, kTile, kWide>(a, scratch, a.token_begin + t,
+                                             out + static_cast<std::size_t>(t) * a.out_stride);
     }
     for (; t < a.tokens; ++t) {
-      multiply_plain<kPacking, 1, kWide>(a, scratch, a.token_begin + t, out + static_cast<std::size_t>(t) * a.out_stride);
+      multiply_plain<kPacking, 1, kWide>(a, scratch, a.token_begin + t,
+                                         out + static_cast<std::size_t>(t) * a.out_stride);
     }
   }
 }

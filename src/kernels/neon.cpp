@@ -7,7 +7,8 @@
 #include "kernels/isa.h"
 #include "kernels/pack.h"
 
-#if !defined(__clang__)  // Clang cannot raise this architecture inside a file: CMakeLists.txt gives it the option.
+#if !defined(__clang__)  // Clang cannot raise this architecture inside a file: CMakeLists.txt gives
+                         // it the option.
 LAPIDARY_ENTER_TARGET("arch=armv8.2-a+dotprod")
 #endif
 
@@ -25,8 +26,8 @@ struct Q {
   int8x16_t v[4];
 };
 
-#define LAPIDARY_EACH_PART(type, expression) \
-  type out;                                  \
+#define LAPIDARY_EACH_PART(type, expression)         \
+  type out;                                          \
   for (int i = 0; i < 4; ++i) out.v[i] = expression; \
   return out
 
@@ -45,9 +46,15 @@ inline F sub(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vsubq_f32(x.v[i], y
 inline F mul(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vmulq_f32(x.v[i], y.v[i])); }
 inline F div(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vdivq_f32(x.v[i], y.v[i])); }
 // Not fmax and fmin: where one operand is a NaN the second is the answer, as on the other ISAs.
-inline F max(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vbslq_f32(vcgtq_f32(x.v[i], y.v[i]), x.v[i], y.v[i])); }
-inline F min(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vbslq_f32(vcltq_f32(x.v[i], y.v[i]), x.v[i], y.v[i])); }
-inline F fma(const F& x, const F& y, const F& z) { LAPIDARY_EACH_PART(F, vfmaq_f32(z.v[i], x.v[i], y.v[i])); }
+inline F max(const F& x, const F& y) {
+  LAPIDARY_EACH_PART(F, vbslq_f32(vcgtq_f32(x.v[i], y.v[i]), x.v[i], y.v[i]));
+}
+inline F min(const F& x, const F& y) {
+  LAPIDARY_EACH_PART(F, vbslq_f32(vcltq_f32(x.v[i], y.v[i]), x.v[i], y.v[i]));
+}
+inline F fma(const F& x, const F& y, const F& z) {
+  LAPIDARY_EACH_PART(F, vfmaq_f32(z.v[i], x.v[i], y.v[i]));
+}
 inline F absolute(const F& x) { LAPIDARY_EACH_PART(F, vabsq_f32(x.v[i])); }
 inline I add(const I& x, const I& y) { LAPIDARY_EACH_PART(I, vaddq_s32(x.v[i], y.v[i])); }
 inline I sub(const I& x, const I& y) { LAPIDARY_EACH_PART(I, vsubq_s32(x.v[i], y.v[i])); }
@@ -55,7 +62,8 @@ inline I mul(const I& x, const I& y) { LAPIDARY_EACH_PART(I, vmulq_s32(x.v[i], y
 inline F to_float(const I& x) { LAPIDARY_EACH_PART(F, vcvtq_f32_s32(x.v[i])); }
 inline I round_to_int(const F& x) { LAPIDARY_EACH_PART(I, vcvtnq_s32_f32(x.v[i])); }
 inline F power_of_two(const I& n) {
-  LAPIDARY_EACH_PART(F, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n.v[i], vdupq_n_s32(127)), 23)));
+  LAPIDARY_EACH_PART(F,
+                     vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n.v[i], vdupq_n_s32(127)), 23)));
 }
 
 // Lanes i and i+8, then i+4, i+2, i+1: the order on every ISA.
@@ -73,18 +81,22 @@ inline float reduce_max(const F& x) {
 }
 
 inline float16x4_t half_bits(const std::uint8_t* p) { return vreinterpret_f16_u8(vld1_u8(p)); }
-inline F load_half(const std::uint8_t* p) { LAPIDARY_EACH_PART(F, vcvt_f32_f16(half_bits(p + 8 * i))); }
+inline F load_half(const std::uint8_t* p) {
+  LAPIDARY_EACH_PART(F, vcvt_f32_f16(half_bits(p + 8 * i)));
+}
 inline I load_u8_rows(const std::uint8_t* p) {
   const uint8x16_t bytes = vld1q_u8(p);
   const uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
-  return {{vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(low))), vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(low))),
-           vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))), vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))}};
+  return {{vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(low))),
+           vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(low))),
+           vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))),
+           vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))}};
 }
 inline I load_s8_rows(const std::uint8_t* p) {
   const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(p));
   const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
-  return {{vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)), vmovl_s16(vget_low_s16(high)),
-           vmovl_s16(vget_high_s16(high))}};
+  return {{vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)),
+           vmovl_s16(vget_low_s16(high)), vmovl_s16(vget_high_s16(high))}};
 }
 
 #include "kernels/float-inl.h"
@@ -101,7 +113,7 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 
 #include "kernels/attention-inl.h"
 
-inline constexpr int kTile = 4;      // 16 integer accumulators of 32 registers while a block is summed.
+inline constexpr int kTile = 4;  // 16 integer accumulators of 32 registers while a block is summed.
 inline constexpr int kByteBias = 0;  // sdot takes signed bytes as they are.
 
 inline uint8x16_t bits(int8x16_t x) { return vreinterpretq_u8_s8(x); }
@@ -111,7 +123,9 @@ inline Q load_group(const std::uint8_t* p) { LAPIDARY_EACH_PART(Q, values(vld1q_
 inline void store_group(std::uint8_t* p, const Q& q) {
   for (int i = 0; i < 4; ++i) vst1q_u8(p + 16 * i, bits(q.v[i]));
 }
-inline Q nibble_low(const Q& q) { LAPIDARY_EACH_PART(Q, values(vandq_u8(bits(q.v[i]), vdupq_n_u8(15)))); }
+inline Q nibble_low(const Q& q) {
+  LAPIDARY_EACH_PART(Q, values(vandq_u8(bits(q.v[i]), vdupq_n_u8(15))));
+}
 inline Q nibble_high(const Q& q) { LAPIDARY_EACH_PART(Q, values(vshrq_n_u8(bits(q.v[i]), 4))); }
 
 template <int kShift>
@@ -127,7 +141,8 @@ inline uint8x16_t shift_to_four(uint8x16_t v) {  // Moves bit kShift of every by
 template <int kShift, int kMask>
 inline Q merge_plane(const Q& q, const Q& plane) {
   LAPIDARY_EACH_PART(
-      Q, values(vorrq_u8(bits(q.v[i]), vandq_u8(shift_to_four<kShift>(bits(plane.v[i])), vdupq_n_u8(kMask)))));
+      Q, values(vorrq_u8(bits(q.v[i]),
+                         vandq_u8(shift_to_four<kShift>(bits(plane.v[i])), vdupq_n_u8(kMask)))));
 }
 
 inline int8x16_t broadcast_four(const std::int8_t* p) {
@@ -154,8 +169,8 @@ LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* 
   add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
 }
 
-#include "kernels/matmul-inl.h"
 #include "kernels/dense-inl.h"
+#include "kernels/matmul-inl.h"
 
 template <int kLeft>
 LAPIDARY_INLINE void peak_round(int32x4_t* sums, int8x16_t w, int8x16_t x) {
@@ -168,7 +183,8 @@ LAPIDARY_INLINE void peak_round(int32x4_t* sums, int8x16_t w, int8x16_t x) {
 
 std::uint64_t int8_peak(std::uint64_t iterations) {
   int32x4_t sums[12] = {};
-  for (std::uint64_t i = 0; i < iterations; ++i) peak_round<12>(sums, vdupq_n_s8(3), vdupq_n_s8(-2));
+  for (std::uint64_t i = 0; i < iterations; ++i)
+    peak_round<12>(sums, vdupq_n_s8(3), vdupq_n_s8(-2));
   return iterations * 12 * 32;
 }
 

@@ -21,7 +21,8 @@ void store_u16(Byte* p, std::uint16_t value) { std::memcpy(p, &value, 2); }
 
 bool finite_half(std::uint16_t half) { return (half & 0x7C00U) != 0x7C00U; }
 
-/// One block of one row as the file holds it: unsigned values, and the scales as they go into the packed form.
+/// One block of one row as the file holds it: unsigned values, and the scales as they go into the
+/// packed form.
 struct FileBlock {
   Byte q[kBlock];
   Byte scales[4];  // What this row adds to the block's scale area, `scale_each` bytes each.
@@ -138,7 +139,8 @@ void write_quants(const PackedTraits& traits, const FileBlock& in, int row, Byte
   }
 }
 
-void write_scales(Packing packing, const PackedTraits& traits, const FileBlock& in, int row, Byte* block, Byte* super) {
+void write_scales(Packing packing, const PackedTraits& traits, const FileBlock& in, int row,
+                  Byte* block, Byte* super) {
   Byte* scales = block + traits.quant_bytes();
   switch (packing) {
     case Packing::kQ4_1:
@@ -158,7 +160,8 @@ void write_scales(Packing packing, const PackedTraits& traits, const FileBlock& 
       scales[16 + row] = in.scales[1];
       std::memcpy(super + 2 * row, in.header, 2);
       break;
-    default: std::memcpy(scales + 2 * row, in.scales, 2);
+    default:
+      std::memcpy(scales + 2 * row, in.scales, 2);
   }
 }
 
@@ -172,7 +175,8 @@ float read_float(BlockType type, const Byte* row, int k) {
   return value;
 }
 
-bool pack_dense(Packing packing, BlockType type, const Byte* data, std::size_t row_stride, int rows, int columns, Byte* panel) {
+bool pack_dense(Packing packing, BlockType type, const Byte* data, std::size_t row_stride, int rows,
+                int columns, Byte* panel) {
   float largest = 0.0F;
   for (int r = 0; r < rows; ++r) {
     const Byte* row = data + static_cast<std::size_t>(r) * row_stride;
@@ -205,25 +209,36 @@ std::size_t panel_bytes(Packing packing, int columns) {
 
 Packing packing_for(BlockType type, bool head) {
   switch (type) {
-    case BlockType::kQ4_0: return Packing::kQ4_0;
-    case BlockType::kQ4_1: return Packing::kQ4_1;
-    case BlockType::kQ5_0: return Packing::kQ5_0;
-    case BlockType::kQ5_1: return Packing::kQ5_1;
-    case BlockType::kQ8_0: return Packing::kQ8_0;
-    case BlockType::kQ4_K: return Packing::kQ4_K;
-    case BlockType::kQ5_K: return Packing::kQ5_K;
-    case BlockType::kQ6_K: return Packing::kQ6_K;
-    case BlockType::kF16: return head ? Packing::kF16 : Packing::kBF16;
-    default: return Packing::kBF16;
+    case BlockType::kQ4_0:
+      return Packing::kQ4_0;
+    case BlockType::kQ4_1:
+      return Packing::kQ4_1;
+    case BlockType::kQ5_0:
+      return Packing::kQ5_0;
+    case BlockType::kQ5_1:
+      return Packing::kQ5_1;
+    case BlockType::kQ8_0:
+      return Packing::kQ8_0;
+    case BlockType::kQ4_K:
+      return Packing::kQ4_K;
+    case BlockType::kQ5_K:
+      return Packing::kQ5_K;
+    case BlockType::kQ6_K:
+      return Packing::kQ6_K;
+    case BlockType::kF16:
+      return head ? Packing::kF16 : Packing::kBF16;
+    default:
+      return Packing::kBF16;
   }
 }
 
-bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std::size_t row_stride, int rows, int columns,
-                std::byte* panel) {
+bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std::size_t row_stride,
+                int rows, int columns, std::byte* panel) {
   const auto* data = reinterpret_cast<const Byte*>(rows_data);
   auto* out = reinterpret_cast<Byte*>(panel);
   std::memset(out, 0, panel_bytes(packing, columns));
-  if (!is_quantized(packing)) return pack_dense(packing, type, data, row_stride, rows, columns, out);
+  if (!is_quantized(packing))
+    return pack_dense(packing, type, data, row_stride, rows, columns, out);
   const PackedTraits traits = packed_traits(packing);
   bool finite = true;
   FileBlock block;
@@ -255,29 +270,34 @@ void read_row_block(Packing packing, const std::byte* panel, int block, int row,
     if (traits.bits == 5) q |= (p[256 + lane] >> g & 1) << 4;
     if (traits.bits == 6) q |= (p[256 + 64 * (g / 4) + lane] >> (2 * (g % 4)) & 3) << 4;
     out.values[k] = q - traits.bias;
-    if (traits.scheme == Scheme::kHalfScaled) out.values[k] *= static_cast<std::int8_t>(scales[16 * (k / 16) + row]);
+    if (traits.scheme == Scheme::kHalfScaled)
+      out.values[k] *= static_cast<std::int8_t>(scales[16 * (k / 16) + row]);
   }
   out.offset = 0.0F;
   if (packing == Packing::kQ4_K || packing == Packing::kQ5_K) {
     out.scale = half_to_float(load_u16(super + 2 * row)) * static_cast<float>(scales[row]);
-    out.offset = -(half_to_float(load_u16(super + 32 + 2 * row)) * static_cast<float>(scales[16 + row]));
+    out.offset =
+        -(half_to_float(load_u16(super + 32 + 2 * row)) * static_cast<float>(scales[16 + row]));
   } else if (packing == Packing::kQ6_K) {
     out.scale = half_to_float(load_u16(super + 2 * row));
   } else {
     out.scale = half_to_float(load_u16(scales + 2 * row));
-    if (traits.scheme == Scheme::kAffine) out.offset = half_to_float(load_u16(scales + 32 + 2 * row));
+    if (traits.scheme == Scheme::kAffine)
+      out.offset = half_to_float(load_u16(scales + 32 + 2 * row));
   }
 }
 
 void unpack_row(Packing packing, const std::byte* panel, int row, int columns, float* out) {
   const auto* p = reinterpret_cast<const Byte*>(panel);
   if (packing == Packing::kF16) {
-    for (int k = 0; k < columns; ++k) out[k] = half_to_float(load_u16(p + 2 * static_cast<std::size_t>(16 * k + row)));
+    for (int k = 0; k < columns; ++k)
+      out[k] = half_to_float(load_u16(p + 2 * static_cast<std::size_t>(16 * k + row)));
     return;
   }
   if (packing == Packing::kBF16) {
     for (int k = 0; k < columns; ++k) {
-      out[k] = bf16_to_float(load_u16(p + 2 * static_cast<std::size_t>(k / 2 * 32 + 2 * row + k % 2)));
+      out[k] =
+          bf16_to_float(load_u16(p + 2 * static_cast<std::size_t>(k / 2 * 32 + 2 * row + k % 2)));
     }
     return;
   }

@@ -2,17 +2,19 @@
 
 #include "kernels/kernels.h"
 
-/// The packed layouts. A panel holds kPanelRows rows; along k it is a row of blocks of 32 values. In a block, "group" g is the values
-/// k = 4g … 4g+3, and 64 bytes are 16 rows × 4 k: byte 4 · row + (k mod 4).
+/// The packed layouts. A panel holds kPanelRows rows; along k it is a row of blocks of 32 values.
+/// In a block, "group" g is the values k = 4g … 4g+3, and 64 bytes are 16 rows × 4 k: byte 4 · row
+/// + (k mod 4).
 ///
-///   nibbles  256 bytes: byte plane j (0 … 3) holds group j in its low and group j+4 in its high nibbles
-///   fifth    64 bytes: bit g of a byte is the fifth bit of group g (5-bit packings)
-///   upper    128 bytes: bits 2(g mod 4) of a byte of plane g / 4 are the upper two bits of group g (6-bit)
+///   nibbles  256 bytes: byte plane j (0 … 3) holds group j in its low and group j+4 in its high
+///   nibbles fifth    64 bytes: bit g of a byte is the fifth bit of group g (5-bit packings) upper
+///   128 bytes: bits 2(g mod 4) of a byte of plane g / 4 are the upper two bits of group g (6-bit)
 ///   bytes    512 bytes: group g's values as int8 (8-bit)
 ///
-/// then the scales of the 16 rows: fp16 (Q4_0, Q5_0, Q8_0), fp16 scale and fp16 minimum (Q4_1, Q5_1), uint8 scale and uint8 minimum
-/// (Q4_K, Q5_K), or int8 scales of the block's halves (Q6_K). K packings put the fp16 scales (and minima) of 256 values in front of their
-/// eight blocks. BF16 lies as [k / 2][row][k mod 2], F16 as [k][row].
+/// then the scales of the 16 rows: fp16 (Q4_0, Q5_0, Q8_0), fp16 scale and fp16 minimum (Q4_1,
+/// Q5_1), uint8 scale and uint8 minimum (Q4_K, Q5_K), or int8 scales of the block's halves (Q6_K).
+/// K packings put the fp16 scales (and minima) of 256 values in front of their eight blocks. BF16
+/// lies as [k / 2][row][k mod 2], F16 as [k][row].
 namespace lapidary::kernels {
 
 enum class Scheme : std::uint8_t {
@@ -34,15 +36,24 @@ struct PackedTraits {
 
 constexpr PackedTraits packed_traits(Packing packing) {
   switch (packing) {
-    case Packing::kQ4_0: return {4, 8, Scheme::kSymmetric, 0, 32};
-    case Packing::kQ4_1: return {4, 0, Scheme::kAffine, 0, 64};
-    case Packing::kQ5_0: return {5, 16, Scheme::kSymmetric, 0, 32};
-    case Packing::kQ5_1: return {5, 0, Scheme::kAffine, 0, 64};
-    case Packing::kQ8_0: return {8, 0, Scheme::kSymmetric, 0, 32};
-    case Packing::kQ4_K: return {4, 0, Scheme::kAffine, 64, 32};
-    case Packing::kQ5_K: return {5, 0, Scheme::kAffine, 64, 32};
-    case Packing::kQ6_K: return {6, 32, Scheme::kHalfScaled, 32, 32};
-    default: return {16, 0, Scheme::kSymmetric, 0, 0};
+    case Packing::kQ4_0:
+      return {4, 8, Scheme::kSymmetric, 0, 32};
+    case Packing::kQ4_1:
+      return {4, 0, Scheme::kAffine, 0, 64};
+    case Packing::kQ5_0:
+      return {5, 16, Scheme::kSymmetric, 0, 32};
+    case Packing::kQ5_1:
+      return {5, 0, Scheme::kAffine, 0, 64};
+    case Packing::kQ8_0:
+      return {8, 0, Scheme::kSymmetric, 0, 32};
+    case Packing::kQ4_K:
+      return {4, 0, Scheme::kAffine, 64, 32};
+    case Packing::kQ5_K:
+      return {5, 0, Scheme::kAffine, 64, 32};
+    case Packing::kQ6_K:
+      return {6, 32, Scheme::kHalfScaled, 32, 32};
+    default:
+      return {16, 0, Scheme::kSymmetric, 0, 0};
   }
 }
 
@@ -50,7 +61,8 @@ constexpr PackedTraits packed_traits(Packing packing) {
 constexpr std::size_t block_offset(const PackedTraits& traits, int block) {
   const auto b = static_cast<std::size_t>(block);
   std::size_t offset = b * static_cast<std::size_t>(traits.block_bytes());
-  if (traits.super_header > 0) offset += (b / 8 + 1) * static_cast<std::size_t>(traits.super_header);
+  if (traits.super_header > 0)
+    offset += (b / 8 + 1) * static_cast<std::size_t>(traits.super_header);
   return offset;
 }
 
@@ -61,9 +73,9 @@ constexpr std::size_t super_offset(const PackedTraits& traits, int block) {
 
 /// One row's share of one block, in plain numbers.
 struct RowBlock {
-  int values[kBlock];    // q - bias, times the half's scale for kHalfScaled.
+  int values[kBlock];  // q - bias, times the half's scale for kHalfScaled.
   float scale;
-  float offset;          // Added to every value: -minimum, or 0.
+  float offset;  // Added to every value: -minimum, or 0.
 };
 void read_row_block(Packing packing, const std::byte* panel, int block, int row, RowBlock& out);
 

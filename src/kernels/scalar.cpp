@@ -6,7 +6,8 @@
 #include "kernels/isa.h"
 #include "kernels/pack.h"
 
-// The plain reference: float code over sixteen lanes of an array, and quantised matmuls as the contract in kernels.h says them.
+// The plain reference: float code over sixteen lanes of an array, and quantised matmuls as the
+// contract in kernels.h says them.
 namespace lapidary::kernels {
 namespace {
 
@@ -17,8 +18,8 @@ struct I {
   std::int32_t lane[16];
 };
 
-#define LAPIDARY_EACH_LANE(type, expression) \
-  type out;                                  \
+#define LAPIDARY_EACH_LANE(type, expression)             \
+  type out;                                              \
   for (int i = 0; i < 16; ++i) out.lane[i] = expression; \
   return out
 
@@ -31,14 +32,22 @@ inline F add(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] + y.lane[
 inline F sub(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] - y.lane[i]); }
 inline F mul(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] * y.lane[i]); }
 inline F div(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] / y.lane[i]); }
-inline F max(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i]); }
-inline F min(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] < y.lane[i] ? x.lane[i] : y.lane[i]); }
-inline F fma(const F& x, const F& y, const F& z) { LAPIDARY_EACH_LANE(F, std::fma(x.lane[i], y.lane[i], z.lane[i])); }
+inline F max(const F& x, const F& y) {
+  LAPIDARY_EACH_LANE(F, x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i]);
+}
+inline F min(const F& x, const F& y) {
+  LAPIDARY_EACH_LANE(F, x.lane[i] < y.lane[i] ? x.lane[i] : y.lane[i]);
+}
+inline F fma(const F& x, const F& y, const F& z) {
+  LAPIDARY_EACH_LANE(F, std::fma(x.lane[i], y.lane[i], z.lane[i]));
+}
 inline F absolute(const F& x) { LAPIDARY_EACH_LANE(F, std::fabs(x.lane[i])); }
 inline I sub(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] - y.lane[i]); }
 inline I mul(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] * y.lane[i]); }
 inline F to_float(const I& x) { LAPIDARY_EACH_LANE(F, static_cast<float>(x.lane[i])); }
-inline I round_to_int(const F& x) { LAPIDARY_EACH_LANE(I, static_cast<std::int32_t>(std::nearbyint(x.lane[i]))); }
+inline I round_to_int(const F& x) {
+  LAPIDARY_EACH_LANE(I, static_cast<std::int32_t>(std::nearbyint(x.lane[i])));
+}
 inline F power_of_two(const I& n) {
   LAPIDARY_EACH_LANE(F, std::bit_cast<float>(static_cast<std::uint32_t>(n.lane[i] + 127) << 23));
 }
@@ -87,18 +96,24 @@ template <Packing kPacking, bool kWide>
 void matmul_plain(const MatmulArgs& a) {
   const QuantizedInput& in = *a.input;
   for (int row = 0; row < (a.panel_end - a.panel_begin) * kPanelRows; ++row) {
-    const std::byte* panel = a.panels + static_cast<std::size_t>(a.panel_begin + row / kPanelRows) * a.panel_bytes;
-    for (int t = 0; t < a.tokens; ++t) a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)] = 0.0F;
+    const std::byte* panel =
+        a.panels + static_cast<std::size_t>(a.panel_begin + row / kPanelRows) * a.panel_bytes;
+    for (int t = 0; t < a.tokens; ++t)
+      a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)] = 0.0F;
     for (int b = 0; b < a.columns / kBlock; ++b) {
       RowBlock w;
       read_row_block(kPacking, panel, b, row % kPanelRows, w);
       for (int t = 0; t < a.tokens; ++t) {
         const std::size_t block = first_block(in, a.token_begin + t) + static_cast<std::size_t>(b);
-        float& acc = a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)];
+        float& acc =
+            a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)];
         auto sum = static_cast<float>(dot(w.values, in.values + block * kBlock));
-        if (kWide) sum = std::fma(static_cast<float>(kHighBase), sum, static_cast<float>(dot(w.values, in.low + block * kBlock)));
+        if (kWide)
+          sum = std::fma(static_cast<float>(kHighBase), sum,
+                         static_cast<float>(dot(w.values, in.low + block * kBlock)));
         acc = std::fma(sum, w.scale * in.scales[block], acc);
-        if (packed_traits(kPacking).scheme == Scheme::kAffine) acc = std::fma(w.offset, in.scaled_sums[block], acc);
+        if (packed_traits(kPacking).scheme == Scheme::kAffine)
+          acc = std::fma(w.offset, in.scaled_sums[block], acc);
       }
     }
   }

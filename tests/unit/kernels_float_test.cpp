@@ -15,8 +15,8 @@ namespace lapidary {
 namespace {
 
 using kernels::AttentionArgs;
-using kernels::kKeyPanel;
 using kernels::Kernels;
+using kernels::kKeyPanel;
 using kernels::kSegment;
 
 constexpr double kEps = 0x1p-24;  // Half a unit in the last place of fp32, relative.
@@ -63,11 +63,13 @@ TEST(KernelsFloat, RmsNorm) {
   std::mt19937 random(3);
   for (const int n : {16, 256, 640, 1152, 5376}) {
     const auto size = static_cast<std::size_t>(n);
-    const std::vector<float> x = normals(size, 30.0F, random), weight = normals(size, 2.0F, random), residual = normals(size, 5.0F, random);
+    const std::vector<float> x = normals(size, 30.0F, random), weight = normals(size, 2.0F, random),
+                             residual = normals(size, 5.0F, random);
     double squares = 0.0;
     for (const float v : x) squares += double{v} * v;
     const double scale = 1.0 / std::sqrt(squares / n + 1e-6);
-    // n / 16 + 4 additions, halved by the root; then mean, epsilon, root, division, two products and the rounded epsilon.
+    // n / 16 + 4 additions, halved by the root; then mean, epsilon, root, division, two products
+    // and the rounded epsilon.
     const double tolerance = (n / 32.0 + 10) * kEps;
     std::vector<float> want(size), want_added = residual;
     scalar_table().rmsnorm(x.data(), weight.data(), n, 1e-6F, want.data());
@@ -118,7 +120,8 @@ TEST(KernelsFloat, RopeRotatesTheHalves) {
 TEST(KernelsFloat, GeluOverItsWholeRange) {
   std::vector<float> gate;
   for (int i = -3200; i < 3200; ++i) gate.push_back(static_cast<float>(i) * 0.0117F);
-  for (const float v : {0.0F, -0.0F, 1e-30F, -1e-30F, 1e4F, -1e4F, 3e10F, -3e10F}) gate.insert(gate.end(), 4, v);
+  for (const float v : {0.0F, -0.0F, 1e-30F, -1e-30F, 1e4F, -1e4F, 3e10F, -3e10F})
+    gate.insert(gate.end(), 4, v);
   const int n = static_cast<int>(gate.size());
   ASSERT_EQ(n % 16, 0);
   std::mt19937 random(9);
@@ -129,9 +132,11 @@ TEST(KernelsFloat, GeluOverItsWholeRange) {
     const double x = gate[i];
     const double u2 = 2 * std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x);
     const double exact = x / (1 + std::exp(-u2)) * up[i];
-    // The exponent is rounded about four times, exp adds 2e-7, division and product one each; exp is clamped at 88.
+    // The exponent is rounded about four times, exp adds 2e-7, division and product one each; exp
+    // is clamped at 88.
     const double relative = std::min(1.0, 4e-7 + 4 * kEps * std::fabs(u2));
-    EXPECT_NEAR(want[i], exact, std::fabs(exact) * relative + 1e-36 * std::fabs(x * up[i])) << gate[i];
+    EXPECT_NEAR(want[i], exact, std::fabs(exact) * relative + 1e-36 * std::fabs(x * up[i]))
+        << gate[i];
   }
   for (const Kernels* table : all_tables()) {
     std::vector<float> got = gate;
@@ -140,16 +145,20 @@ TEST(KernelsFloat, GeluOverItsWholeRange) {
   }
 }
 
-/// Keys and values of `length` positions in a ring of panels, and some query rows that see windows of them.
+/// Keys and values of `length` positions in a ring of panels, and some query rows that see windows
+/// of them.
 struct Scene {
-  Scene(int dim, std::int64_t positions, int panels, int row_count, std::int64_t window, std::mt19937& random)
+  Scene(int dim, std::int64_t positions, int panels, int row_count, std::int64_t window,
+        std::mt19937& random)
       : head_dim(dim),
         length(positions),
         ring(panels),
         rows(row_count),
-        key_cache(static_cast<std::size_t>(panels * kKeyPanel * dim), 0x4680),  // What was never written: large, finite.
+        key_cache(static_cast<std::size_t>(panels * kKeyPanel * dim),
+                  0x4680),  // What was never written: large, finite.
         value_cache(key_cache.size(), 0xC680),
-        queries(normals(static_cast<std::size_t>(row_count * dim), 1.5F / std::sqrt(static_cast<float>(dim)), random)),
+        queries(normals(static_cast<std::size_t>(row_count * dim),
+                        1.5F / std::sqrt(static_cast<float>(dim)), random)),
         keys(normals(static_cast<std::size_t>(positions * dim), 2.0F, random)),
         values(normals(keys.size(), 3.0F, random)) {
     for (std::int64_t p = 0; p < length; ++p) {
@@ -162,12 +171,15 @@ struct Scene {
   }
 
   void write(std::int64_t p, int d) {
-    const auto panel = static_cast<std::size_t>(p / kKeyPanel % ring) * static_cast<std::size_t>(kKeyPanel * head_dim);
-    const auto in_panel = static_cast<std::size_t>(p % kKeyPanel), dim = static_cast<std::size_t>(d);
+    const auto panel = static_cast<std::size_t>(p / kKeyPanel % ring) *
+                       static_cast<std::size_t>(kKeyPanel * head_dim);
+    const auto in_panel = static_cast<std::size_t>(p % kKeyPanel),
+               dim = static_cast<std::size_t>(d);
     const auto i = static_cast<std::size_t>(p * head_dim + d);
     const std::uint16_t k = kernels::float_to_bf16(keys[i]), v = kernels::float_to_bf16(values[i]);
     key_cache[panel + dim / 2 * 32 + 2 * in_panel + dim % 2] = k;
-    value_cache[panel + in_panel / 2 * 2 * static_cast<std::size_t>(head_dim) + 2 * dim + in_panel % 2] = v;
+    value_cache[panel + in_panel / 2 * 2 * static_cast<std::size_t>(head_dim) + 2 * dim +
+                in_panel % 2] = v;
     keys[i] = kernels::bf16_to_float(k);
     values[i] = kernels::bf16_to_float(v);
   }
@@ -175,7 +187,8 @@ struct Scene {
   /// Attention of rows [begin, end), segment after segment.
   std::vector<float> attend(const Kernels& table, int begin, int end) const {
     const auto count = static_cast<std::size_t>(end - begin);
-    std::vector<float> scores(count * kSegment, 123.0F), output(count * static_cast<std::size_t>(head_dim)), sum(count);
+    std::vector<float> scores(count * kSegment, 123.0F),
+        output(count * static_cast<std::size_t>(head_dim)), sum(count);
     std::vector<float> maximum(count, -std::numeric_limits<float>::infinity());
     AttentionArgs args{};
     args.queries = queries.data() + begin * head_dim;
@@ -213,13 +226,15 @@ struct Scene {
 
 void Scene::expect_near_exact(const std::vector<float>& got) const {
   for (int r = 0; r < rows; ++r) {
-    const std::int64_t first = row_first[static_cast<std::size_t>(r)], last = row_last[static_cast<std::size_t>(r)];
+    const std::int64_t first = row_first[static_cast<std::size_t>(r)],
+                       last = row_last[static_cast<std::size_t>(r)];
     std::vector<double> score;
     double magnitude = 0.0, top = -1e300, sum = 0.0;
     for (std::int64_t p = first; p <= last; ++p) {
       double dot = 0.0, absolute = 0.0;
       for (int d = 0; d < head_dim; ++d) {
-        const double term = double{queries[static_cast<std::size_t>(r * head_dim + d)]} * keys[static_cast<std::size_t>(p * head_dim + d)];
+        const double term = double{queries[static_cast<std::size_t>(r * head_dim + d)]} *
+                            keys[static_cast<std::size_t>(p * head_dim + d)];
         dot += term;
         absolute += std::fabs(term);
       }
@@ -228,17 +243,20 @@ void Scene::expect_near_exact(const std::vector<float>& got) const {
       top = std::max(top, dot);
     }
     for (double& s : score) sum += s = std::exp(s - top);
-    // A score is off by head_dim roundings of its terms' magnitude, so is the maximum; exp adds 2e-7, each sum one rounding a key.
+    // A score is off by head_dim roundings of its terms' magnitude, so is the maximum; exp adds
+    // 2e-7, each sum one rounding a key.
     const double keys_seen = static_cast<double>(score.size());
     const double relative = 2 * (2 * head_dim * kEps * magnitude + 2e-7 + (keys_seen + 8) * kEps);
     for (int d = 0; d < head_dim; ++d) {
       double want = 0.0, weight = 0.0;
       for (std::size_t i = 0; i < score.size(); ++i) {
-        const double v = values[static_cast<std::size_t>((first + static_cast<std::int64_t>(i)) * head_dim + d)];
+        const double v =
+            values[static_cast<std::size_t>((first + static_cast<std::int64_t>(i)) * head_dim + d)];
         want += score[i] / sum * v;
         weight += score[i] / sum * std::fabs(v);
       }
-      ASSERT_NEAR(got[static_cast<std::size_t>(r * head_dim + d)], want, relative * weight) << "row " << r << " dim " << d;
+      ASSERT_NEAR(got[static_cast<std::size_t>(r * head_dim + d)], want, relative * weight)
+          << "row " << r << " dim " << d;
     }
   }
 }
@@ -260,13 +278,15 @@ TEST_P(KernelsAttention, MatchesDoublesAndIsTheSameOnEveryIsaAndInEveryTile) {
       const std::vector<float> want = scene.attend(scalar_table(), 0, rows);
       scene.expect_near_exact(want);
       for (const Kernels* table : all_tables()) {
-        ASSERT_TRUE(same_bits(scene.attend(*table, 0, rows), want)) << table->name << " head_dim " << head_dim << " rows " << rows;
+        ASSERT_TRUE(same_bits(scene.attend(*table, 0, rows), want))
+            << table->name << " head_dim " << head_dim << " rows " << rows;
         std::vector<float> alone;
         for (int r = 0; r < rows; ++r) {
           const std::vector<float> one = scene.attend(*table, r, r + 1);
           alone.insert(alone.end(), one.begin(), one.end());
         }
-        ASSERT_TRUE(same_bits(alone, want)) << table->name << " row by row, head_dim " << head_dim << " rows " << rows;
+        ASSERT_TRUE(same_bits(alone, want))
+            << table->name << " row by row, head_dim " << head_dim << " rows " << rows;
       }
     }
   }
@@ -275,9 +295,11 @@ TEST_P(KernelsAttention, MatchesDoublesAndIsTheSameOnEveryIsaAndInEveryTile) {
 constexpr std::int64_t kAll = 1 << 20;
 INSTANTIATE_TEST_SUITE_P(
     Shapes, KernelsAttention,
-    testing::Values(SceneShape{1, kAll, 1}, SceneShape{5, kAll, 1}, SceneShape{16, kAll, 1}, SceneShape{17, kAll, 2},
-                    SceneShape{512, kAll, 32}, SceneShape{514, kAll, 33}, SceneShape{1100, kAll, 70},
-                    SceneShape{517, 4, 2},      // Windows of four keys across a segment's end: some rows see nothing of the second.
+    testing::Values(SceneShape{1, kAll, 1}, SceneShape{5, kAll, 1}, SceneShape{16, kAll, 1},
+                    SceneShape{17, kAll, 2}, SceneShape{512, kAll, 32}, SceneShape{514, kAll, 33},
+                    SceneShape{1100, kAll, 70},
+                    SceneShape{517, 4, 2},      // Windows of four keys across a segment's end: some
+                                                // rows see nothing of the second.
                     SceneShape{1100, 128, 10},  // The ring was written several times over.
                     SceneShape{1540, 512, 34}));
 
@@ -286,12 +308,14 @@ TEST(KernelsFloat, AttentionToOneDominantKeyReturnsItsValue) {
   Scene scene(64, 600, 38, 1, kAll, random);
   for (int d = 0; d < 64; ++d) {
     scene.queries[static_cast<std::size_t>(d)] = 1.0F;
-    scene.keys[static_cast<std::size_t>(77 * 64 + d)] = 8.0F;  // 512, where no other score comes near: all of exp underflows.
+    scene.keys[static_cast<std::size_t>(77 * 64 + d)] =
+        8.0F;  // 512, where no other score comes near: all of exp underflows.
     scene.write(77, d);
   }
   for (const Kernels* table : all_tables()) {
     const std::vector<float> got = scene.attend(*table, 0, 1);
-    for (std::size_t d = 0; d < 64; ++d) EXPECT_FLOAT_EQ(got[d], scene.values[77 * 64 + d]) << table->name;
+    for (std::size_t d = 0; d < 64; ++d)
+      EXPECT_FLOAT_EQ(got[d], scene.values[77 * 64 + d]) << table->name;
   }
 }
 

@@ -47,13 +47,16 @@ std::size_t row_bytes(BlockType type, int columns) {
 }
 
 /// Rows as a file holds them. `fill` < 0: random bytes, else every byte but the fp16 scales.
-std::vector<std::byte> file_rows(const Type& type, int rows, int columns, int fill, std::mt19937& random) {
+std::vector<std::byte> file_rows(const Type& type, int rows, int columns, int fill,
+                                 std::mt19937& random) {
   std::vector<std::byte> data(row_bytes(type.type, columns) * static_cast<std::size_t>(rows));
-  for (std::byte& b : data) b = static_cast<std::byte>(fill < 0 ? random() & 255U : static_cast<unsigned>(fill));
+  for (std::byte& b : data)
+    b = static_cast<std::byte>(fill < 0 ? random() & 255U : static_cast<unsigned>(fill));
   const std::size_t block = find_block_traits(type.type)->bytes;
   for (std::size_t at = 0; at < data.size(); at += block) {
     for (const int offset : type.halves) {
-      const auto half = static_cast<std::uint16_t>((random() & 0x83FFU) | (random() % 20U << 10));  // Subnormals to 15.99.
+      const auto half = static_cast<std::uint16_t>((random() & 0x83FFU) |
+                                                   (random() % 20U << 10));  // Subnormals to 15.99.
       std::memcpy(&data[at + static_cast<std::size_t>(offset)], &half, 2);
     }
   }
@@ -72,9 +75,10 @@ Matrix pack(Packing packing, BlockType type, const std::vector<std::byte>& rows,
   m.panel_bytes = kernels::panel_bytes(packing, columns);
   m.panels.resize(2 * m.panel_bytes);
   const std::size_t stride = row_bytes(type, columns);
-  EXPECT_TRUE(kernels::pack_panel(packing, type, rows.data(), stride, kPanelRows, columns, m.panels.data()));
-  EXPECT_TRUE(kernels::pack_panel(packing, type, rows.data() + kPanelRows * stride, stride, kRows - kPanelRows, columns,
-                                  m.panels.data() + m.panel_bytes));
+  EXPECT_TRUE(kernels::pack_panel(packing, type, rows.data(), stride, kPanelRows, columns,
+                                  m.panels.data()));
+  EXPECT_TRUE(kernels::pack_panel(packing, type, rows.data() + kPanelRows * stride, stride,
+                                  kRows - kPanelRows, columns, m.panels.data() + m.panel_bytes));
   return m;
 }
 
@@ -87,7 +91,8 @@ struct Input {
         sums(2 * scales.size()),
         low_sums(sums.size()),
         scaled_sums(scales.size()),
-        view{values.data(), low.data(), scales.data(), sums.data(), low_sums.data(), scaled_sums.data(), columns} {}
+        view{values.data(),   low.data(),         scales.data(), sums.data(),
+             low_sums.data(), scaled_sums.data(), columns} {}
 
   /// Fills in what follows from `values`, `low` and `scales`.
   void finish(bool wide) {
@@ -117,41 +122,62 @@ struct Input {
 /// `extreme`: every value is +127 or -127, by runs, so that sums reach their bounds.
 void fill_input(Input& input, bool extreme, bool wide, std::mt19937& random) {
   for (std::size_t i = 0; i < input.values.size(); ++i) {
-    const int sign = i / kBlock % 3 == 0 ? 1 : i / kBlock % 3 == 1 ? -1 : random() % 2 == 0 ? 1 : -1;
-    input.values[i] = static_cast<std::int8_t>(extreme ? 127 * sign : static_cast<int>(random() % 255U) - 127);
-    input.low[i] = static_cast<std::int8_t>(extreme ? -127 * sign : static_cast<int>(random() % 255U) - 127);
+    const int sign = i / kBlock % 3 == 0   ? 1
+                     : i / kBlock % 3 == 1 ? -1
+                     : random() % 2 == 0   ? 1
+                                           : -1;
+    input.values[i] =
+        static_cast<std::int8_t>(extreme ? 127 * sign : static_cast<int>(random() % 255U) - 127);
+    input.low[i] =
+        static_cast<std::int8_t>(extreme ? -127 * sign : static_cast<int>(random() % 255U) - 127);
   }
-  for (float& s : input.scales) s = std::ldexp(1.0F + static_cast<float>(random() % 1000U) / 1000.0F, -8);
+  for (float& s : input.scales)
+    s = std::ldexp(1.0F + static_cast<float>(random() % 1000U) / 1000.0F, -8);
   input.finish(wide);
 }
 
-std::vector<float> multiply(const Kernels& table, Packing packing, bool wide, const Matrix& m, int columns, const QuantizedInput* input,
-                            const float* dense, int token_begin, int tokens) {
+std::vector<float> multiply(const Kernels& table, Packing packing, bool wide, const Matrix& m,
+                            int columns, const QuantizedInput* input, const float* dense,
+                            int token_begin, int tokens) {
   constexpr std::size_t kStride = 2 * kPanelRows + 3;
   std::vector<float> out(kStride * static_cast<std::size_t>(tokens), -77.0F);
   std::vector<std::byte> memory(kernels::matmul_scratch_bytes(columns) + 64);
   void* scratch = memory.data();
   std::size_t space = memory.size();
   std::align(64, memory.size() - 64, scratch, space);
-  const kernels::MatmulArgs args{m.panels.data(), m.panel_bytes, columns, 0, 2, input, dense, token_begin, tokens, out.data(), kStride,
+  const kernels::MatmulArgs args{m.panels.data(),
+                                 m.panel_bytes,
+                                 columns,
+                                 0,
+                                 2,
+                                 input,
+                                 dense,
+                                 token_begin,
+                                 tokens,
+                                 out.data(),
+                                 kStride,
                                  static_cast<std::byte*>(scratch)};
   (wide ? table.matmul16 : table.matmul)[static_cast<int>(packing)](args);
   return out;
 }
 
 /// The contract of kernels.h, with sums in 64 bits.
-float expected(Packing packing, bool wide, const Matrix& m, int columns, const Input& input, int row, int token) {
+float expected(Packing packing, bool wide, const Matrix& m, int columns, const Input& input,
+               int row, int token) {
   float acc = 0.0F;
   for (int b = 0; b < columns / kBlock; ++b) {
     kernels::RowBlock w;
-    kernels::read_row_block(packing, m.panels.data() + static_cast<std::size_t>(row / kPanelRows) * m.panel_bytes, b, row % kPanelRows, w);
+    kernels::read_row_block(
+        packing, m.panels.data() + static_cast<std::size_t>(row / kPanelRows) * m.panel_bytes, b,
+        row % kPanelRows, w);
     const auto block = static_cast<std::size_t>(token * (columns / kBlock) + b);
     std::int64_t high = 0, low = 0;
     for (std::size_t k = 0; k < kBlock; ++k) {
       high += std::int64_t{w.values[k]} * input.values[block * kBlock + k];
       low += std::int64_t{w.values[k]} * input.low[block * kBlock + k];
     }
-    const float sum = wide ? std::fma(254.0F, static_cast<float>(high), static_cast<float>(low)) : static_cast<float>(high);
+    const float sum = wide ? std::fma(254.0F, static_cast<float>(high), static_cast<float>(low))
+                           : static_cast<float>(high);
     acc = std::fma(sum, w.scale * input.scales[block], acc);
     acc = std::fma(w.offset, input.scaled_sums[block], acc);
   }
@@ -162,21 +188,27 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-void check_matrix(const Type& type, const Matrix& m, int columns, bool extreme, std::mt19937& random) {
+void check_matrix(const Type& type, const Matrix& m, int columns, bool extreme,
+                  std::mt19937& random) {
   constexpr int kTokens[] = {1, 2, 3, 4, 5, 7, 8, 9, 13};
   for (const bool wide : {false, true}) {
     Input input(15, columns);
     fill_input(input, extreme, wide, random);
     for (const int tokens : kTokens) {
-      const auto reference = multiply(scalar_table(), type.packing, wide, m, columns, &input.view, nullptr, 2, tokens);
+      const auto reference =
+          multiply(scalar_table(), type.packing, wide, m, columns, &input.view, nullptr, 2, tokens);
       for (const int row : {0, 5, 15, 19}) {
-        const std::size_t last = static_cast<std::size_t>(tokens - 1) * 35 + static_cast<std::size_t>(row);
-        ASSERT_EQ(reference[last], expected(type.packing, wide, m, columns, input, row, tokens + 1)) << name_of(type.type);
+        const std::size_t last =
+            static_cast<std::size_t>(tokens - 1) * 35 + static_cast<std::size_t>(row);
+        ASSERT_EQ(reference[last], expected(type.packing, wide, m, columns, input, row, tokens + 1))
+            << name_of(type.type);
       }
       for (const Kernels* table : all_tables()) {
-        const auto got = multiply(*table, type.packing, wide, m, columns, &input.view, nullptr, 2, tokens);
-        ASSERT_TRUE(same_bits(got, reference)) << table->name << ' ' << name_of(type.type) << " columns " << columns << " tokens " << tokens
-                                               << (wide ? " 16 bits" : " 8 bits") << (extreme ? " extreme" : " random");
+        const auto got =
+            multiply(*table, type.packing, wide, m, columns, &input.view, nullptr, 2, tokens);
+        ASSERT_TRUE(same_bits(got, reference))
+            << table->name << ' ' << name_of(type.type) << " columns " << columns << " tokens "
+            << tokens << (wide ? " 16 bits" : " 8 bits") << (extreme ? " extreme" : " random");
       }
     }
   }
@@ -187,7 +219,8 @@ TEST(KernelsMatmul, EveryIsaEqualsScalarBitForBit) {
   for (const Type& type : quantized_types()) {
     for (const int columns : {32, 64, 256, 512, 640, 1152}) {
       if (columns % static_cast<int>(find_block_traits(type.type)->values) != 0) continue;
-      const Matrix m = pack(type.packing, type.type, file_rows(type, kRows, columns, -1, random), columns);
+      const Matrix m =
+          pack(type.packing, type.type, file_rows(type, kRows, columns, -1, random), columns);
       check_matrix(type, m, columns, false, random);
     }
   }
@@ -197,7 +230,8 @@ TEST(KernelsMatmul, ExtremeWeightsAndActivationsStayExact) {
   std::mt19937 random(11);
   for (const Type& type : quantized_types()) {
     for (const int fill : {0x00, 0xFF, 0x80, 0x7F, 0xF0, 0x0F}) {
-      const Matrix m = pack(type.packing, type.type, file_rows(type, kRows, 512, fill, random), 512);
+      const Matrix m =
+          pack(type.packing, type.type, file_rows(type, kRows, 512, fill, random), 512);
       check_matrix(type, m, 512, true, random);
     }
   }
@@ -207,24 +241,30 @@ TEST(KernelsMatmul, ProductsMatchTheDequantisedRows) {
   std::mt19937 random(13);
   for (const Type& type : quantized_types()) {
     constexpr int kColumns = 768;
-    const Matrix m = pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
+    const Matrix m =
+        pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
     Input input(1, kColumns);
     fill_input(input, false, false, random);
-    const auto got = multiply(scalar_table(), type.packing, false, m, kColumns, &input.view, nullptr, 0, 1);
+    const auto got =
+        multiply(scalar_table(), type.packing, false, m, kColumns, &input.view, nullptr, 0, 1);
     std::vector<float> row(kColumns);
     for (int r = 0; r < kRows; ++r) {
-      kernels::unpack_row(type.packing, m.panels.data() + static_cast<std::size_t>(r / kPanelRows) * m.panel_bytes, r % kPanelRows, kColumns,
-                          row.data());
+      kernels::unpack_row(
+          type.packing, m.panels.data() + static_cast<std::size_t>(r / kPanelRows) * m.panel_bytes,
+          r % kPanelRows, kColumns, row.data());
       double want = 0.0, magnitude = 0.0;
       for (std::size_t k = 0; k < kColumns; ++k) {
         const double term = double{row[k]} * double{input.scales[k / kBlock]} * input.values[k];
         want += term;
         magnitude += std::fabs(term);
       }
-      // Each of 24 blocks rounds its scale, its two steps and its scaled sum; affine parts may exceed the whole, thus the factor.
-      EXPECT_NEAR(got[static_cast<std::size_t>(r)], want, 24 * 8 * 0x1p-24 * 4 * magnitude) << name_of(type.type) << " row " << r;
+      // Each of 24 blocks rounds its scale, its two steps and its scaled sum; affine parts may
+      // exceed the whole, thus the factor.
+      EXPECT_NEAR(got[static_cast<std::size_t>(r)], want, 24 * 8 * 0x1p-24 * 4 * magnitude)
+          << name_of(type.type) << " row " << r;
     }
-    for (std::size_t r = kRows; r < 2 * kPanelRows; ++r) EXPECT_EQ(got[r], 0.0F) << "rows that the matrix lacks";
+    for (std::size_t r = kRows; r < 2 * kPanelRows; ++r)
+      EXPECT_EQ(got[r], 0.0F) << "rows that the matrix lacks";
   }
 }
 
@@ -238,20 +278,25 @@ TEST(KernelsMatmul, DenseMatricesOnEveryIsa) {
       for (std::size_t at = 0; at < rows.size(); at += type == BlockType::kF16 ? 2 : 4) {
         const float value = normal(random);
         const auto half = static_cast<std::uint16_t>((random() & 0x83FFU) | (random() % 18U << 10));
-        std::memcpy(&rows[at], type == BlockType::kF16 ? static_cast<const void*>(&half) : &value, type == BlockType::kF16 ? 2 : 4);
+        std::memcpy(&rows[at], type == BlockType::kF16 ? static_cast<const void*>(&half) : &value,
+                    type == BlockType::kF16 ? 2 : 4);
       }
       const Matrix m = pack(packing, type, rows, columns);
       std::vector<float> x(static_cast<std::size_t>(15 * columns));
       for (float& v : x) v = normal(random);
       for (const int tokens : {1, 2, 3, 4, 5, 7, 8, 9, 13}) {
-        const auto reference = multiply(scalar_table(), packing, false, m, columns, nullptr, x.data(), 2, tokens);
+        const auto reference =
+            multiply(scalar_table(), packing, false, m, columns, nullptr, x.data(), 2, tokens);
         std::vector<float> row(static_cast<std::size_t>(columns));
         kernels::unpack_row(packing, m.panels.data(), 3, columns, row.data());
         float acc = 0.0F;
-        for (std::size_t k = 0; k < row.size(); ++k) acc = std::fma(x[row.size() * static_cast<std::size_t>(tokens + 1) + k], row[k], acc);
+        for (std::size_t k = 0; k < row.size(); ++k)
+          acc = std::fma(x[row.size() * static_cast<std::size_t>(tokens + 1) + k], row[k], acc);
         ASSERT_EQ(reference[static_cast<std::size_t>(tokens - 1) * 35 + 3], acc);
         for (const Kernels* table : all_tables()) {
-          ASSERT_TRUE(same_bits(multiply(*table, packing, false, m, columns, nullptr, x.data(), 2, tokens), reference))
+          ASSERT_TRUE(
+              same_bits(multiply(*table, packing, false, m, columns, nullptr, x.data(), 2, tokens),
+                        reference))
               << table->name << " columns " << columns << " tokens " << tokens;
         }
       }
@@ -270,16 +315,20 @@ TEST(KernelsPack, UnpackedRowsAreTheGoldenValues) {
   types.push_back({Packing::kF16, BlockType::kF16, {}});
   types.push_back({Packing::kBF16, BlockType::kBF16, {}});
   for (const Type& type : types) {
-    const std::vector<char> bytes = read_golden(name_of(type.type) + ".bytes"), floats = read_golden(name_of(type.type) + ".f32");
+    const std::vector<char> bytes = read_golden(name_of(type.type) + ".bytes"),
+                            floats = read_golden(name_of(type.type) + ".f32");
     ASSERT_EQ(bytes.size(), row_bytes(type.type, kColumns) * kGoldenRows) << name_of(type.type);
     ASSERT_EQ(floats.size(), sizeof(float) * kColumns * kGoldenRows);
     std::vector<std::byte> panel(kernels::panel_bytes(type.packing, kColumns));
-    ASSERT_TRUE(kernels::pack_panel(type.packing, type.type, reinterpret_cast<const std::byte*>(bytes.data()),
-                                    row_bytes(type.type, kColumns), kGoldenRows, kColumns, panel.data()));
+    ASSERT_TRUE(kernels::pack_panel(
+        type.packing, type.type, reinterpret_cast<const std::byte*>(bytes.data()),
+        row_bytes(type.type, kColumns), kGoldenRows, kColumns, panel.data()));
     std::vector<float> row(kColumns), want(kColumns);
     for (int r = 0; r < kGoldenRows; ++r) {
       kernels::unpack_row(type.packing, panel.data(), r, kColumns, row.data());
-      std::memcpy(want.data(), floats.data() + sizeof(float) * kColumns * static_cast<std::size_t>(r), sizeof(float) * kColumns);
+      std::memcpy(want.data(),
+                  floats.data() + sizeof(float) * kColumns * static_cast<std::size_t>(r),
+                  sizeof(float) * kColumns);
       EXPECT_EQ(row, want) << name_of(type.type) << " row " << r;
     }
   }
@@ -289,11 +338,14 @@ TEST(KernelsPack, ScalesThatAreNotFiniteAreRefused) {
   std::mt19937 random(19);
   for (const Type& type : quantized_types()) {
     for (const int offset : type.halves) {
-      for (const std::uint16_t bad : {std::uint16_t{0x7C00}, std::uint16_t{0xFC00}, std::uint16_t{0x7E00}}) {
+      for (const std::uint16_t bad :
+           {std::uint16_t{0x7C00}, std::uint16_t{0xFC00}, std::uint16_t{0x7E00}}) {
         std::vector<std::byte> rows = file_rows(type, 1, 256, -1, random);
         std::memcpy(&rows[static_cast<std::size_t>(offset)], &bad, 2);
         std::vector<std::byte> panel(kernels::panel_bytes(type.packing, 256));
-        EXPECT_FALSE(kernels::pack_panel(type.packing, type.type, rows.data(), rows.size(), 1, 256, panel.data())) << name_of(type.type);
+        EXPECT_FALSE(kernels::pack_panel(type.packing, type.type, rows.data(), rows.size(), 1, 256,
+                                         panel.data()))
+            << name_of(type.type);
       }
     }
   }
@@ -324,9 +376,13 @@ TEST(KernelsQuantize, ErrorsStayWithinHalfAStep) {
       ASSERT_LE(std::abs(int{narrow.values[at]}), 127);
       ASSERT_LE(std::abs(int{wide.values[at]}), 127);
       ASSERT_LE(std::abs(int{wide.low[at]}), 127);
-      // Beyond half a step: the roundings of scale, inverse and product, at most 3 · 2^-24 of the value.
-      EXPECT_NEAR(narrow.values[at] * step, x[i], step / 2 + 3 * 0x1p-24 * std::fabs(x[i])) << table->name;
-      EXPECT_NEAR((254.0 * wide.values[at] + wide.low[at]) * fine, x[i], fine / 2 + 3 * 0x1p-24 * std::fabs(x[i])) << table->name;
+      // Beyond half a step: the roundings of scale, inverse and product, at most 3 · 2^-24 of the
+      // value.
+      EXPECT_NEAR(narrow.values[at] * step, x[i], step / 2 + 3 * 0x1p-24 * std::fabs(x[i]))
+          << table->name;
+      EXPECT_NEAR((254.0 * wide.values[at] + wide.low[at]) * fine, x[i],
+                  fine / 2 + 3 * 0x1p-24 * std::fabs(x[i]))
+          << table->name;
     }
   }
 }
@@ -356,7 +412,8 @@ TEST(KernelsQuantize, EveryIsaAndPartGiveTheSameBits) {
   for (const Kernels* table : all_tables()) {
     Input a(2, kColumns), b(2, kColumns), c(2, kColumns);
     table->quantize(x.data(), kColumns, a.view, 1);
-    for (int first = 0; first < kColumns; first += 160) table->quantize_part(x.data() + first, first, 160, b.view, 1);
+    for (int first = 0; first < kColumns; first += 160)
+      table->quantize_part(x.data() + first, first, 160, b.view, 1);
     table->quantize16(x.data(), kColumns, c.view, 1);
     expect_same(a, narrow, table->name);
     expect_same(b, narrow, table->name);

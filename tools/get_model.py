@@ -75,11 +75,12 @@ class Bar:
 def bytes_below(folder):
     """Bytes of the largest file below `folder`: what pip has received so far."""
     largest = 0
-    for path in folder.rglob("*"):
-        try:
-            largest = max(largest, path.stat().st_size if path.is_file() else 0)
-        except OSError:  # pip moves its files while we look.
-            pass
+    for parent, _, names in os.walk(folder):  # Skips folders that pip removes while we look.
+        for name in names:
+            try:
+                largest = max(largest, os.stat(os.path.join(parent, name)).st_size)
+            except OSError:  # pip moves its files, too.
+                pass
     return largest
 
 

@@ -112,12 +112,13 @@ fetch_model() {
 
 # configure FOLDER OPTIONS…: keeps the generator of a folder that is configured already.
 configure() {
-  local folder=$root/$1 generator=(-G Ninja)
+  local folder=$root/$1 generator=(-G Ninja) log
+  log=$(mktemp)
   shift
   [ ! -f "$folder/CMakeCache.txt" ] || generator=()
-  cmake -S "$root" -B "$folder" ${generator[@]+"${generator[@]}"} -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@" > "$folder.log" 2>&1 \
-    || { cat "$folder.log" >&2; return 1; }
-  rm -f "$folder.log"
+  cmake -S "$root" -B "$folder" ${generator[@]+"${generator[@]}"} -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@" > "$log" 2>&1 \
+    || { cat "$log" >&2; rm -f "$log"; return 1; }
+  rm -f "$log"
 }
 
 # configure_release: the one build that demo.sh and test.sh share.

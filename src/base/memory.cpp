@@ -34,7 +34,7 @@ std::size_t mapped_bytes(std::size_t bytes) {
 
 }  // namespace
 
-HugeBuffer::HugeBuffer(std::size_t bytes) {
+HugeBuffer::HugeBuffer(std::size_t bytes, Pages pages) {
   if (bytes == 0) return;
   if (bytes > kMaxBytes) throw_no_memory(bytes);
   const std::size_t wanted = mapped_bytes(bytes);
@@ -55,8 +55,10 @@ HugeBuffer::HugeBuffer(std::size_t bytes) {
   data_ = start + head;
   size_ = bytes;
 #ifdef MADV_HUGEPAGE
-  if (bytes >= kHugePage)
-    ::madvise(data_, wanted, MADV_HUGEPAGE);  // Refused: small pages do as well.
+  const bool huge = pages == Pages::kHuge && bytes >= kHugePage;
+  ::madvise(data_, wanted, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);  // Refused: either does.
+#else
+  static_cast<void>(pages);
 #endif
 }
 

@@ -6,12 +6,16 @@
 
 namespace lapidary {
 
+/// Huge pages read faster where all of a buffer is used; small ones take memory only for what is touched.
+enum class Pages { kHuge, kSmall };
+
 /// Anonymous memory in huge pages where the system grants them. Zeroed; pages are taken when they
 /// are first touched. Owned, movable.
 class HugeBuffer {
  public:
   HugeBuffer() = default;
-  explicit HugeBuffer(std::size_t bytes);  // Throws Error(kMemory) with the number.
+  explicit HugeBuffer(std::size_t bytes,
+                      Pages pages = Pages::kHuge);  // Throws Error(kMemory) with the number.
   ~HugeBuffer();
   HugeBuffer(HugeBuffer&& other) noexcept;
   HugeBuffer& operator=(HugeBuffer&& other) noexcept;
@@ -31,7 +35,7 @@ class HugeBuffer {
 class Arena {
  public:
   Arena() = default;
-  explicit Arena(std::size_t bytes) : buffer_(bytes) {}
+  explicit Arena(std::size_t bytes, Pages pages = Pages::kHuge) : buffer_(bytes, pages) {}
 
   /// What a piece of `bytes` takes of an arena.
   static constexpr std::size_t planned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }

@@ -137,7 +137,7 @@ class Decoder::Impl {
         kernels_(*weights.kernels),
         team_(team),
         cache_(weights.config, context, chunk),
-        arena_(state_bytes(weights.config, chunk, team.threads())) {
+        arena_(state_bytes(weights.config, chunk, team.threads()), Pages::kSmall) {
     Layout layout(&arena_);
     s_ = make_state(layout, c_, chunk, team.threads());
     frequencies_[0] = rope_frequencies(c_.global_rope_base, c_.global_rope_factor);

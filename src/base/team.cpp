@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #ifdef __linux__
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -34,6 +38,27 @@ constexpr int kPausesPerLook = 8;  // Looking at the clock costs about as much a
 
 /// Leaves a body whose team was stopped by another thread's exception.
 struct Stopped {};
+
+/// Sleeps until `word` is not `value` any more, or for no reason. Straight to the kernel where that
+/// can be: what std::atomic::wait does first, yielding the processor, gives a busy neighbour a
+/// whole time slice.
+void sleep_while(std::atomic<std::uint32_t>& word, std::uint32_t value) {
+#if defined(__linux__)
+  static_assert(sizeof word == sizeof value);
+  ::syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+#else
+  word.wait(value, std::memory_order_acquire);
+#endif
+}
+
+void wake_all(std::atomic<std::uint32_t>& word) {
+#if defined(__linux__)
+  ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, std::numeric_limits<int>::max(), nullptr, nullptr,
+            0);
+#else
+  word.notify_all();
+#endif
+}
 
 void pause_processor() {
 #if defined(__x86_64__)
@@ -176,7 +201,7 @@ void Team::work(int index, int count, FunctionRef<void(Worker&)> body) noexcept 
     if ((phase_.fetch_or(kStopped, std::memory_order_acq_rel) & kStopped) == 0) {
       error_ = std::current_exception();
     }
-    phase_.notify_all();
+    wake_all(phase_);
   }
 }
 
@@ -192,8 +217,9 @@ void Team::arrive(int count) {
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) == count - 1) {
     next_task_.store(0, std::memory_order_relaxed);
     arrived_.store(0, std::memory_order_relaxed);
-    now = phase_.fetch_add(1, std::memory_order_acq_rel);
-    phase_.notify_all();
+    now = phase_.fetch_add(1);
+    if (sleepers_.load() > 0)
+      wake_all(phase_);  // In one total order with the sleeper's own two steps.
   } else {
     using Clock = std::chrono::steady_clock;
     const auto is_over = [this, phase, &now] {
@@ -208,7 +234,9 @@ void Team::arrive(int count) {
         over = is_over();
       }
       if (!over && Clock::now() >= limit) {
-        phase_.wait(phase, std::memory_order_acquire);
+        sleepers_.fetch_add(1);
+        if (phase_.load() == phase) sleep_while(phase_, phase);
+        sleepers_.fetch_sub(1);
         over = is_over();
       }
     }

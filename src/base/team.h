@@ -93,6 +93,7 @@ class Team {
   // Each on a line of its own: the first two are written by all, the last is read by all that wait.
   alignas(64) std::atomic<int> next_task_{0};
   alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<int> sleepers_{0};  // Threads that wait in the kernel.
   alignas(64) std::atomic<std::uint32_t> phase_{
       0};  // Barriers passed in this run; top bit: stopped by an exception.
 };

@@ -6,7 +6,8 @@
 
 namespace lapidary {
 
-/// Huge pages read faster where all of a buffer is used; small ones take memory only for what is touched.
+/// Huge pages read faster where all of a buffer is used; small ones take memory only for what is
+/// touched.
 enum class Pages { kHuge, kSmall };
 
 /// Anonymous memory in huge pages where the system grants them. Zeroed; pages are taken when they

@@ -1,6 +1,7 @@
 #include "lapidary/model.h"
 
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "base/team.h"
@@ -24,6 +25,12 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   check_budget(path + ": the model", 0, info.weight_bytes, options.memory_limit);
   // Before the weights: its own set-up then goes on beside their reading.
   Tokenizer tokenizer = load_tokenizer(*source);
+  if (tokenizer.vocabulary_size() > config.vocabulary) {
+    throw Error(ErrorCode::kFile, path + ": tensor token_embd.weight has " +
+                                      std::to_string(config.vocabulary) + " rows, fewer than the " +
+                                      std::to_string(tokenizer.vocabulary_size()) +
+                                      " of key tokenizer.ggml.tokens");
+  }
   Team team(options.threads);
   WeightsPtr weights = load_weights(*source, config, kernels, team, options.progress);
   finish_loading(tokenizer);

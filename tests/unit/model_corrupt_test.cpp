@@ -1,0 +1,139 @@
+// Files whose header is sound and whose model is not: each is one line that names the key or
+// tensor.
+
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "gguf_builder.h"
+#include "model_fixture.h"
+
+namespace lapidary::testing {
+namespace {
+
+using test::GgufBuilder;
+using test::number_bytes;
+using test::TempFile;
+using test::TinyModel;
+using test::TinyRandom;
+
+struct Damage {
+  std::string name;
+  std::string named;  // What the message must say.
+  std::function<void(GgufBuilder&)> apply;
+  BlockType type = BlockType::kF32;
+};
+
+std::function<void(GgufBuilder&)> key_is(const std::string& key, std::uint32_t value) {
+  return [=](GgufBuilder& file) { file.set_u32(key, value); };
+}
+
+/// Overwrites the bytes of a tensor at `offset`.
+std::function<void(GgufBuilder&)> bytes_are(const std::string& tensor, std::size_t offset,
+                                            const std::string& bytes) {
+  return [=](GgufBuilder& file) { file.tensor(tensor).data.replace(offset, bytes.size(), bytes); };
+}
+
+std::vector<Damage> damages() {
+  const std::string nan = number_bytes(std::numeric_limits<float>::quiet_NaN());
+  const std::string half_nan = number_bytes<std::uint16_t>(0x7E00);
+  const std::string half_infinity = number_bytes<std::uint16_t>(0x7C00);
+  const std::string query = "blk.3.attn_q.weight";
+  const std::string down = "blk.5.ffn_down.weight";
+  return {
+      {"HeadsThatDoNotDivide", "attention.head_count", key_is("gemma3.attention.head_count_kv", 3)},
+      {"NoHeads", "attention.head_count", key_is("gemma3.attention.head_count", 0)},
+      {"NoLayers", "block_count", key_is("gemma3.block_count", 0)},
+      {"FourBillionLayers", "block_count", key_is("gemma3.block_count", 0xFFFFFFFF)},
+      {"OneLayerMoreThanThereIs", "blk.6.attn_norm.weight", key_is("gemma3.block_count", 7)},
+      {"WidthOfNoBlock", "embedding_length", key_is("gemma3.embedding_length", 65)},
+      {"WidthOfAnotherModel", "token_embd.weight", key_is("gemma3.embedding_length", 96)},
+      {"OddHeadDimension", "attention.key_length", key_is("gemma3.attention.key_length", 31)},
+      {"MissingKey", "embedding_length",
+       [](GgufBuilder& file) { file.remove_key("gemma3.embedding_length"); }},
+      {"WrongTypeOfKey", "block_count",
+       [](GgufBuilder& file) { file.set_string("gemma3.block_count", "six"); }},
+      {"NegativeRopeBase", "rope.freq_base",
+       [](GgufBuilder& file) { file.set_f32("gemma3.rope.freq_base", -1.0F); }},
+      {"PatternOfTwoLayers", "sliding_window_pattern",
+       [](GgufBuilder& file) {
+         file.set_array("gemma3.attention.sliding_window_pattern", 7, 2, std::string(2, '\1'));
+       }},
+      {"MissingMatrix", query, [=](GgufBuilder& file) { file.remove_tensor(query); }},
+      {"MissingNorm", "output_norm.weight",
+       [](GgufBuilder& file) { file.remove_tensor("output_norm.weight"); }},
+      {"TransposedMatrix", down,
+       [=](GgufBuilder& file) {
+         file.tensor(down).shape = {64, 128};
+       }},
+      {"FlatMatrix", query, [=](GgufBuilder& file) { file.tensor(query).shape = {64 * 64}; }},
+      {"TokensWithoutRows", "token_embd.weight",
+       [](GgufBuilder& file) {
+         file.tensor("token_embd.weight").shape = {64, test::kTinyVocabulary - 1};
+       }},
+      {"QuantisedNorm", "blk.0.attn_norm.weight",
+       [](GgufBuilder& file) {
+         auto& norm = file.tensor("blk.0.attn_norm.weight");
+         norm.type = static_cast<std::uint32_t>(BlockType::kQ8_0);
+         norm.data.resize(2 * 34);
+       }},
+      {"NanInANorm", "blk.2.ffn_norm.weight", bytes_are("blk.2.ffn_norm.weight", 8, nan)},
+      {"NanInAMatrix", query, bytes_are(query, 4000, nan)},
+      {"NanScale", down, bytes_are(down, 34 * 77, half_nan), BlockType::kQ8_0},
+      {"InfiniteScaleInTheLastBlock", "token_embd.weight",
+       bytes_are("token_embd.weight", 34 * (test::kTinyVocabulary * 2 - 1), half_infinity),
+       BlockType::kQ8_0},
+  };
+}
+
+class DamagedModel : public ::testing::TestWithParam<Damage> {};
+
+TEST_P(DamagedModel, IsOneLineThatNamesIt) {
+  GgufBuilder builder = test::tiny_model({.type = GetParam().type});
+  GetParam().apply(builder);
+  const TempFile file(builder.build());
+  const Error error = thrown_error([&] { Model::load(file.path()); });
+  EXPECT_EQ(error.code(), ErrorCode::kFile) << error.what();
+  EXPECT_TRUE(contains(error.what(), GetParam().named)) << error.what();
+  EXPECT_TRUE(contains(error.what(), file.path())) << error.what();
+  EXPECT_FALSE(contains(error.what(), "\n")) << error.what();
+}
+INSTANTIATE_TEST_SUITE_P(Each, DamagedModel, ::testing::ValuesIn(damages()),
+                         [](const auto& damage) { return damage.param.name; });
+
+TEST(DamagedModel, WithoutDamageItLoadsAndComputes) {
+  for (const BlockType type : {BlockType::kF32, BlockType::kQ8_0}) {
+    const TempFile file(test::tiny_model({.type = type}).build());
+    Session session(Model::load(file.path()), {.context = 64});
+    session.append(std::vector<TokenId>{2, 270, 271});
+    EXPECT_EQ(session.logits().size(), test::kTinyVocabulary);
+  }
+}
+
+// A flipped bit of a weight is another weight, or a scale that is not finite; never a crash.
+TEST(DamagedModel, FlippedBitsOfWeightsLoadOrAreErrors) {
+  const GgufBuilder builder = test::tiny_model({.layers = 2, .type = BlockType::kQ8_0});
+  const std::string content = builder.build();
+  const std::size_t header = builder.header().size();
+  const TempFile file(content);
+  TinyRandom random(9);
+  int loaded = 0;
+  constexpr int kFlips = 200;
+  for (int i = 0; i < kFlips; ++i) {
+    const std::size_t at = header + static_cast<std::size_t>(random.below(content.size() - header));
+    file.patch(at, static_cast<char>(content[at] ^ 1 << random.below(8)));
+    try {
+      Session session(Model::load(file.path()), {.context = 8});
+      session.append(std::vector<TokenId>{2, 270});
+      ++loaded;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kFile) << error.what();
+    }
+    file.patch(at, content[at]);
+  }
+  EXPECT_GT(loaded, kFlips / 2);
+}
+
+}  // namespace
+}  // namespace lapidary::testing

@@ -36,6 +36,13 @@ TEST(SessionBits, TinyModelPrefillOrTokenByTokenRoundTheWindow) {
   }
 }
 
+TEST(SessionBits, TheScalarKernelsGiveTheSame) {
+  const std::string path = data_path("tiny-gemma3-text-bf16.gguf");
+  Session best(Model::load(path), {.context = 512});
+  Session scalar(Model::load(path, {.isa = "scalar"}), {.context = 512});
+  EXPECT_EQ(hash_positions(scalar, tiny_ids()), hash_positions(best, tiny_ids()));
+}
+
 /// Hashes of the real model's logits: every position of the first 560 (past the window of 512),
 /// then where two longer texts end.
 std::vector<std::uint64_t> hash_schedule(std::span<const TokenId> ids, int threads, int chunk) {

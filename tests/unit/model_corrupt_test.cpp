@@ -15,7 +15,6 @@ namespace {
 using test::GgufBuilder;
 using test::number_bytes;
 using test::TempFile;
-using test::TinyModel;
 using test::TinyRandom;
 
 struct Damage {

@@ -5,8 +5,9 @@
 //   lapidary::Model model = lapidary::Model::load("gemma-3-1b-it-q4_0.gguf");
 //   lapidary::Session chat(model, {.context = 8192});
 //   chat.add_user("Name three gems.");
-//   for (std::string_view piece : chat.reply({.max_tokens = 256})) std::cout << piece <<
-//   std::flush;
+//   for (std::string_view piece : chat.reply({.max_tokens = 256})) {
+//     std::cout << piece << std::flush;
+//   }
 
 #include "lapidary/error.h"      // IWYU pragma: export
 #include "lapidary/model.h"      // IWYU pragma: export

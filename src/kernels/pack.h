@@ -3,8 +3,8 @@
 #include "kernels/kernels.h"
 
 /// The packed layouts. A panel holds kPanelRows rows; along k it is a row of blocks of 32 values.
-/// In a block, "group" g is the values k = 4g … 4g+3, and 64 bytes are 16 rows × 4 k: byte 4 · row
-/// + (k mod 4).
+/// In a block, "group" g is the values k = 4g … 4g+3, and 64 bytes are 16 rows × 4 k: the byte of
+/// (row, k) is 4 · row + (k mod 4).
 ///
 ///   nibbles  256 bytes: byte plane j (0 … 3) holds group j in its low and group j+4 in its high
 ///   nibbles fifth    64 bytes: bit g of a byte is the fifth bit of group g (5-bit packings) upper

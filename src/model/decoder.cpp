@@ -18,8 +18,8 @@ using kernels::kPanelRows;
 using kernels::kSegment;
 
 constexpr int kAttentionRows = 32;  // Query rows of one attention task: their scores stay in L2.
-constexpr int kPairRows =
-    2 * kPanelRows;  // Rows of gate and up that one task turns into one block of `hidden`.
+// Rows of gate and up that one task turns into one block of `hidden`.
+constexpr int kPairRows = 2 * kPanelRows;
 
 /// Hands out pieces of an arena, or only counts them: one walk over the buffers serves both.
 class Layout {
@@ -77,8 +77,8 @@ struct State {
   float* v;              // [chunk][kv_width]
   LinearInput attended;  // [chunk][query_width]
   float* projected;      // [chunk][width]: what a block of the layer adds
-  LinearInput
-      hidden;  // [chunk][feed_forward], in 16 bits: its outliers cost the most (docs/numerics.md)
+  // [chunk][feed_forward], in 16 bits: its outliers cost the most (docs/numerics.md)
+  LinearInput hidden;
   LinearInput final;  // [chunk][width]: the head's input, in 16 bits
   float* cosine[2];   // [chunk][head_dim / 2], by layer kind: global, local
   float* sine[2];

@@ -10,8 +10,10 @@
 //   }
 
 #include "lapidary/error.h"      // IWYU pragma: export
+#include "lapidary/image.h"      // IWYU pragma: export
 #include "lapidary/model.h"      // IWYU pragma: export
 #include "lapidary/sampling.h"   // IWYU pragma: export
 #include "lapidary/session.h"    // IWYU pragma: export
 #include "lapidary/stats.h"      // IWYU pragma: export
 #include "lapidary/tokenizer.h"  // IWYU pragma: export
+#include "lapidary/vision.h"     // IWYU pragma: export

@@ -17,6 +17,28 @@ struct ModelOptions {
   std::uint64_t memory_limit =
       0;                   ///< Bytes that weights may take; 0: what the machine has available.
   Progress progress = {};  ///< Bytes read of the file.
+  std::string vision =
+      {};  ///< The vision half (an mmproj GGUF file); empty: a text model. Its header is checked at
+           ///< once, its weights are read with the first picture.
+  std::uint64_t image_cache_bytes = std::uint64_t{64}
+                                    << 20;  ///< Features kept in memory, oldest dropped first.
+  std::string image_cache_folder = {};      ///< Features kept on disk as well, shared by processes.
+};
+
+/// What a vision file says of itself: a SigLIP encoder and a projector.
+struct VisionInfo {
+  std::string path;
+  int layers = 0;
+  int width = 0;
+  int feed_forward = 0;
+  int heads = 0;
+  int image_size = 0;  ///< Pixels on a side.
+  int patch_size = 0;
+  int tokens = 0;      ///< Soft tokens that one view becomes: 256.
+  int text_width = 0;  ///< Of the projector's output.
+  std::uint64_t parameters = 0;
+  std::uint64_t file_bytes = 0;
+  std::uint64_t weight_bytes = 0;  ///< Packed in memory.
 };
 
 /// What a model file says of itself. Everything comes from metadata; nothing is decided by a name.
@@ -61,11 +83,13 @@ class Model {
 
   /// Reads and packs `path`, a GGUF file. Throws Error(kFile) with the offending key or tensor,
   /// Error(kMemory) when the weights exceed the budget, Error(kUsage) for an unknown ISA.
+  /// A vision file whose width is not the model's is an Error(kFile).
   static Model load(const std::string& path, const ModelOptions& options = {});
 
   const ModelInfo& info() const;
   const Tokenizer& tokenizer() const;
-  const std::string& isa() const;  ///< The instruction set that the weights' kernels run on.
+  const VisionInfo* vision() const;  ///< nullptr: loaded without a vision file.
+  const std::string& isa() const;    ///< The instruction set that the weights' kernels run on.
 
   const Impl& impl() const { return *impl_; }
 

@@ -5,6 +5,7 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "lapidary/model.h"
 #include "lapidary/sampling.h"
 #include "lapidary/stats.h"
+#include "lapidary/vision.h"
 
 namespace lapidary {
 
@@ -50,6 +52,20 @@ struct Completion {
 /// Gets each new piece of text, whole characters only. Returning false cancels.
 using OnText = std::function<bool(std::string_view piece)>;
 
+/// A piece of a message: text, or a picture.
+struct ContentPart {
+  std::string text;
+  std::optional<EncodedImage> image = {};  ///< When set, `text` is not looked at.
+};
+
+/// What a session computes: ids, and what the image tokens among them stand for. Every run of image
+/// tokens (`<image_soft_token>`) is as long as the features that fill it; several may follow each
+/// other.
+struct Prompt {
+  std::vector<TokenId> ids;
+  std::vector<ImageFeatures> images;  ///< In the order of their tokens.
+};
+
 class Reply;
 
 /// One sequence of tokens with its KV cache. Belongs to one thread at a time; the model may be
@@ -70,10 +86,19 @@ class Session {
   void append(std::span<const TokenId> ids, const Progress& progress = {},
               const std::atomic<bool>* cancel = nullptr);
 
+  /// The same with pictures: an image's tokens see each other, and a chunk never ends within them.
+  /// Throws Error(kUsage) when ids and images do not agree.
+  void append(const Prompt& prompt, const Progress& progress = {},
+              const std::atomic<bool>* cancel = nullptr);
+
   /// As append, and hands out the logits of every position in order. The span holds
   /// vocabulary_size() floats, valid during the call.
   void append_with_logits(
       std::span<const TokenId> ids,
+      const std::function<void(int position, std::span<const float> logits)>& on_logits,
+      const std::atomic<bool>* cancel = nullptr);
+  void append_with_logits(
+      const Prompt& prompt,
       const std::function<void(int position, std::span<const float> logits)>& on_logits,
       const std::atomic<bool>* cancel = nullptr);
 
@@ -90,6 +115,14 @@ class Session {
   /// it is the first), not computed until the reply. Closes the model's turn before it where that
   /// is open.
   void add_user(std::string_view text, std::string_view system = {});
+
+  /// The same with pictures in front of the text. They are encoded here, with the session's
+  /// threads: see ImageEncoder::encode for what it throws.
+  void add_user(std::string_view text, const std::vector<Image>& images,
+                std::string_view system = {}, const ImageOptions& options = {});
+
+  /// The same with text and pictures in any order.
+  void add_user(std::span<const ContentPart> parts, std::string_view system = {});
 
   /// Computes what add_user left and draws the reply piece by piece: `for (std::string_view piece :
   /// chat.reply()) …`
@@ -156,19 +189,25 @@ class Reply {
   std::string_view piece_;
 };
 
-/// One turn of a conversation, for prompt_ids().
+/// One turn of a conversation, for chat_prompt().
 struct Message {
   std::string role;  ///< "system" (first only), "user" or "model" ("assistant" is read as "model").
   std::string content;
+  std::vector<ContentPart> parts = {};  ///< Not empty: instead of `content`. Pictures: user only.
 };
 
-/// Ids of a conversation in Gemma's chat template, BOS first, ending where the model's turn begins.
-/// Throws Error(kUsage) when roles do not alternate or one is unknown.
-std::vector<TokenId> chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages);
+/// A conversation in Gemma's chat template, BOS first, ending where the model's turn begins. Throws
+/// Error(kUsage) when roles do not alternate or one is unknown, or for a picture where the
+/// vocabulary has no image tokens.
+Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages);
 
-/// BOS and the ids of raw text.
-std::vector<TokenId> text_prompt(const Tokenizer& tokenizer, std::string_view text,
-                                 bool parse_control = false);
+/// BOS and raw text (as it is, not trimmed) with pictures.
+Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
+                   bool parse_control = false);
+Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text, bool parse_control = false);
+
+/// Tokens that a picture of `views` views takes in a prompt, the words around it included.
+int image_prompt_tokens(const Tokenizer& tokenizer, int views);
 
 /// What this machine can do with `threads` threads on `isa`; takes about a second. For `bench`.
 struct MachineLimits {

@@ -43,6 +43,10 @@ class Tokenizer {
   TokenId start_of_turn() const;  ///< `<start_of_turn>`, or -1 when the vocabulary has none.
   TokenId end_of_turn() const;    ///< `<end_of_turn>`, or -1.
 
+  TokenId start_of_image() const;  ///< `<start_of_image>`, or -1.
+  TokenId end_of_image() const;    ///< `<end_of_image>`, or -1.
+  TokenId image_token() const;     ///< `<image_soft_token>`, or -1: each stands for one soft token.
+
   /// The ids that end a generation: from metadata, and always `<eos>` and `<end_of_turn>`.
   std::span<const TokenId> stop_ids() const;
 

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lapidary {
+
+/// A decoded picture: 8-bit RGB, row after row from the top left. Immutable, cheap to copy, safe to
+/// share between threads.
+class Image {
+ public:
+  static constexpr std::uint64_t kMaxPixels = 100'000'000;
+  static constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;
+
+  /// Reads a PNG, JPEG, WebP, BMP or GIF (its first frame) file; what it is, its first bytes tell.
+  /// EXIF orientation is applied, alpha dropped, grey and palettes expanded, 16 bits reduced to 8.
+  /// Throws Error(kFile), naming the file, for what is no picture, is damaged, or exceeds the
+  /// limits above (checked against the header, before anything is decoded).
+  static Image load(const std::string& path);
+
+  /// The same from memory; `name` stands in messages.
+  static Image decode(std::span<const std::byte> bytes, const std::string& name = "the picture");
+
+  /// Copies width × height × 3 bytes. Throws Error(kUsage) when the sizes do not agree.
+  static Image from_rgb(int width, int height, std::span<const std::uint8_t> rgb);
+
+  int width() const;
+  int height() const;
+  std::span<const std::uint8_t> rgb() const;  ///< [height][width][3]
+
+  class Impl;
+  explicit Image(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// A part of a picture that is shown to the encoder, in pixels of the picture.
+struct ImageView {
+  int x = 0;
+  int y = 0;
+  int width = 0;
+  int height = 0;
+
+  bool operator==(const ImageView&) const = default;
+};
+
+/// Which parts of a picture the model sees besides the whole. Each costs 256 tokens and some words.
+struct ImageOptions {
+  /// Cuts wide and tall pictures into strips, as Gemma 3's own processor does: at least `min_ratio`
+  /// long to short, no strip under `min_crop` pixels, at most `max_crops` strips.
+  bool pan_and_scan = false;
+  int min_crop = 256;
+  int max_crops = 4;
+  double min_ratio = 1.2;
+
+  /// Cuts a grid instead, square pictures too: for scans and dense documents. `tile_columns` ×
+  /// `tile_rows`, or with `auto_tiles` as many as keep a tile's pixels (896 × 896), at most
+  /// `max_tiles` of them. Beyond what the model was trained with; the same words go into the
+  /// prompt.
+  bool auto_tiles = false;
+  int tile_columns = 0;
+  int tile_rows = 0;
+  int max_tiles = 16;
+};
+
+/// What a picture of this size is shown as: the whole first, then the crops in reading order.
+/// Throws Error(kUsage) for options out of range.
+std::vector<ImageView> image_views(int width, int height, const ImageOptions& options);
+
+/// `view` of `image` as the encoder gets it: size × size pixels, bilinear with antialiasing, bytes
+/// as Pillow makes them. `threads` as everywhere, 0: physical cores. Throws Error(kUsage) when the
+/// view does not lie in the picture.
+Image encoder_input(const Image& image, const ImageView& view, int size = 896, int threads = 0);
+
+}  // namespace lapidary

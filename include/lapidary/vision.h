@@ -1,0 +1,70 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lapidary/image.h"
+#include "lapidary/model.h"
+#include "lapidary/stats.h"
+
+namespace lapidary {
+
+/// What the encoder made of one view of a picture: one row a soft token, in the text model's width.
+/// Cheap to copy; immutable.
+struct ImageFeatures {
+  int tokens = 0;  ///< 256.
+  int width = 0;
+  std::shared_ptr<const std::vector<float>> values;  ///< [tokens][width]
+};
+
+/// A picture ready for a prompt.
+struct EncodedImage {
+  std::vector<ImageView> views;         ///< The whole picture, then the crops.
+  std::vector<ImageFeatures> features;  ///< One a view.
+  int cached = 0;                       ///< Views whose features were found in the cache.
+  double seconds = 0;                   ///< Wall-clock time, loading the weights left out.
+};
+
+struct ImageEncoderOptions {
+  int threads = 0;                 ///< 0: physical cores within the cgroup's quota and affinity.
+  std::uint64_t memory_limit = 0;  ///< Bytes for all weights and the encoder's buffers; 0: what the
+                                   ///< machine has available.
+};
+
+/// Turns pictures into features with the vision half of a model. Belongs to one thread at a time.
+/// The weights are read when the first picture comes, once for all encoders of a model; features
+/// are kept in the model's cache.
+class ImageEncoder {
+ public:
+  /// Throws Error(kUsage) when `model` was loaded without a vision file.
+  explicit ImageEncoder(const Model& model, const ImageEncoderOptions& options = {});
+  ~ImageEncoder();
+  ImageEncoder(ImageEncoder&&) noexcept;
+  ImageEncoder& operator=(ImageEncoder&&) noexcept;
+
+  /// Encodes every view of `image`. `progress` gets layers done of all views' layers, none when
+  /// everything is cached. The same bits on any number of threads and on every instruction set.
+  /// Throws Error(kInterrupted) when `cancel` is set between two layers, Error(kMemory),
+  /// Error(kFile) for a vision file that is damaged.
+  EncodedImage encode(const Image& image, const ImageOptions& options = {},
+                      const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
+
+  /// Reads the weights now, if no encoder of this model has; `progress` gets bytes.
+  void load(const Progress& progress = {});
+
+  std::uint64_t memory_bytes() const;  ///< Work buffers that encode() takes and gives back.
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The vision file that lies beside `model_path` and fits it (a `.gguf` file with "mmproj" in its
+/// name, whose projector has the model's width), or an empty string when there is none or more than
+/// one.
+std::string find_vision_file(const std::string& model_path);
+
+}  // namespace lapidary

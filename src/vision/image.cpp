@@ -1,0 +1,35 @@
+#include "lapidary/image.h"
+
+#include <string>
+#include <utility>
+
+#include "lapidary/error.h"
+#include "vision/image_impl.h"
+
+namespace lapidary {
+
+Image make_image(int width, int height, std::vector<std::uint8_t> rgb) {
+  return Image(std::make_shared<const Image::Impl>(Image::Impl{width, height, std::move(rgb)}));
+}
+
+Image Image::from_rgb(int width, int height, std::span<const std::uint8_t> rgb) {
+  if (width < 1 || height < 1 ||
+      static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height) > kMaxPixels) {
+    throw Error(ErrorCode::kUsage, "a picture must have 1 to " + std::to_string(kMaxPixels) +
+                                       " pixels, not " + std::to_string(width) + "x" +
+                                       std::to_string(height));
+  }
+  const std::size_t bytes = static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
+  if (rgb.size() != bytes) {
+    throw Error(ErrorCode::kUsage, "a picture of " + std::to_string(width) + "x" +
+                                       std::to_string(height) + " has " + std::to_string(bytes) +
+                                       " bytes, not " + std::to_string(rgb.size()));
+  }
+  return make_image(width, height, {rgb.begin(), rgb.end()});
+}
+
+int Image::width() const { return impl_->width; }
+int Image::height() const { return impl_->height; }
+std::span<const std::uint8_t> Image::rgb() const { return impl_->rgb; }
+
+}  // namespace lapidary

@@ -196,6 +196,25 @@ LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* 
   add_batches<kBits, kFirst, kCount, kTokens>(groups, x, out);
 }
 
+inline constexpr int kBfpTile = 6;  // 12 accumulators, 2 weights, a broadcast, a product.
+
+LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
+  const __m256i pair = _mm256_set1_epi32(x);
+  sum.a = _mm256_add_epi32(sum.a, _mm256_madd_epi16(w.a, pair));
+  sum.b = _mm256_add_epi32(sum.b, _mm256_madd_epi16(w.b, pair));
+  // One token after the other: with all products first there are too few registers.
+  asm volatile("" : "+x"(sum.a), "+x"(sum.b));
+}
+inline void store_words(std::int16_t* p, I v) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xD8);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words);
+}
+inline I merge_pairs(I even, I odd) {
+  return {_mm256_blend_epi16(even.a, _mm256_slli_epi32(odd.a, 16), 0xAA),
+          _mm256_blend_epi16(even.b, _mm256_slli_epi32(odd.b, 16), 0xAA)};
+}
+
+#include "kernels/bfp-inl.h"
 #include "kernels/dense-inl.h"
 #include "kernels/matmul-inl.h"
 

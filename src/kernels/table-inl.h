@@ -23,6 +23,13 @@ inline constexpr Kernels make_table(const char* name) {
       .gelu_mul = gelu_mul,
       .attention = attention,
       .attention_finish = attention_finish,
+      .layernorm = layernorm,
+      .bias_gelu = bias_gelu,
+      .add_bias = add_bias,
+      .bfp_matmul = bfp_matmul,
+      .bfp_quantize = bfp_quantize,
+      .bfp_pack_columns = bfp_pack_columns,
+      .bfp_softmax = bfp_softmax,
       .int8_peak = int8_peak,
   };
 }

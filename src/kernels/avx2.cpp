@@ -200,10 +200,18 @@ inline constexpr int kBfpTile = 6;  // 12 accumulators, 2 weights, a broadcast, 
 
 LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
   const __m256i pair = _mm256_set1_epi32(x);
-  sum.a = _mm256_add_epi32(sum.a, _mm256_madd_epi16(w.a, pair));
-  sum.b = _mm256_add_epi32(sum.b, _mm256_madd_epi16(w.b, pair));
-  // One token after the other: with all products first there are too few registers.
-  asm volatile("" : "+x"(sum.a), "+x"(sum.b));
+  // As text: compilers move all products to the front, for which there are too few registers.
+  __m256i product;
+  asm volatile(
+      "vpmaddwd %[w], %[pair], %[product]\n\t"
+      "vpaddd %[product], %[sum], %[sum]"
+      : [sum] "+x"(sum.a), [product] "=&x"(product)
+      : [w] "x"(w.a), [pair] "x"(pair));
+  asm volatile(
+      "vpmaddwd %[w], %[pair], %[product]\n\t"
+      "vpaddd %[product], %[sum], %[sum]"
+      : [sum] "+x"(sum.b), [product] "=&x"(product)
+      : [w] "x"(w.b), [pair] "x"(pair));
 }
 inline void store_words(std::int16_t* p, I v) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xD8);

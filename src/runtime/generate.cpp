@@ -75,8 +75,11 @@ void Generation::draw() {
   completion_.ids.push_back(id);
   completion_.usage.completion_tokens += 1;
   const std::span<const TokenId> stop_ids = session_.model.tokenizer().stop_ids();
-  if (std::find(stop_ids.begin(), stop_ids.end(), id) != stop_ids.end())
+  // An image token stands for features that a drawn one has not.
+  if (id == session_.model.tokenizer().image_token() ||
+      std::find(stop_ids.begin(), stop_ids.end(), id) != stop_ids.end()) {
     return finish(FinishReason::kStop);
+  }
   ids.push_back(id);  // Computed with the next draw, or with what is appended next.
   completion_.text += detokenizer_.push(id);
   if (cut_at_stop_string()) {

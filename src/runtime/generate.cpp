@@ -42,6 +42,11 @@ Generation::Generation(Sequence& session, const GenerateOptions& options)
                                    : std::min(room, static_cast<std::size_t>(options_.max_tokens));
   drawable_ = static_cast<std::size_t>(
       std::min(session_.model.info().vocabulary, session_.model.tokenizer().vocabulary_size()));
+  // An image token stands for features, which a drawn one has not. Gemma's is the last id, but for
+  // padding.
+  const Tokenizer& tokenizer = session_.model.tokenizer();
+  if (tokenizer.image_token() > tokenizer.end_of_image())
+    drawable_ = std::min(drawable_, static_cast<std::size_t>(tokenizer.image_token()));
   completion_.ids.reserve(limit_);
   completion_.text.reserve(limit_ * longest_piece(session_.model.tokenizer()) +
                            kReplacement.size());
@@ -75,11 +80,8 @@ void Generation::draw() {
   completion_.ids.push_back(id);
   completion_.usage.completion_tokens += 1;
   const std::span<const TokenId> stop_ids = session_.model.tokenizer().stop_ids();
-  // An image token stands for features that a drawn one has not.
-  if (id == session_.model.tokenizer().image_token() ||
-      std::find(stop_ids.begin(), stop_ids.end(), id) != stop_ids.end()) {
+  if (std::find(stop_ids.begin(), stop_ids.end(), id) != stop_ids.end())
     return finish(FinishReason::kStop);
-  }
   ids.push_back(id);  // Computed with the next draw, or with what is appended next.
   completion_.text += detokenizer_.push(id);
   if (cut_at_stop_string()) {

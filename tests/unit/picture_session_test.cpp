@@ -406,7 +406,7 @@ TEST(PictureSession, DrawsNoImageToken) {
   const TokenId image = vision_model().tokenizer().image_token();
   GenerateOptions options{.max_tokens = 200};
   options.sampling = {.temperature = 1e6F, .top_k = 0, .top_p = 1.0F};
-  for (options.sampling.seed = 1; options.sampling.seed <= 60; ++options.sampling.seed) {
+  for (options.sampling.seed = 1; options.sampling.seed <= 20; ++options.sampling.seed) {
     Session session(vision_model(), {.context = 512});
     session.append(std::span(tiny_ids()).first(10));
     const Completion completion = session.generate(options);

@@ -22,6 +22,8 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   check_architecture(*source);
   Config config = read_config(*source);
   ModelInfo info = describe(*source, config);
+  std::optional<VisionInfo> vision_info;
+  if (!options.vision.empty()) vision_info = read_vision_info(options.vision, path, config.width);
   check_budget(path + ": the model", 0, info.weight_bytes, options.memory_limit);
   // Before the weights: its own set-up then goes on beside their reading.
   Tokenizer tokenizer = load_tokenizer(*source);
@@ -35,11 +37,15 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   WeightsPtr weights = load_weights(*source, config, kernels, team, options.progress);
   finish_loading(tokenizer);
   return Model(std::make_shared<const Impl>(Impl{std::move(config), std::move(info), kernels.name,
-                                                 std::move(tokenizer), std::move(weights)}));
+                                                 std::move(tokenizer), std::move(weights),
+                                                 std::move(vision_info)}));
 }
 
 const ModelInfo& Model::info() const { return impl_->info; }
 const Tokenizer& Model::tokenizer() const { return impl_->tokenizer; }
+const VisionInfo* Model::vision() const {
+  return impl_->vision_info ? &*impl_->vision_info : nullptr;
+}
 const std::string& Model::isa() const { return impl_->isa; }
 
 }  // namespace lapidary

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "formats/weight_source.h"
@@ -8,6 +9,7 @@
 #include "lapidary/tokenizer.h"
 #include "model/config.h"
 #include "model/decoder.h"
+#include "vision/vision_config.h"
 
 namespace lapidary {
 
@@ -19,6 +21,7 @@ class Model::Impl {
   std::string isa;
   Tokenizer tokenizer;
   WeightsPtr weights;
+  std::optional<VisionInfo> vision_info;  // Without a vision file: empty.
 };
 
 /// The kernels called `isa`; empty: what $LAPIDARY_ISA names, else the best ones that this machine
@@ -30,5 +33,13 @@ void check_architecture(const WeightSource& source);
 
 /// Reads the header's metadata and shapes only.
 ModelInfo describe(const WeightSource& source, const Config& config);
+
+/// The same of a vision file; `weight_bytes` is left 0.
+VisionInfo describe_vision(const WeightSource& source, const VisionConfig& config);
+
+/// Reads the header of the vision file `path`. Throws Error(kFile) also when its projector does not
+/// fit the width of the model, which came from `model_path`.
+VisionInfo read_vision_info(const std::string& path, const std::string& model_path,
+                            int model_width);
 
 }  // namespace lapidary

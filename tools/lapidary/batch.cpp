@@ -177,10 +177,10 @@ class Batch {
  private:
   std::vector<TokenId> prompt_ids(const BatchRequest& request) const {
     if (!request.messages.empty())
-      return lapidary::chat_prompt(model_.tokenizer(), request.messages);
-    if (request.raw || !chat_) return lapidary::text_prompt(model_.tokenizer(), request.text);
+      return lapidary::chat_prompt(model_.tokenizer(), request.messages).ids;
+    if (request.raw || !chat_) return lapidary::text_prompt(model_.tokenizer(), request.text).ids;
     const lapidary::Message user{"user", request.text};
-    return lapidary::chat_prompt(model_.tokenizer(), {&user, 1});
+    return lapidary::chat_prompt(model_.tokenizer(), {&user, 1}).ids;
   }
 
   BatchAnswer compute(const BatchRequest& request) {

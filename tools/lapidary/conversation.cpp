@@ -18,7 +18,7 @@ std::vector<TokenId> Conversation::opening(const std::string& text, bool first) 
   std::vector<lapidary::Message> messages;
   if (first && !system_.empty()) messages.push_back({"system", system_});
   messages.push_back({"user", text});
-  std::vector<TokenId> ids = lapidary::chat_prompt(tokenizer, messages);
+  std::vector<TokenId> ids = lapidary::chat_prompt(tokenizer, messages).ids;
   if (first) return ids;
   // What ends the model's turn stands where BOS would.
   std::vector<TokenId> turn{tokenizer.end_of_turn()};

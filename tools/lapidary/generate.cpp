@@ -54,12 +54,12 @@ std::string gather_prompt(const Options& options) {
 
 std::vector<TokenId> encode(const Options& options, const lapidary::Model& model,
                             const std::string& prompt) {
-  if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), prompt);
+  if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), prompt).ids;
   if (!model.info().instruction_tuned && !options.model.quiet) {
     complain("warning: this is a base model without chat training; --no-chat completes plain text");
   }
   const lapidary::Message user{"user", prompt};
-  return lapidary::chat_prompt(model.tokenizer(), {&user, 1});
+  return lapidary::chat_prompt(model.tokenizer(), {&user, 1}).ids;
 }
 
 void print_json(Output& output, const std::vector<TokenId>& prompt,

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <string>
 
 #include "formats/weight_source.h"
@@ -13,7 +13,10 @@
 
 namespace lapidary {
 
-/// What Model::load leaves behind. Immutable once built.
+class VisionPart;
+
+/// What Model::load leaves behind. Immutable once built; the vision half guards what it reads
+/// later.
 class Model::Impl {
  public:
   Config config;
@@ -21,7 +24,11 @@ class Model::Impl {
   std::string isa;
   Tokenizer tokenizer;
   WeightsPtr weights;
-  std::optional<VisionInfo> vision_info;  // Without a vision file: empty.
+  std::unique_ptr<VisionPart> vision;  // nullptr: a text model.
+
+  Impl(Config c, ModelInfo i, std::string set, Tokenizer t, WeightsPtr w,
+       std::unique_ptr<VisionPart> v);
+  ~Impl();
 };
 
 /// The kernels called `isa`; empty: what $LAPIDARY_ISA names, else the best ones that this machine
@@ -34,12 +41,12 @@ void check_architecture(const WeightSource& source);
 /// Reads the header's metadata and shapes only.
 ModelInfo describe(const WeightSource& source, const Config& config);
 
-/// The same of a vision file; `weight_bytes` is left 0.
+/// The same of a vision file.
 VisionInfo describe_vision(const WeightSource& source, const VisionConfig& config);
 
-/// Reads the header of the vision file `path`. Throws Error(kFile) also when its projector does not
-/// fit the width of the model, which came from `model_path`.
-VisionInfo read_vision_info(const std::string& path, const std::string& model_path,
-                            int model_width);
+/// Throws Error(kFile) when the projector of `source` does not fit the width of the model, which
+/// came from `model_path`.
+void check_vision_width(const WeightSource& source, const VisionConfig& config,
+                        const std::string& model_path, int model_width);
 
 }  // namespace lapidary

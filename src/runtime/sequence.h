@@ -23,6 +23,7 @@ struct SessionPlan {
   int chunk = 0;
   int longest_chunk = 0;  // A chunk goes on to the end of an image that it has begun.
   std::uint64_t bytes = 0;
+  std::uint64_t memory_limit = 0;
 };
 
 /// The tokens behind a Session. Its last ids may be drawn and not computed yet (`computed` <

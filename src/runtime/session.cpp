@@ -51,6 +51,7 @@ SessionPlan make_plan(const Model& model, const SessionOptions& options, int thr
       Decoder::memory_bytes(model.impl().config, plan.context, plan.longest_chunk, threads) +
       vocabulary * sizeof(float) * SessionPlan::kLogitRows + vocabulary * kSamplerBytes +
       static_cast<std::uint64_t>(plan.context) * sizeof(TokenId);
+  plan.memory_limit = options.memory_limit;
   check_budget("a context of " + std::to_string(plan.context) + " tokens",
                options.memory_limit == 0 ? 0 : model.info().weight_bytes, plan.bytes,
                options.memory_limit);
@@ -294,6 +295,18 @@ std::span<const float> Session::logits() const { return impl_->logits(); }
 void Session::add_user(std::string_view text, std::string_view system) {
   const ContentPart part{std::string(text)};
   impl_->add_user({&part, 1}, system);
+}
+void Session::add_user(std::string_view text, const std::vector<Image>& images,
+                       std::string_view system, const ImageOptions& options) {
+  const SessionPlan& plan = impl_->plan;
+  // The session's own bytes are taken already.
+  const std::uint64_t limit =
+      plan.memory_limit == 0 ? 0 : plan.memory_limit - std::min(plan.memory_limit - 1, plan.bytes);
+  ImageEncoder encoder(impl_->model, {.threads = impl_->team.threads(), .memory_limit = limit});
+  std::vector<ContentPart> parts;
+  for (const Image& image : images) parts.push_back({{}, encoder.encode(image, options)});
+  parts.push_back({std::string(text)});
+  impl_->add_user(parts, system);
 }
 void Session::add_user(std::span<const ContentPart> parts, std::string_view system) {
   impl_->add_user(parts, system);

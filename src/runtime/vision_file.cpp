@@ -8,6 +8,7 @@
 #include "lapidary/error.h"
 #include "lapidary/vision.h"
 #include "runtime/model_impl.h"
+#include "vision/vision_weights.h"
 
 namespace lapidary {
 namespace {
@@ -53,19 +54,16 @@ VisionInfo describe_vision(const WeightSource& source, const VisionConfig& confi
   for (const TensorInfo& tensor : source.tensors())
     info.parameters += tensor.columns() * tensor.rows();
   info.file_bytes = source.file_bytes();
+  info.weight_bytes = vision_weight_bytes(source, config);
   return info;
 }
 
-VisionInfo read_vision_info(const std::string& path, const std::string& model_path,
-                            int model_width) {
-  const std::unique_ptr<WeightSource> source = open_gguf(path);
-  const VisionConfig config = read_vision_config(*source);
-  if (config.text_width != model_width) {
-    throw Error(ErrorCode::kFile, path + ": key clip.vision.projection_dim is " +
-                                      std::to_string(config.text_width) + ", but the model " +
-                                      model_path + " has width " + std::to_string(model_width));
-  }
-  return describe_vision(*source, config);
+void check_vision_width(const WeightSource& source, const VisionConfig& config,
+                        const std::string& model_path, int model_width) {
+  if (config.text_width == model_width) return;
+  throw Error(ErrorCode::kFile, source.path() + ": key clip.vision.projection_dim is " +
+                                    std::to_string(config.text_width) + ", but the model " +
+                                    model_path + " has width " + std::to_string(model_width));
 }
 
 std::string find_vision_file(const std::string& model_path) {
@@ -76,7 +74,7 @@ std::string find_vision_file(const std::string& model_path) {
     const int width = inspect(model_path).width;
     for (const std::string& path : paths) {
       try {
-        read_vision_info(path, model_path, width);
+        if (read_vision_config(*open_gguf(path)).text_width != width) continue;
       } catch (const Error&) {
         continue;  // Another model's, or damaged: then it is found by naming it.
       }

@@ -24,5 +24,7 @@ inline constexpr Kernels make_table(const char* name) {
       .attention = attention,
       .attention_finish = attention_finish,
       .int8_peak = int8_peak,
+      .resample_rows = resample_rows,
+      .resample_pixels = resample_pixels,
   };
 }

@@ -167,9 +167,7 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
   return iterations * kBlock * 2;
 }
 
-inline I load_int(const std::int32_t* p) { LAPIDARY_EACH_LANE(I, p[i]); }
 inline I load_u8_rows(const std::uint8_t* p) { LAPIDARY_EACH_LANE(I, p[i]); }
-inline I add(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] + y.lane[i]); }
 template <int kBits>
 inline I shift_right(const I& x) {
   LAPIDARY_EACH_LANE(I, x.lane[i] >> kBits);

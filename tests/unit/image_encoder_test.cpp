@@ -6,6 +6,7 @@
 
 #include "kernels/half.h"
 #include "model_fixture.h"
+#include "vision_builder.h"
 
 namespace lapidary::testing {
 namespace {
@@ -17,6 +18,13 @@ const std::string kVision = data_path("tiny-gemma3-mmproj-f16.gguf");
 
 Model load(ModelOptions options = {}) {
   options.vision = kVision;
+  return Model::load(kText, options);
+}
+
+/// With an encoder that takes milliseconds: one patch a soft token.
+Model load_quick(ModelOptions options = {}) {
+  static const test::TempFile vision(test::tiny_vision().build());
+  options.vision = vision.path();
   return Model::load(kText, options);
 }
 
@@ -122,7 +130,7 @@ TEST(ImageEncoder, ReportsEveryLayerOfEveryView) {
 }
 
 TEST(ImageEncoder, StopsWhenAsked) {
-  ImageEncoder encoder(load());
+  ImageEncoder encoder(load_quick());
   const std::atomic<bool> cancel{true};
   const Error error = thrown_error([&] { encoder.encode(plain_picture(1), {}, {}, &cancel); });
   EXPECT_EQ(error.code(), ErrorCode::kInterrupted);
@@ -136,7 +144,7 @@ TEST(ImageEncoder, NeedsAVisionFile) {
 }
 
 TEST(ImageEncoder, RefusesWhatExceedsTheMemoryLimit) {
-  const Model model = load();
+  const Model model = load_quick();
   const std::uint64_t weights = model.info().weight_bytes;
   ImageEncoder small(model, {.memory_limit = weights + 1000});
   const Error error = thrown_error([&] { small.encode(plain_picture(1)); });
@@ -151,7 +159,7 @@ TEST(ImageEncoder, RefusesWhatExceedsTheMemoryLimit) {
 
 TEST(FeatureCache, KeepsWhatFitsItsBudget) {
   // Room for two pictures of 256 × 64 floats.
-  ImageEncoder encoder(load({.image_cache_bytes = 2 * 256 * 64 * 4}));
+  ImageEncoder encoder(load_quick({.image_cache_bytes = 2 * 256 * 64 * 4}));
   const EncodedImage first = encoder.encode(plain_picture(1));
   EXPECT_EQ(first.cached, 0);
   const EncodedImage again = encoder.encode(plain_picture(1));
@@ -162,13 +170,13 @@ TEST(FeatureCache, KeepsWhatFitsItsBudget) {
   encoder.encode(plain_picture(3));
   EXPECT_EQ(encoder.encode(plain_picture(1)).cached, 1);
   EXPECT_EQ(encoder.encode(plain_picture(2)).cached, 0);
-  ImageEncoder forgetful(load({.image_cache_bytes = 0}));
+  ImageEncoder forgetful(load_quick({.image_cache_bytes = 0}));
   forgetful.encode(plain_picture(1));
   EXPECT_EQ(forgetful.encode(plain_picture(1)).cached, 0);
 }
 
 TEST(FeatureCache, TellsViewsApartAndSharesTheWhole) {
-  ImageEncoder encoder(load());
+  ImageEncoder encoder(load_quick());
   const Image wide = golden_picture("wide_1600x500.png");
   EXPECT_EQ(encoder.encode(wide).cached, 0);
   const EncodedImage cut = encoder.encode(wide, {.pan_and_scan = true});
@@ -180,16 +188,16 @@ TEST(FeatureCache, TellsViewsApartAndSharesTheWhole) {
 TEST(FeatureCache, IsSharedThroughAFolder) {
   const Folder folder;
   const ModelOptions options{.image_cache_folder = folder.path()};
-  const EncodedImage first = ImageEncoder(load(options)).encode(plain_picture(1));
+  const EncodedImage first = ImageEncoder(load_quick(options)).encode(plain_picture(1));
   ASSERT_EQ(folder.files().size(), 1U);
-  const EncodedImage second = ImageEncoder(load(options)).encode(plain_picture(1));
+  const EncodedImage second = ImageEncoder(load_quick(options)).encode(plain_picture(1));
   EXPECT_EQ(second.cached, 1);
   EXPECT_TRUE(same(second, first));
   // Another instruction set's features count as others, though they are the same bits.
   ModelOptions scalar = options;
   scalar.isa = "scalar";
-  if (load().isa() != "scalar") {
-    const EncodedImage other = ImageEncoder(load(scalar)).encode(plain_picture(1));
+  if (load_quick().isa() != "scalar") {
+    const EncodedImage other = ImageEncoder(load_quick(scalar)).encode(plain_picture(1));
     EXPECT_EQ(other.cached, 0);
     EXPECT_TRUE(same(other, first));
   }
@@ -198,7 +206,7 @@ TEST(FeatureCache, IsSharedThroughAFolder) {
 TEST(FeatureCache, TakesADamagedFileForNone) {
   const Folder folder;
   const ModelOptions options{.image_cache_folder = folder.path()};
-  const EncodedImage first = ImageEncoder(load(options)).encode(plain_picture(1));
+  const EncodedImage first = ImageEncoder(load_quick(options)).encode(plain_picture(1));
   const fs::path file = folder.files().at(0);
   const std::uintmax_t size = fs::file_size(file);
   const auto damages = {
@@ -213,28 +221,28 @@ TEST(FeatureCache, TakesADamagedFileForNone) {
   };
   for (const auto& damage : damages) {
     damage();
-    const EncodedImage again = ImageEncoder(load(options)).encode(plain_picture(1));
+    const EncodedImage again = ImageEncoder(load_quick(options)).encode(plain_picture(1));
     EXPECT_EQ(again.cached, 0);
     EXPECT_TRUE(same(again, first));
     EXPECT_EQ(folder.files().size(), 1U);  // Written again, and no rest of it beside.
-    EXPECT_EQ(ImageEncoder(load(options)).encode(plain_picture(1)).cached, 1);
+    EXPECT_EQ(ImageEncoder(load_quick(options)).encode(plain_picture(1)).cached, 1);
   }
 }
 
 TEST(FeatureCache, WorksWhereItsFolderCannotBeWritten) {
   const Folder folder;
-  const Model model = load({.image_cache_folder = folder.path()});
+  const Model model = load_quick({.image_cache_folder = folder.path()});
   fs::remove_all(folder.path());
   EXPECT_EQ(ImageEncoder(model).encode(plain_picture(1)).cached, 0);
   std::ofstream(folder.path()) << "in the way";
-  const Error error = thrown_error([&] { load({.image_cache_folder = folder.path()}); });
+  const Error error = thrown_error([&] { load_quick({.image_cache_folder = folder.path()}); });
   EXPECT_EQ(error.code(), ErrorCode::kFile);
   EXPECT_TRUE(contains(error.what(), folder.path())) << error.what();
 }
 
 TEST(ImageEncoder, OneModelServesSeveralThreads) {
-  const Model model = load();
-  const EncodedImage want = ImageEncoder(load(), {.threads = 1}).encode(plain_picture(9));
+  const Model model = load_quick();
+  const EncodedImage want = ImageEncoder(load_quick(), {.threads = 1}).encode(plain_picture(9));
   std::vector<EncodedImage> got(3);
   std::vector<std::thread> threads;
   for (EncodedImage& out : got) {

@@ -243,10 +243,10 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
 }
 
 template <int kBits>
-inline I shift_right(I x) {
-  return {_mm256_srai_epi32(x.a, kBits), _mm256_srai_epi32(x.b, kBits)};
+inline I shift_right(I x) {  // Of lanes that are not negative.
+  return {_mm256_srli_epi32(x.a, kBits), _mm256_srli_epi32(x.b, kBits)};
 }
-// The lanes, each brought to 0 … 255.
+// The lanes, which are not negative, at most 255 each.
 inline void store_bytes(std::uint8_t* p, I x) {
   const __m256i words = _mm256_packus_epi32(x.a, x.b);  // Quarters of x: 0, 2, 1, 3.
   const __m256i bytes = _mm256_packus_epi16(_mm256_permute4x64_epi64(words, 0xD8), words);

@@ -173,13 +173,12 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
 }
 
 template <int kBits>
-inline I shift_right(I x) {
-  return {_mm512_srai_epi32(x.v, kBits)};
+inline I shift_right(I x) {  // Of lanes that are not negative.
+  return {_mm512_srli_epi32(x.v, kBits)};
 }
-// The lanes, each brought to 0 … 255.
+// The lanes, which are not negative, at most 255 each.
 inline void store_bytes(std::uint8_t* p, I x) {
-  const __m512i positive = _mm512_max_epi32(x.v, _mm512_setzero_si512());
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(positive));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(x.v));
 }
 
 #include "kernels/resample-inl.h"

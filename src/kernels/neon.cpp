@@ -208,10 +208,10 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
 }
 
 template <int kBits>
-inline I shift_right(const I& x) {
+inline I shift_right(const I& x) {  // Of lanes that are not negative.
   LAPIDARY_EACH_PART(I, vshrq_n_s32(x.v[i], kBits));
 }
-// The lanes, each brought to 0 … 255.
+// The lanes, which are not negative, at most 255 each.
 inline void store_bytes(std::uint8_t* p, const I& x) {
   const uint16x8_t low = vcombine_u16(vqmovun_s32(x.v[0]), vqmovun_s32(x.v[1]));
   const uint16x8_t high = vcombine_u16(vqmovun_s32(x.v[2]), vqmovun_s32(x.v[3]));

@@ -169,13 +169,12 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
 
 inline I load_u8_rows(const std::uint8_t* p) { LAPIDARY_EACH_LANE(I, p[i]); }
 template <int kBits>
-inline I shift_right(const I& x) {
+inline I shift_right(const I& x) {  // Of lanes that are not negative.
   LAPIDARY_EACH_LANE(I, x.lane[i] >> kBits);
 }
-// The lanes, each brought to 0 … 255.
+// The lanes, which are not negative, at most 255 each.
 inline void store_bytes(std::uint8_t* p, const I& x) {
-  for (int i = 0; i < 16; ++i)
-    p[i] = static_cast<std::uint8_t>(x.lane[i] < 0 ? 0 : x.lane[i] > 255 ? 255 : x.lane[i]);
+  for (int i = 0; i < 16; ++i) p[i] = static_cast<std::uint8_t>(x.lane[i] < 255 ? x.lane[i] : 255);
 }
 
 #include "kernels/resample-inl.h"

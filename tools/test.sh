@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # test.sh [--all]: builds and runs the tests of the GCC Release build. --all adds Clang, ASan and UBSan, a minute of
-# fuzzing for each picture format, the aarch64 kernels under qemu-user, clang-format and clang-tidy. A failed step does not keep the later ones from running.
+# fuzzing for each picture format, the aarch64 kernels under qemu-user, clang-format and clang-tidy. A failed step does
+# not keep the later ones from running.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/setup.sh"
 
@@ -75,11 +76,12 @@ check_tidy() {
 # fuzz_pictures FORMAT: a minute of the fuzzer, beginning with the test pictures of one format. What it stops at is left
 # in build-fuzz.
 fuzz_pictures() {
-  local corpus result=0
+  local folder=$root/build-fuzz corpus result=0
   corpus=$(mktemp -d)
   cp "$root"/tests/data/vision/decode/*."$1" "$corpus"
-  "$root/build-fuzz/tests/fuzz/image_fuzz" -max_total_time=60 -timeout=60 -rss_limit_mb=4096 -max_len=8192 \
-    -print_final_stats=1 -verbosity=0 -artifact_prefix="$root/build-fuzz/$1-" "$corpus" || result=1
+  "$folder/tests/fuzz/image_fuzz" -max_total_time=60 -timeout=60 -rss_limit_mb=4096 -max_len=8192 -verbosity=0 \
+    -print_final_stats=1 -artifact_prefix="$folder/$1-" "$corpus" > "$folder/$1.log" 2>&1 || result=1
+  if [ $result = 0 ]; then grep number_of_executed_units "$folder/$1.log"; else tail -n 60 "$folder/$1.log"; fi >&2
   rm -rf "$corpus"
   return $result
 }

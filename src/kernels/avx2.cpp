@@ -242,6 +242,19 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
   return iterations * 12 * 64;
 }
 
+template <int kBits>
+inline I shift_right(I x) {
+  return {_mm256_srai_epi32(x.a, kBits), _mm256_srai_epi32(x.b, kBits)};
+}
+// The lanes, each brought to 0 … 255.
+inline void store_bytes(std::uint8_t* p, I x) {
+  const __m256i words = _mm256_packus_epi32(x.a, x.b);  // Quarters of x: 0, 2, 1, 3.
+  const __m256i bytes = _mm256_packus_epi16(_mm256_permute4x64_epi64(words, 0xD8), words);
+  const __m256i low = _mm256_permute4x64_epi64(bytes, 0xD8);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(low));
+}
+
+#include "kernels/resample-inl.h"
 #include "kernels/table-inl.h"
 
 }  // namespace

@@ -172,6 +172,17 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
   return iterations * 12 * 128;
 }
 
+template <int kBits>
+inline I shift_right(I x) {
+  return {_mm512_srai_epi32(x.v, kBits)};
+}
+// The lanes, each brought to 0 … 255.
+inline void store_bytes(std::uint8_t* p, I x) {
+  const __m512i positive = _mm512_max_epi32(x.v, _mm512_setzero_si512());
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(positive));
+}
+
+#include "kernels/resample-inl.h"
 #include "kernels/table-inl.h"
 
 }  // namespace

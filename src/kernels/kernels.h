@@ -16,6 +16,8 @@ inline constexpr int kBlock = 32;      // Values along k that share an activatio
 inline constexpr int kKeyPanel = 16;   // Keys of the KV cache that lie interleaved.
 inline constexpr int kSegment =
     512;  // Keys whose softmax is finished before they are merged; aligned to positions.
+inline constexpr int kResampleBits = 22;   // Weights of a resize: 1 is 2^22.
+inline constexpr int kResamplePixels = 5;  // RGB pixels that lie in sixteen lanes.
 inline constexpr int kHighBase =
     254;  // 16-bit activations: value = kHighBase · high + low, both within ±127.
 
@@ -125,6 +127,15 @@ struct BfpMatmulArgs {
   bool accumulate;  // Adds to `out` instead of replacing it.
 };
 
+/// What one pixel of a row that is resized is made of: kResamplePixels · groups pixels from `first`
+/// on. The lanes past the last of them and past the end of the row have weight 0; the last group
+/// begins within the row.
+struct PixelTaps {
+  int first;
+  int groups;
+  const std::int32_t* weights;  // [groups][16]: lane 3 · pixel + channel; lane 15 is 0.
+};
+
 struct Kernels {
   const char* name;
 
@@ -183,6 +194,16 @@ struct Kernels {
   /// Multiplications and additions of the int8 dot product done by `iterations` rounds of it in
   /// registers.
   std::uint64_t (*int8_peak)(std::uint64_t iterations);
+
+  // Resizing, in integers: a weighted sum of bytes is (2^21 + Σ weight · byte) >> 22, at most 255.
+  // Weights are not negative, and the sum before the shift stays below 2^31.
+  /// out[i] = the weighted sum of row[i] over `count` rows that lie `stride` bytes apart, i < n.
+  void (*resample_rows)(const std::uint8_t* rows, std::size_t stride, const std::int32_t* weights,
+                        int count, int n, std::uint8_t* out);
+  /// RGB pixel o of `out`, o < outputs, from the pixels of `row` (row_bytes long) that taps[o]
+  /// names. Nothing past the row is read.
+  void (*resample_pixels)(const std::uint8_t* row, std::size_t row_bytes, const PixelTaps* taps,
+                          int outputs, std::uint8_t* out);
 };
 
 /// Tables that were built in and that this machine can run, best first. Returns how many; writes at

@@ -207,6 +207,18 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
   return iterations * 12 * 32;
 }
 
+template <int kBits>
+inline I shift_right(const I& x) {
+  LAPIDARY_EACH_PART(I, vshrq_n_s32(x.v[i], kBits));
+}
+// The lanes, each brought to 0 … 255.
+inline void store_bytes(std::uint8_t* p, const I& x) {
+  const uint16x8_t low = vcombine_u16(vqmovun_s32(x.v[0]), vqmovun_s32(x.v[1]));
+  const uint16x8_t high = vcombine_u16(vqmovun_s32(x.v[2]), vqmovun_s32(x.v[3]));
+  vst1q_u8(p, vcombine_u8(vqmovn_u16(low), vqmovn_u16(high)));
+}
+
+#include "kernels/resample-inl.h"
 #include "kernels/table-inl.h"
 
 }  // namespace

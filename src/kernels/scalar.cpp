@@ -167,6 +167,18 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
   return iterations * kBlock * 2;
 }
 
+inline I load_u8_rows(const std::uint8_t* p) { LAPIDARY_EACH_LANE(I, p[i]); }
+template <int kBits>
+inline I shift_right(const I& x) {
+  LAPIDARY_EACH_LANE(I, x.lane[i] >> kBits);
+}
+// The lanes, each brought to 0 … 255.
+inline void store_bytes(std::uint8_t* p, const I& x) {
+  for (int i = 0; i < 16; ++i)
+    p[i] = static_cast<std::uint8_t>(x.lane[i] < 0 ? 0 : x.lane[i] > 255 ? 255 : x.lane[i]);
+}
+
+#include "kernels/resample-inl.h"
 #include "kernels/table-inl.h"
 
 }  // namespace

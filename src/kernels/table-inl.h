@@ -31,5 +31,7 @@ inline constexpr Kernels make_table(const char* name) {
       .bfp_pack_columns = bfp_pack_columns,
       .bfp_softmax = bfp_softmax,
       .int8_peak = int8_peak,
+      .resample_rows = resample_rows,
+      .resample_pixels = resample_pixels,
   };
 }

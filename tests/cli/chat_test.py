@@ -88,7 +88,7 @@ class Script(Case):
             "nothing has been said",
         ):
             self.assertIn(words, error)
-        for name in ("/image", "/save", "/load", "/nonsense"):
+        for name in ("/save", "/load", "/nonsense"):
             out, error = self.chat(f"{name} x\n/bye\n")
             self.assertIn(f"unknown command {name}", error)
             self.assertEqual(out, "")
@@ -137,7 +137,7 @@ class OnATerminal(Case):
         self.say(terminal, "/regen")
         self.assertIn("by 1 turns", self.say(terminal, "/tokens"))
         self.assertIn("0 remain", self.say(terminal, "/undo"))
-        self.assertIn("unknown command /image", self.say(terminal, "/image x"))
+        self.assertIn("unknown command /save", self.say(terminal, "/save x"))
         terminal.send("/exit\r")
         self.assertEqual(terminal.finish(), 0)
 

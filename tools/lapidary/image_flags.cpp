@@ -62,7 +62,7 @@ void add_view_flags(CLI::App& app, ImageFlags& flags) {
   add_option(app, "--min-crop", shown.min_crop, "pixels that a strip has at least")
       ->check(in_range(1, 1 << 20));
   add_option(app, "--max-crops", shown.max_crops, "most strips of a picture")
-      ->check(in_range(1, 1 << 10));
+      ->check(in_range(2, 256));
   add_option(app, "--crop-ratio", shown.min_ratio, "long to short side from which strips are cut")
       ->check(in_range(1, 1000));
   add_option(app, "--tiles", flags.tiles,

@@ -29,4 +29,40 @@ endif()
 if(TARGET lapidary::sentencepiece)
   list(APPEND LAPIDARY_LINKS lapidary::sentencepiece)
 endif()
+
+# SHA-256 for the keys of the image cache.
+if(NOT LAPIDARY_KERNELS_ONLY)
+  find_package(OpenSSL QUIET COMPONENTS Crypto)
+  if(NOT OpenSSL_FOUND)
+    message(FATAL_ERROR "OpenSSL's libcrypto was not found; install libssl-dev (apt), openssl-devel (dnf) or openssl (brew)")
+  endif()
+  list(APPEND LAPIDARY_LINKS OpenSSL::Crypto)
+endif()
+
+if(LAPIDARY_JPEG AND NOT LAPIDARY_KERNELS_ONLY)
+  find_package(JPEG QUIET)
+  if(NOT JPEG_FOUND)
+    message(FATAL_ERROR "libjpeg was not found; install libjpeg62-turbo-dev (apt), libjpeg-turbo-devel (dnf) or "
+      "jpeg-turbo (brew), or build Lapidary with -DLAPIDARY_JPEG=OFF")
+  endif()
+  list(APPEND LAPIDARY_LINKS JPEG::JPEG)
+endif()
+
+# Old versions of libwebp have no CMake package.
+if(LAPIDARY_WEBP AND NOT LAPIDARY_KERNELS_ONLY AND NOT TARGET lapidary::webp)
+  find_path(LAPIDARY_WEBP_INCLUDE webp/decode.h)
+  find_library(LAPIDARY_WEBP_LIBRARY webp)
+  mark_as_advanced(LAPIDARY_WEBP_INCLUDE LAPIDARY_WEBP_LIBRARY)
+  if(NOT LAPIDARY_WEBP_INCLUDE OR NOT LAPIDARY_WEBP_LIBRARY)
+    message(FATAL_ERROR "libwebp was not found; install libwebp-dev (apt), libwebp-devel (dnf) or webp (brew), or build "
+      "Lapidary with -DLAPIDARY_WEBP=OFF")
+  endif()
+  add_library(lapidary::webp UNKNOWN IMPORTED GLOBAL)
+  set_target_properties(lapidary::webp PROPERTIES
+    IMPORTED_LOCATION "${LAPIDARY_WEBP_LIBRARY}"
+    INTERFACE_INCLUDE_DIRECTORIES "${LAPIDARY_WEBP_INCLUDE}")
+endif()
+if(TARGET lapidary::webp)
+  list(APPEND LAPIDARY_LINKS lapidary::webp)
+endif()
 unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)

@@ -38,6 +38,10 @@ has_header sentencepiece_processor.h | libsentencepiece-dev | sentencepiece-deve
 has_header CLI/CLI.hpp        | libcli11-dev         | cli11-devel          | cli11
 has_header nlohmann/json.hpp  | nlohmann-json3-dev   | json-devel           | nlohmann-json
 has_header editline/readline.h | libedit-dev         | libedit-devel        | libedit
+has_header stb/stb_image.h    | libstb-dev           | stb-devel            | -
+has_header openssl/evp.h      | libssl-dev           | openssl-devel        | openssl
+has_header jpeglib.h          | libjpeg62-turbo-dev  | libjpeg-turbo-devel  | jpeg-turbo
+has_header webp/decode.h      | libwebp-dev          | libwebp-devel        | webp
 has_header gtest/gtest.h      | libgtest-dev         | gtest-devel          | googletest
 LIST
   if on_mac; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# test.sh [--all]: builds and runs the tests of the GCC Release build. --all adds Clang, ASan and UBSan, the aarch64
-# kernels under qemu-user, clang-format and clang-tidy. A failed step does not keep the later ones from running.
+# test.sh [--all]: builds and runs the tests of the GCC Release build. --all adds Clang, ASan and UBSan, a minute of
+# fuzzing for each picture format, the aarch64 kernels under qemu-user, clang-format and clang-tidy. A failed step does
+# not keep the later ones from running.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/setup.sh"
 
@@ -72,6 +73,24 @@ check_tidy() {
   [ ! -f "$root/build-aarch64/compile_commands.json" ] || tidy build-aarch64 "$neon_options" $neon
 }
 
+# fuzz_pictures FORMAT: a minute of the fuzzer, beginning with the test pictures of one format. What it stops at is left
+# in build-fuzz.
+fuzz_pictures() {
+  local folder=$root/build-fuzz corpus result=0
+  corpus=$(mktemp -d)
+  cp "$root"/tests/data/vision/decode/*."$1" "$corpus"
+  "$folder/tests/fuzz/image_fuzz" -max_total_time=60 -timeout=60 -rss_limit_mb=4096 -max_len=8192 -verbosity=0 \
+    -print_final_stats=1 -artifact_prefix="$folder/$1-" "$corpus" > "$folder/$1.log" 2>&1 || result=1
+  if [ $result = 0 ]; then grep number_of_executed_units "$folder/$1.log"; else tail -n 60 "$folder/$1.log"; fi >&2
+  rm -rf "$corpus"
+  return $result
+}
+build_fuzzers() {
+  configure build-fuzz -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
+    -DLAPIDARY_SANITIZE=address,undefined,fuzzer-no-link -DLAPIDARY_OPENMP=OFF -DLAPIDARY_FUZZ=ON \
+    && cmake --build "$root/build-fuzz" --target image_fuzz gguf_fuzz
+}
+
 install_missing "$all"
 fetch_model
 release=(-DCMAKE_BUILD_TYPE=Release -DLAPIDARY_TEST_MODEL="$model")
@@ -84,6 +103,10 @@ if [ -n "$all" ]; then
   test_build build-asan "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
     -DLAPIDARY_SANITIZE=address,undefined
   unset GTEST_FILTER
+  step "build of build-fuzz" build_fuzzers
+  if [ -x "$root/build-fuzz/tests/fuzz/image_fuzz" ]; then
+    for format in png jpg webp bmp gif; do step "fuzzing $format" fuzz_pictures $format; done
+  fi
   if has_command aarch64-linux-gnu-g++ && has_command qemu-aarch64; then
     test_build build-aarch64 -DCMAKE_BUILD_TYPE=Release -DLAPIDARY_KERNELS_ONLY=ON -DLAPIDARY_WERROR=ON \
       -DCMAKE_TOOLCHAIN_FILE="$root/cmake/toolchain-aarch64.cmake"

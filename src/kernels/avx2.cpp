@@ -196,6 +196,33 @@ LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* 
   add_batches<kBits, kFirst, kCount, kTokens>(groups, x, out);
 }
 
+inline constexpr int kBfpTile = 6;  // 12 accumulators, 2 weights, a broadcast, a product.
+
+LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
+  const __m256i pair = _mm256_set1_epi32(x);
+  // As text: compilers move all products to the front, for which there are too few registers.
+  __m256i product;
+  asm volatile(
+      "vpmaddwd %[w], %[pair], %[product]\n\t"
+      "vpaddd %[product], %[sum], %[sum]"
+      : [sum] "+x"(sum.a), [product] "=&x"(product)
+      : [w] "x"(w.a), [pair] "x"(pair));
+  asm volatile(
+      "vpmaddwd %[w], %[pair], %[product]\n\t"
+      "vpaddd %[product], %[sum], %[sum]"
+      : [sum] "+x"(sum.b), [product] "=&x"(product)
+      : [w] "x"(w.b), [pair] "x"(pair));
+}
+inline void store_words(std::int16_t* p, I v) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xD8);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words);
+}
+inline I merge_pairs(I even, I odd) {
+  return {_mm256_blend_epi16(even.a, _mm256_slli_epi32(odd.a, 16), 0xAA),
+          _mm256_blend_epi16(even.b, _mm256_slli_epi32(odd.b, 16), 0xAA)};
+}
+
+#include "kernels/bfp-inl.h"
 #include "kernels/dense-inl.h"
 #include "kernels/matmul-inl.h"
 

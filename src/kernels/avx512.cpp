@@ -137,6 +137,20 @@ LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* 
   add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
 }
 
+inline constexpr int kBfpTile = 12;
+
+LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
+  sum.v = _mm512_dpwssd_epi32(sum.v, w.v, _mm512_set1_epi32(x));
+}
+inline void store_words(std::int16_t* p, I v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v.v));
+}
+inline I merge_pairs(I even, I odd) {
+  return {_mm512_or_si512(_mm512_and_si512(even.v, _mm512_set1_epi32(0xFFFF)),
+                          _mm512_slli_epi32(odd.v, 16))};
+}
+
+#include "kernels/bfp-inl.h"
 #include "kernels/dense-inl.h"
 #include "kernels/matmul-inl.h"
 

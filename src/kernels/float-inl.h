@@ -54,13 +54,14 @@ void rope(float* x, const float* cosine, const float* sine, int n) {
 }
 
 // gelu_tanh(x) = x / 2 · (1 + tanh(u)) = x / (1 + exp(-2u)), u = sqrt(2/pi) · (x + 0.044715 x³)
+inline F gelu_tanh(F x) {
+  const F cubic = fma(mul(x, x), mul(x, broadcast(0.044715F)), x);
+  const F e = exp_lanes(mul(cubic, broadcast(-1.59576912F)));
+  return div(x, add(broadcast(1.0F), e));
+}
+
 void gelu_mul(float* gate, const float* up, int n) {
-  for (int i = 0; i < n; i += 16) {
-    const F x = load(gate + i);
-    const F cubic = fma(mul(x, x), mul(x, broadcast(0.044715F)), x);
-    const F e = exp_lanes(mul(cubic, broadcast(-1.59576912F)));
-    store(gate + i, mul(div(x, add(broadcast(1.0F), e)), load(up + i)));
-  }
+  for (int i = 0; i < n; i += 16) store(gate + i, mul(gelu_tanh(load(gate + i)), load(up + i)));
 }
 
 // The largest 16-bit activation: one more would round to a high part of 128.

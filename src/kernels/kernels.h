@@ -21,6 +21,12 @@ inline constexpr int kResamplePixels = 5;  // RGB pixels that lie in sixteen lan
 inline constexpr int kHighBase =
     254;  // 16-bit activations: value = kHighBase · high + low, both within ±127.
 
+/// Block floating point: 16-bit integers of at most ±kBfpLevels that share one fp32 scale for up to
+/// kBfpBlock values along k. A block's dot product fits int32 exactly: 128 · 4095² < 2³¹. Its error
+/// relative to the block's length is at most sqrt(128) / (2 · 4095), 0.14 %.
+inline constexpr int kBfpBlock = 128;
+inline constexpr int kBfpLevels = 4095;
+
 /// How a packed matrix holds its values. All quantised files fall into these (pack.h says how).
 enum class Packing : std::uint8_t {
   kQ4_0,
@@ -102,6 +108,25 @@ struct AttentionArgs {
   float* sum;                     // [rows], running sum of exponentials.
 };
 
+/// A product in block floating point, `out[t · out_stride + r]` for rows r of `panel_count` panels.
+/// Both sides are cut along k into blocks of `block` values (even, ≤ kBfpBlock), the last one
+/// shorter.
+struct BfpMatmulArgs {
+  const std::int16_t* panels;  // [panel][columns / 2][16 rows][2]
+  const float* panel_scales;   // [panel][blocks][16 rows]
+  int panel_count;
+  int columns;  // Even.
+  int block;
+  const std::int16_t* values;  // [tokens], value_stride apart: [columns]
+  std::size_t value_stride;
+  const float* scales;  // [tokens], scale_stride apart: [blocks]
+  std::size_t scale_stride;
+  int tokens;
+  float* out;
+  std::size_t out_stride;
+  bool accumulate;  // Adds to `out` instead of replacing it.
+};
+
 /// What one pixel of a row that is resized is made of: kResamplePixels · groups pixels from `first`
 /// on. The lanes past the last of them and past the end of the row have weight 0; the last group
 /// begins within the row.
@@ -142,6 +167,29 @@ struct Kernels {
   void (*attention)(const AttentionArgs&);
   /// output /= sum, over all rows.
   void (*attention_finish)(const AttentionArgs&);
+
+  /// out = (x - mean(x)) · rsqrt(variance(x) + epsilon) · weight + bias; `out` may be `x`. Any n.
+  void (*layernorm)(const float* x, const float* weight, const float* bias, int n, float epsilon,
+                    float* out);
+  /// x = gelu_tanh(x + bias). Any n.
+  void (*bias_gelu)(float* x, const float* bias, int n);
+  /// x += y + bias. Any n.
+  void (*add_bias)(float* x, const float* y, const float* bias, int n);
+
+  /// Each output is acc = fma(float(block's int32 sum), panel scale · scale, acc) over the blocks
+  /// in order, whatever the number of tokens.
+  void (*bfp_matmul)(const BfpMatmulArgs&);
+  /// Rounds n values (any n) to integers, one scale for each `block`.
+  void (*bfp_quantize)(const float* x, int n, int block, std::int16_t* values, float* scales);
+  /// The panel whose rows are 16 columns of `x` ([keys], `stride` apart) and whose k are the `keys`
+  /// (even): values [keys / 2][16][2], scales [blocks of kBfpBlock][16].
+  void (*bfp_pack_columns)(const float* x, std::size_t stride, int keys, std::int16_t* values,
+                           float* scales);
+  /// One step of a softmax over rows of scores (`keys`, a multiple of 16): the exponentials
+  /// relative to the running maximum in block floating point, in blocks of kBfpBlock. Updates the
+  /// maximum and the running sum, and returns what the row's output so far must be multiplied by.
+  float (*bfp_softmax)(float* scores, int keys, float* maximum, float* sum, std::int16_t* values,
+                       float* scales);
 
   /// Multiplications and additions of the int8 dot product done by `iterations` rounds of it in
   /// registers.

@@ -169,6 +169,25 @@ LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* 
   add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
 }
 
+inline constexpr int kBfpTile = 4;
+
+LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
+  const int16x8_t pair = vreinterpretq_s16_s32(vdupq_n_s32(x));
+  for (int i = 0; i < 4; ++i) {
+    const int16x8_t rows = vreinterpretq_s16_s32(w.v[i]);
+    const int32x4_t low = vmull_s16(vget_low_s16(rows), vget_low_s16(pair));
+    const int32x4_t high = vmull_s16(vget_high_s16(rows), vget_high_s16(pair));
+    sum.v[i] = vaddq_s32(sum.v[i], vpaddq_s32(low, high));
+  }
+}
+inline void store_words(std::int16_t* p, const I& v) {
+  for (int i = 0; i < 4; ++i) vst1_s16(p + 4 * i, vmovn_s32(v.v[i]));
+}
+inline I merge_pairs(const I& even, const I& odd) {
+  LAPIDARY_EACH_PART(I, vsliq_n_s32(even.v[i], odd.v[i], 16));
+}
+
+#include "kernels/bfp-inl.h"
 #include "kernels/dense-inl.h"
 #include "kernels/matmul-inl.h"
 

@@ -84,6 +84,34 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 }
 
 #include "kernels/attention-inl.h"
+
+inline constexpr int kBfpTile = 4;
+
+inline I load_int(const std::int32_t* p) { LAPIDARY_EACH_LANE(I, p[i]); }
+inline I add(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] + y.lane[i]); }
+inline void dot_pairs(I& sum, const I& w, std::int32_t x) {
+  std::int16_t v[2];
+  std::memcpy(v, &x, 4);
+  for (int i = 0; i < 16; ++i) {
+    std::int16_t row[2];
+    std::memcpy(row, &w.lane[i], 4);
+    sum.lane[i] += row[0] * v[0] + row[1] * v[1];
+  }
+}
+inline void store_words(std::int16_t* p, const I& v) {
+  for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int16_t>(v.lane[i]);
+}
+inline I merge_pairs(const I& even, const I& odd) {
+  I out;
+  for (int i = 0; i < 16; ++i) {
+    const std::int16_t pair[2] = {static_cast<std::int16_t>(even.lane[i]),
+                                  static_cast<std::int16_t>(odd.lane[i])};
+    std::memcpy(&out.lane[i], pair, 4);
+  }
+  return out;
+}
+
+#include "kernels/bfp-inl.h"
 #include "kernels/dense-inl.h"
 
 int dot(const int* w, const std::int8_t* x) {
@@ -139,9 +167,7 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
   return iterations * kBlock * 2;
 }
 
-inline I load_int(const std::int32_t* p) { LAPIDARY_EACH_LANE(I, p[i]); }
 inline I load_u8_rows(const std::uint8_t* p) { LAPIDARY_EACH_LANE(I, p[i]); }
-inline I add(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] + y.lane[i]); }
 template <int kBits>
 inline I shift_right(const I& x) {  // Of lanes that are not negative.
   LAPIDARY_EACH_LANE(I, x.lane[i] >> kBits);

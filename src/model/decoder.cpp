@@ -7,127 +7,14 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "model/decoder_state.h"
 #include "model/kv_cache.h"
 #include "model/weights.h"
 
 namespace lapidary {
-namespace {
 
-using kernels::kBlock;
 using kernels::kPanelRows;
 using kernels::kSegment;
-
-constexpr int kAttentionRows = 32;  // Query rows of one attention task: their scores stay in L2.
-// Rows of gate and up that one task turns into one block of `hidden`.
-constexpr int kPairRows = 2 * kPanelRows;
-
-/// Hands out pieces of an arena, or only counts them: one walk over the buffers serves both.
-class Layout {
- public:
-  explicit Layout(Arena* arena) : arena_(arena) {}
-
-  template <class T>
-  T* take(std::size_t count) {
-    bytes_ += Arena::planned(count * sizeof(T));
-    return arena_ != nullptr ? reinterpret_cast<T*>(arena_->allocate(count * sizeof(T))) : nullptr;
-  }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  Arena* arena_;
-  std::size_t bytes_ = 0;
-};
-
-LinearInput make_input(Layout& layout, int tokens, int columns, bool wide = false) {
-  const auto t = static_cast<std::size_t>(tokens);
-  const auto n = static_cast<std::size_t>(columns);
-  const std::size_t blocks = t * n / kBlock;
-  LinearInput in;
-  in.dense = layout.take<float>(t * n);
-  in.quantized.values = layout.take<std::int8_t>(t * n);
-  in.quantized.low = wide ? layout.take<std::int8_t>(t * n) : nullptr;
-  in.quantized.scales = layout.take<float>(blocks);
-  in.quantized.sums = layout.take<std::int16_t>(2 * blocks);
-  in.quantized.low_sums = wide ? layout.take<std::int16_t>(2 * blocks) : nullptr;
-  in.quantized.scaled_sums = layout.take<float>(blocks);
-  in.quantized.columns = columns;
-  return in;
-}
-
-/// What each thread needs for itself.
-struct Scratch {
-  std::byte* matmul;        // A panel unpacked.
-  float* gate;              // [chunk][kPairRows]
-  float* up;                // [chunk][kPairRows]
-  float* queries;           // [kAttentionRows][head_dim]
-  float* output;            // [kAttentionRows][head_dim]
-  float* scores;            // [kAttentionRows][kSegment]
-  float* maximum;           // [kAttentionRows]
-  float* sum;               // [kAttentionRows]
-  std::int64_t* row_first;  // [kAttentionRows]
-  std::int64_t* row_last;   // [kAttentionRows]
-};
-
-/// Everything between the layers, for one chunk of tokens.
-struct State {
-  float* x;              // [chunk][width]: the residual stream
-  LinearInput normed;    // [chunk][width]: what a block of the layer reads
-  float* q;              // [chunk][query_width]
-  float* k;              // [chunk][kv_width]
-  float* v;              // [chunk][kv_width]
-  LinearInput attended;  // [chunk][query_width]
-  float* projected;      // [chunk][width]: what a block of the layer adds
-  // [chunk][feed_forward], in 16 bits: its outliers cost the most (docs/numerics.md)
-  LinearInput hidden;
-  LinearInput final;  // [chunk][width]: the head's input, in 16 bits
-  float* cosine[2];   // [chunk][head_dim / 2], by layer kind: global, local
-  float* sine[2];
-  std::vector<Scratch> scratch;  // One a thread.
-};
-
-State make_state(Layout& layout, const Config& c, int chunk, int threads) {
-  const auto t = static_cast<std::size_t>(chunk);
-  const auto width = static_cast<std::size_t>(c.width);
-  const auto dim = static_cast<std::size_t>(c.head_dim);
-  State s;
-  s.x = layout.take<float>(t * width);
-  s.normed = make_input(layout, chunk, c.width);
-  s.q = layout.take<float>(t * static_cast<std::size_t>(c.query_width()));
-  s.k = layout.take<float>(t * static_cast<std::size_t>(c.kv_width()));
-  s.v = layout.take<float>(t * static_cast<std::size_t>(c.kv_width()));
-  s.attended = make_input(layout, chunk, c.query_width());
-  s.projected = layout.take<float>(t * width);
-  s.hidden = make_input(layout, chunk, c.feed_forward, true);
-  s.final = make_input(layout, chunk, c.width, true);
-  for (int kind = 0; kind < 2; ++kind) {
-    s.cosine[kind] = layout.take<float>(t * dim / 2);
-    s.sine[kind] = layout.take<float>(t * dim / 2);
-  }
-  const int widest = std::max({c.width, c.feed_forward, c.query_width()});
-  for (int i = 0; i < threads; ++i) {
-    Scratch scratch{};
-    scratch.matmul = layout.take<std::byte>(kernels::matmul_scratch_bytes(widest));
-    scratch.gate = layout.take<float>(t * kPairRows);
-    scratch.up = layout.take<float>(t * kPairRows);
-    scratch.queries = layout.take<float>(kAttentionRows * dim);
-    scratch.output = layout.take<float>(kAttentionRows * dim);
-    scratch.scores = layout.take<float>(std::size_t{kAttentionRows} * kSegment);
-    scratch.maximum = layout.take<float>(kAttentionRows);
-    scratch.sum = layout.take<float>(kAttentionRows);
-    scratch.row_first = layout.take<std::int64_t>(kAttentionRows);
-    scratch.row_last = layout.take<std::int64_t>(kAttentionRows);
-    s.scratch.push_back(scratch);
-  }
-  return s;
-}
-
-std::size_t state_bytes(const Config& config, int chunk, int threads) {
-  Layout layout(nullptr);
-  make_state(layout, config, chunk, threads);
-  return layout.bytes();
-}
-
-}  // namespace
 
 class Decoder::Impl {
  public:
@@ -144,9 +31,10 @@ class Decoder::Impl {
     frequencies_[1] = rope_frequencies(c_.local_rope_base, 1.0F);
   }
 
-  void forward(std::span<const std::int32_t> ids, int position) {
+  void forward(std::span<const std::int32_t> ids, int position, std::span<const ImageRows> images) {
     tokens_ = static_cast<int>(ids.size());
     position_ = position;
+    place_images(images);
     auto body = [&](Worker& worker) {
       embed(worker, ids);
       for (int i = 0; i < c_.layers; ++i) {
@@ -188,13 +76,32 @@ class Decoder::Impl {
     return out;
   }
 
-  /// x = embed[token] · sqrt(d), the angles of RoPE, and the first layer's norm.
+  void place_images(std::span<const ImageRows> images) {
+    for (int t = 0; t < tokens_; ++t) {
+      s_.features[t] = nullptr;
+      s_.last_key[t] = position_ + t;
+    }
+    for (const ImageRows& image : images) {
+      const int end = image.begin + image.count;
+      for (int p = image.begin; p < end; ++p) {
+        s_.features[p - position_] = image.features + at(p - image.begin, c_.width);
+        s_.last_key[p - position_] = end - 1;
+      }
+    }
+  }
+
+  /// x = embed[token] · sqrt(d), or an image's row as it is, the angles of RoPE, and the first
+  /// layer's norm.
   void embed(Worker& worker, std::span<const std::int32_t> ids) {
     worker.for_each(tokens_, [&](int t) {
       float* x = s_.x + at(t, c_.width);
-      copy_row(w_.embedding, ids[static_cast<std::size_t>(t)], x);
-      const float scale = std::sqrt(static_cast<float>(c_.width));
-      for (int i = 0; i < c_.width; ++i) x[i] *= scale;
+      if (s_.features[t] != nullptr) {
+        std::copy_n(s_.features[t], c_.width, x);
+      } else {
+        copy_row(w_.embedding, ids[static_cast<std::size_t>(t)], x);
+        const float scale = std::sqrt(static_cast<float>(c_.width));
+        for (int i = 0; i < c_.width; ++i) x[i] *= scale;
+      }
       for (int kind = 0; kind < 2; ++kind) {
         for (int j = 0; j < c_.head_dim / 2; ++j) {
           const double angle = (position_ + t) * frequencies_[kind][static_cast<std::size_t>(j)];
@@ -310,8 +217,8 @@ class Decoder::Impl {
       const float* q = s_.q + at(token + t, c_.query_width()) + at(first_head, c_.head_dim);
       std::memcpy(scratch.queries + at(t * heads, c_.head_dim), q, row_bytes);
       for (int r = t * heads; r < (t + 1) * heads; ++r) {
-        scratch.row_last[r] = position_ + token + t;
-        scratch.row_first[r] = std::max<std::int64_t>(0, scratch.row_last[r] - window + 1);
+        scratch.row_last[r] = s_.last_key[token + t];
+        scratch.row_first[r] = std::max<std::int64_t>(0, position_ + token + t - window + 1);
         scratch.maximum[r] = -std::numeric_limits<float>::infinity();
         scratch.sum[r] = 0.0F;
       }
@@ -332,6 +239,7 @@ class Decoder::Impl {
                                 .output = scratch.output,
                                 .maximum = scratch.maximum,
                                 .sum = scratch.sum};
+    // Neither ever decreases from one token to the next.
     const std::int64_t last = scratch.row_last[rows - 1];
     for (std::int64_t key = scratch.row_first[0]; key <= last; key = args.last_key + 1) {
       args.first_key = key;
@@ -417,8 +325,9 @@ Decoder::Decoder(const Weights& weights, Team& team, int context, int chunk)
     : impl_(std::make_unique<Impl>(weights, team, context, chunk)) {}
 Decoder::~Decoder() = default;
 
-void Decoder::forward(std::span<const std::int32_t> ids, int position) {
-  impl_->forward(ids, position);
+void Decoder::forward(std::span<const std::int32_t> ids, int position,
+                      std::span<const ImageRows> images) {
+  impl_->forward(ids, position, images);
 }
 void Decoder::logits(int first, int count, std::span<float> out) {
   impl_->logits(first, count, out);

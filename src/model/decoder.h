@@ -41,6 +41,14 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
 /// Bytes of keys and values at `tokens` tokens when prompts come in chunks of `chunk`.
 std::uint64_t kv_cache_bytes(const Config& config, int tokens, int chunk, bool global_only = false);
 
+/// One image among the tokens of a forward: positions [begin, begin + count) of the sequence, whose
+/// input is `features`, [count][width], in place of embeddings.
+struct ImageRows {
+  int begin;
+  int count;
+  const float* features;
+};
+
 /// The transformer over one sequence: KV cache and work buffers of one session. One thread at a
 /// time.
 class Decoder {
@@ -54,9 +62,12 @@ class Decoder {
 
   /// Computes positions [position, position + ids.size()) from ids and the cache of all positions
   /// before, and adds theirs to the cache. 1 ≤ ids.size() ≤ chunk; position + ids.size() ≤ context;
-  /// ids within the vocabulary. `position` may go back to any earlier one only when it is 0 (local
-  /// layers keep a window). Allocates nothing, takes no lock.
-  void forward(std::span<const std::int32_t> ids, int position);
+  /// ids within the vocabulary, those of an image excepted. Every one of `images` lies within the
+  /// positions as a whole, in order and apart; its tokens see each other. `position` may go back to
+  /// any earlier one only when it is 0 (local layers keep a window). Allocates nothing, takes no
+  /// lock.
+  void forward(std::span<const std::int32_t> ids, int position,
+               std::span<const ImageRows> images = {});
 
   /// Logits of rows [first, first + count) of the last forward, `count` × vocabulary floats.
   /// Allocates nothing.

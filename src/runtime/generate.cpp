@@ -42,6 +42,11 @@ Generation::Generation(Sequence& session, const GenerateOptions& options)
                                    : std::min(room, static_cast<std::size_t>(options_.max_tokens));
   drawable_ = static_cast<std::size_t>(
       std::min(session_.model.info().vocabulary, session_.model.tokenizer().vocabulary_size()));
+  // An image token stands for features, which a drawn one has not. Gemma's is the last id, but for
+  // padding.
+  const Tokenizer& tokenizer = session_.model.tokenizer();
+  if (tokenizer.image_token() > tokenizer.end_of_image())
+    drawable_ = std::min(drawable_, static_cast<std::size_t>(tokenizer.image_token()));
   completion_.ids.reserve(limit_);
   completion_.text.reserve(limit_ * longest_piece(session_.model.tokenizer()) +
                            kReplacement.size());

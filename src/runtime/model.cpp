@@ -8,9 +8,20 @@
 #include "lapidary/error.h"
 #include "runtime/budget.h"
 #include "runtime/model_impl.h"
+#include "runtime/vision_part.h"
 #include "text/tokenizer_impl.h"
 
 namespace lapidary {
+
+Model::Impl::Impl(Config c, ModelInfo i, std::string set, Tokenizer t, WeightsPtr w,
+                  std::unique_ptr<VisionPart> v)
+    : config(std::move(c)),
+      info(std::move(i)),
+      isa(std::move(set)),
+      tokenizer(std::move(t)),
+      weights(std::move(w)),
+      vision(std::move(v)) {}
+Model::Impl::~Impl() = default;
 
 Model Model::load(const std::string& path, const ModelOptions& options) {
   if (options.threads < 0) {
@@ -22,6 +33,9 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   check_architecture(*source);
   Config config = read_config(*source);
   ModelInfo info = describe(*source, config);
+  std::unique_ptr<VisionPart> vision;
+  if (!options.vision.empty())
+    vision = std::make_unique<VisionPart>(options.vision, path, config.width, kernels, options);
   check_budget(path + ": the model", 0, info.weight_bytes, options.memory_limit);
   // Before the weights: its own set-up then goes on beside their reading.
   Tokenizer tokenizer = load_tokenizer(*source);
@@ -34,12 +48,16 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   Team team(options.threads);
   WeightsPtr weights = load_weights(*source, config, kernels, team, options.progress);
   finish_loading(tokenizer);
-  return Model(std::make_shared<const Impl>(Impl{std::move(config), std::move(info), kernels.name,
-                                                 std::move(tokenizer), std::move(weights)}));
+  return Model(std::make_shared<const Impl>(std::move(config), std::move(info), kernels.name,
+                                            std::move(tokenizer), std::move(weights),
+                                            std::move(vision)));
 }
 
 const ModelInfo& Model::info() const { return impl_->info; }
 const Tokenizer& Model::tokenizer() const { return impl_->tokenizer; }
+const VisionInfo* Model::vision() const {
+  return impl_->vision != nullptr ? &impl_->vision->info() : nullptr;
+}
 const std::string& Model::isa() const { return impl_->isa; }
 
 }  // namespace lapidary

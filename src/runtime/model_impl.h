@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "formats/weight_source.h"
@@ -8,10 +9,14 @@
 #include "lapidary/tokenizer.h"
 #include "model/config.h"
 #include "model/decoder.h"
+#include "vision/vision_config.h"
 
 namespace lapidary {
 
-/// What Model::load leaves behind. Immutable once built.
+class VisionPart;
+
+/// What Model::load leaves behind. Immutable once built; the vision half guards what it reads
+/// later.
 class Model::Impl {
  public:
   Config config;
@@ -19,6 +24,11 @@ class Model::Impl {
   std::string isa;
   Tokenizer tokenizer;
   WeightsPtr weights;
+  std::unique_ptr<VisionPart> vision;  // nullptr: a text model.
+
+  Impl(Config c, ModelInfo i, std::string set, Tokenizer t, WeightsPtr w,
+       std::unique_ptr<VisionPart> v);
+  ~Impl();
 };
 
 /// The kernels called `isa`; empty: what $LAPIDARY_ISA names, else the best ones that this machine
@@ -30,5 +40,13 @@ void check_architecture(const WeightSource& source);
 
 /// Reads the header's metadata and shapes only.
 ModelInfo describe(const WeightSource& source, const Config& config);
+
+/// The same of a vision file.
+VisionInfo describe_vision(const WeightSource& source, const VisionConfig& config);
+
+/// Throws Error(kFile) when the projector of `source` does not fit the width of the model, which
+/// came from `model_path`.
+void check_vision_width(const WeightSource& source, const VisionConfig& config,
+                        const std::string& model_path, int model_width);
 
 }  // namespace lapidary

@@ -21,7 +21,9 @@ struct SessionPlan {
 
   int context = 0;
   int chunk = 0;
+  int longest_chunk = 0;  // A chunk goes on to the end of an image that it has begun.
   std::uint64_t bytes = 0;
+  std::uint64_t memory_limit = 0;
 };
 
 /// The tokens behind a Session. Its last ids may be drawn and not computed yet (`computed` <
@@ -30,9 +32,9 @@ class Sequence {
  public:
   Sequence(const Model& model, const SessionOptions& options);
 
-  void append(std::span<const TokenId> ids, const Progress& progress,
-              const std::atomic<bool>* cancel);
-  void append_with_logits(std::span<const TokenId> ids,
+  void append(std::span<const TokenId> ids, std::span<const ImageFeatures> images,
+              const Progress& progress, const std::atomic<bool>* cancel);
+  void append_with_logits(std::span<const TokenId> ids, std::span<const ImageFeatures> images,
                           const std::function<void(int, std::span<const float>)>& on_logits,
                           const std::atomic<bool>* cancel);
 
@@ -40,7 +42,7 @@ class Sequence {
   /// Allocates nothing.
   std::span<const float> logits();
 
-  void add_user(std::string_view text, std::string_view system);
+  void add_user(std::span<const ContentPart> parts, std::string_view system);
 
   /// Appends what add_user left. A queue that does not fit is dropped; one that is interrupted
   /// keeps its rest.
@@ -61,7 +63,9 @@ class Sequence {
  private:
   struct Rollback;
 
-  void check_append(std::span<const TokenId> new_ids) const;
+  void begin_append(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images);
+  void check_ids(std::span<const TokenId> new_ids) const;
+  std::span<const ImageRows> next_chunk(int& count) const;
   int forward_chunk(std::size_t done, std::size_t total, const std::atomic<bool>* cancel);
   std::span<float> logit_rows(int count) const;
   bool model_turn_is_open() const;
@@ -70,7 +74,8 @@ class Sequence {
   const float* last_logits_ =
       nullptr;         // Row of logits_ that is the last computed id's; nullptr: not computed.
   int last_rows_ = 0;  // Tokens of the decoder's last forward.
-  std::vector<TokenId> queue_;  // What add_user left.
+  std::vector<ImageRows> images_;  // Of the append that is going on.
+  Prompt queue_;                   // What add_user left.
 };
 
 class Session::Impl : public Sequence {

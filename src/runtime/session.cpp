@@ -7,6 +7,7 @@
 #include "lapidary/error.h"
 #include "runtime/budget.h"
 #include "runtime/model_impl.h"
+#include "runtime/prompt_images.h"
 #include "runtime/sequence.h"
 #include "text/chat_template.h"
 
@@ -24,6 +25,11 @@ int checked_threads(int threads) {
   return threads;
 }
 
+/// Tokens of a chunk that is `chunk` long and ends with the first token of an image.
+int longest_chunk(const Model& model, int chunk) {
+  return model.vision() == nullptr ? chunk : chunk + model.vision()->tokens - 1;
+}
+
 SessionPlan make_plan(const Model& model, const SessionOptions& options, int threads) {
   if (options.context < 0) {
     throw Error(ErrorCode::kUsage,
@@ -39,10 +45,13 @@ SessionPlan make_plan(const Model& model, const SessionOptions& options, int thr
   if (plan.context == 0)
     plan.context = trained > 0 ? std::min(trained, kDefaultContext) : kDefaultContext;
   plan.chunk = std::min(options.chunk, plan.context);
+  plan.longest_chunk = std::min(longest_chunk(model, plan.chunk), plan.context);
   const std::uint64_t vocabulary = static_cast<std::uint64_t>(model.info().vocabulary);
-  plan.bytes = Decoder::memory_bytes(model.impl().config, plan.context, plan.chunk, threads) +
-               vocabulary * sizeof(float) * SessionPlan::kLogitRows + vocabulary * kSamplerBytes +
-               static_cast<std::uint64_t>(plan.context) * sizeof(TokenId);
+  plan.bytes =
+      Decoder::memory_bytes(model.impl().config, plan.context, plan.longest_chunk, threads) +
+      vocabulary * sizeof(float) * SessionPlan::kLogitRows + vocabulary * kSamplerBytes +
+      static_cast<std::uint64_t>(plan.context) * sizeof(TokenId);
+  plan.memory_limit = options.memory_limit;
   check_budget("a context of " + std::to_string(plan.context) + " tokens",
                options.memory_limit == 0 ? 0 : model.info().weight_bytes, plan.bytes,
                options.memory_limit);
@@ -77,24 +86,30 @@ struct Sequence::Rollback {
   Rollback(Sequence& s, std::size_t n) : session(s), before(n) {}
   Rollback(const Rollback&) = delete;
   Rollback& operator=(const Rollback&) = delete;
-  ~Rollback() { session.ids.resize(std::max(before, static_cast<std::size_t>(session.computed))); }
+  ~Rollback() {
+    session.ids.resize(std::max(before, static_cast<std::size_t>(session.computed)));
+    session.images_.clear();
+  }
 };
 
 Sequence::Sequence(const Model& shared, const SessionOptions& options)
     : model(shared),
       team(checked_threads(options.threads)),
       plan(make_plan(model, options, team.threads())),
-      decoder(*model.impl().weights, team, plan.context, plan.chunk),
+      decoder(*model.impl().weights, team, plan.context, plan.longest_chunk),
       sampler(model.info().vocabulary),
       logits_(static_cast<std::size_t>(model.info().vocabulary) * SessionPlan::kLogitRows *
               sizeof(float)) {
   ids.reserve(static_cast<std::size_t>(plan.context));
+  if (model.vision() != nullptr)
+    images_.reserve(static_cast<std::size_t>(plan.context / model.vision()->tokens));
 }
 
-void Sequence::check_append(std::span<const TokenId> new_ids) const {
+void Sequence::check_ids(std::span<const TokenId> new_ids) const {
   const int vocabulary = model.info().vocabulary;
+  const TokenId image_token = model.tokenizer().image_token();
   for (std::size_t i = 0; i < new_ids.size(); ++i) {
-    if (new_ids[i] >= 0 && new_ids[i] < vocabulary) continue;
+    if (new_ids[i] >= 0 && (new_ids[i] < vocabulary || new_ids[i] == image_token)) continue;
     throw Error(ErrorCode::kUsage, "id " + std::to_string(new_ids[i]) + " at place " +
                                        std::to_string(i) + " is outside the vocabulary of " +
                                        std::to_string(vocabulary) + " ids");
@@ -112,30 +127,51 @@ std::span<float> Sequence::logit_rows(int count) const {
   return {reinterpret_cast<float*>(logits_.data()), vocabulary * static_cast<std::size_t>(count)};
 }
 
+// Checks everything before it changes anything. Ends with `new_ids` behind the ids and their images
+// placed.
+void Sequence::begin_append(std::span<const TokenId> new_ids,
+                            std::span<const ImageFeatures> images) {
+  check_ids(new_ids);
+  place_images(model, new_ids, images, static_cast<int>(ids.size()), images_);
+  ids.insert(ids.end(), new_ids.begin(), new_ids.end());
+}
+
+// The images of the next chunk, and how many tokens it has.
+std::span<const ImageRows> Sequence::next_chunk(int& count) const {
+  int end = std::min(computed + plan.chunk, static_cast<int>(ids.size()));
+  std::size_t first = 0;
+  while (first < images_.size() && images_[first].begin < computed) ++first;
+  std::size_t last = first;
+  for (; last < images_.size() && images_[last].begin < end; ++last)
+    end = std::max(end, images_[last].begin + images_[last].count);
+  count = end - computed;
+  return std::span(images_).subspan(first, last - first);
+}
+
 // Computes the next ids that are not computed, a chunk at most; returns how many.
 int Sequence::forward_chunk(std::size_t done, std::size_t total, const std::atomic<bool>* cancel) {
   if (is_set(cancel)) {
     throw Error(ErrorCode::kInterrupted, "interrupted after " + std::to_string(done) + " of " +
                                              std::to_string(total) + " tokens of the prompt");
   }
-  const int count = std::min(plan.chunk, static_cast<int>(ids.size()) - computed);
+  int count = 0;
+  const std::span<const ImageRows> images = next_chunk(count);
   decoder.forward(
       std::span(ids).subspan(static_cast<std::size_t>(computed), static_cast<std::size_t>(count)),
-      computed);
+      computed, images);
   computed += count;
   last_rows_ = count;
   last_logits_ = nullptr;
   return count;
 }
 
-void Sequence::append(std::span<const TokenId> new_ids, const Progress& progress,
-                      const std::atomic<bool>* cancel) {
-  check_append(new_ids);
-  if (new_ids.empty()) return;
+void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images,
+                      const Progress& progress, const std::atomic<bool>* cancel) {
+  if (new_ids.empty() && images.empty()) return;
   const ScopedSeconds timer(prefill_seconds);
   const std::size_t before = ids.size();
   const Rollback rollback(*this, before);
-  ids.insert(ids.end(), new_ids.begin(), new_ids.end());
+  begin_append(new_ids, images);
   std::size_t done = 0;
   while (static_cast<std::size_t>(computed) < ids.size()) {
     forward_chunk(done, new_ids.size(), cancel);
@@ -146,13 +182,13 @@ void Sequence::append(std::span<const TokenId> new_ids, const Progress& progress
 }
 
 void Sequence::append_with_logits(std::span<const TokenId> new_ids,
+                                  std::span<const ImageFeatures> images,
                                   const std::function<void(int, std::span<const float>)>& on_logits,
                                   const std::atomic<bool>* cancel) {
-  check_append(new_ids);
   const ScopedSeconds timer(prefill_seconds);
   const int before = static_cast<int>(ids.size());
   const Rollback rollback(*this, ids.size());
-  ids.insert(ids.end(), new_ids.begin(), new_ids.end());
+  begin_append(new_ids, images);
   const std::size_t vocabulary = static_cast<std::size_t>(model.info().vocabulary);
   while (static_cast<std::size_t>(computed) < ids.size()) {
     const int first = computed;
@@ -187,7 +223,7 @@ std::span<const float> Sequence::logits() {
 
 bool Sequence::model_turn_is_open() const {
   const Tokenizer& tokenizer = model.tokenizer();
-  for (const std::vector<TokenId>* part : {&queue_, &ids}) {
+  for (const std::vector<TokenId>* part : {&queue_.ids, &ids}) {
     const auto marker = std::find_if(part->rbegin(), part->rend(), [&](TokenId id) {
       return id == tokenizer.start_of_turn() || id == tokenizer.end_of_turn();
     });
@@ -196,29 +232,31 @@ bool Sequence::model_turn_is_open() const {
   return false;
 }
 
-void Sequence::add_user(std::string_view text, std::string_view system) {
-  const bool first = ids.empty() && queue_.empty();
-  const std::vector<TokenId> turn =
-      user_turn_ids(model.tokenizer(), text, system, first, model_turn_is_open());
-  queue_.insert(queue_.end(), turn.begin(), turn.end());
+void Sequence::add_user(std::span<const ContentPart> parts, std::string_view system) {
+  const bool first = ids.empty() && queue_.ids.empty();
+  const Prompt turn = user_turn(model.tokenizer(), parts, system, first, model_turn_is_open());
+  queue_.ids.insert(queue_.ids.end(), turn.ids.begin(), turn.ids.end());
+  queue_.images.insert(queue_.images.end(), turn.images.begin(), turn.images.end());
 }
 
 void Sequence::append_queue(const Progress& progress, const std::atomic<bool>* cancel) {
   const std::size_t before = ids.size();
   try {
-    append(queue_, progress, cancel);
-    queue_.clear();
+    append(queue_.ids, queue_.images, progress, cancel);
+    queue_ = {};
   } catch (const Error& error) {
-    const bool interrupted = error.code() == ErrorCode::kInterrupted;
-    const std::size_t done = interrupted ? ids.size() - before : queue_.size();
-    queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(done));
+    if (error.code() == ErrorCode::kInterrupted) {
+      drop_front(queue_, ids.size() - before, model.tokenizer().image_token());
+    } else {
+      queue_ = {};
+    }
     throw;
   }
 }
 
 void Sequence::clear() {
   ids.clear();
-  queue_.clear();
+  queue_ = {};
   computed = 0;
   cached = 0;
   prefill_seconds = 0;
@@ -233,18 +271,45 @@ Session& Session::operator=(Session&&) noexcept = default;
 
 void Session::append(std::span<const TokenId> ids, const Progress& progress,
                      const std::atomic<bool>* cancel) {
-  impl_->append(ids, progress, cancel);
+  impl_->append(ids, {}, progress, cancel);
+}
+
+void Session::append(const Prompt& prompt, const Progress& progress,
+                     const std::atomic<bool>* cancel) {
+  impl_->append(prompt.ids, prompt.images, progress, cancel);
 }
 
 void Session::append_with_logits(std::span<const TokenId> ids,
                                  const std::function<void(int, std::span<const float>)>& on_logits,
                                  const std::atomic<bool>* cancel) {
-  impl_->append_with_logits(ids, on_logits, cancel);
+  impl_->append_with_logits(ids, {}, on_logits, cancel);
+}
+
+void Session::append_with_logits(const Prompt& prompt,
+                                 const std::function<void(int, std::span<const float>)>& on_logits,
+                                 const std::atomic<bool>* cancel) {
+  impl_->append_with_logits(prompt.ids, prompt.images, on_logits, cancel);
 }
 
 std::span<const float> Session::logits() const { return impl_->logits(); }
 void Session::add_user(std::string_view text, std::string_view system) {
-  impl_->add_user(text, system);
+  const ContentPart part{std::string(text)};
+  impl_->add_user({&part, 1}, system);
+}
+void Session::add_user(std::string_view text, const std::vector<Image>& images,
+                       std::string_view system, const ImageOptions& options) {
+  const SessionPlan& plan = impl_->plan;
+  // The session's own bytes are taken already.
+  const std::uint64_t limit =
+      plan.memory_limit == 0 ? 0 : plan.memory_limit - std::min(plan.memory_limit - 1, plan.bytes);
+  ImageEncoder encoder(impl_->model, {.threads = impl_->team.threads(), .memory_limit = limit});
+  std::vector<ContentPart> parts;
+  for (const Image& image : images) parts.push_back({{}, encoder.encode(image, options)});
+  parts.push_back({std::string(text)});
+  impl_->add_user(parts, system);
+}
+void Session::add_user(std::span<const ContentPart> parts, std::string_view system) {
+  impl_->add_user(parts, system);
 }
 std::span<const TokenId> Session::ids() const { return impl_->ids; }
 int Session::position() const { return static_cast<int>(impl_->ids.size()); }

@@ -10,16 +10,21 @@
 namespace lapidary {
 namespace {
 
+/// Soft tokens of one view of a picture, in every Gemma 3.
+constexpr int kViewTokens = 256;
+
 /// Puts a prompt together: control tokens as ids, and all text between two of them as one string
 /// for SentencePiece, the template's own included ("user\n" before "\n\n" is one token of three
 /// newlines).
 class PromptWriter {
  public:
-  explicit PromptWriter(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  /// With `parse_control`, control tokens written in the text are read as such.
+  explicit PromptWriter(const Tokenizer& tokenizer, bool parse_control = false)
+      : tokenizer_(tokenizer), parse_control_(parse_control) {}
 
   PromptWriter& control(TokenId id) {
     flush();
-    ids_.push_back(id);
+    prompt_.ids.push_back(id);
     return *this;
   }
 
@@ -28,21 +33,57 @@ class PromptWriter {
     return *this;
   }
 
-  std::vector<TokenId> take() {
+  PromptWriter& picture(const EncodedImage& image) {
+    std::vector<int> tokens;
+    for (const ImageFeatures& view : image.features) tokens.push_back(view.tokens);
+    prompt_.images.insert(prompt_.images.end(), image.features.begin(), image.features.end());
+    return views(tokens);
+  }
+
+  /// The whole picture, and the crops with the words that Gemma's own processor puts before them.
+  PromptWriter& views(std::span<const int> tokens) {
+    check_views(tokens.size());
+    if (tokens.size() == 1) return view(tokens.front());
+    text("Here is the original image ").view(tokens.front());
+    text(" and here are some crops to help you see better");
+    for (const int crop : tokens.subspan(1)) text(" ").view(crop);
+    return *this;
+  }
+
+  Prompt take() {
     flush();
-    return std::move(ids_);
+    return std::move(prompt_);
   }
 
  private:
+  PromptWriter& view(int tokens) {
+    text("\n\n").control(tokenizer_.start_of_image());
+    prompt_.ids.insert(prompt_.ids.end(), static_cast<std::size_t>(std::max(tokens, 0)),
+                       tokenizer_.image_token());
+    return control(tokenizer_.end_of_image()).text("\n\n");
+  }
+
+  void check_views(std::size_t views) const {
+    if (views == 0) throw Error(ErrorCode::kUsage, "a picture has no view that was encoded");
+    if (tokenizer_.start_of_image() >= 0 && tokenizer_.end_of_image() >= 0 &&
+        tokenizer_.image_token() >= 0) {
+      return;
+    }
+    throw Error(ErrorCode::kUsage,
+                "the model's vocabulary has no <start_of_image>, <end_of_image> and "
+                "<image_soft_token>, which a prompt with pictures needs");
+  }
+
   void flush() {
-    const std::vector<TokenId> part = tokenizer_.encode(pending_);
-    ids_.insert(ids_.end(), part.begin(), part.end());
+    const std::vector<TokenId> part = tokenizer_.encode(pending_, parse_control_);
+    prompt_.ids.insert(prompt_.ids.end(), part.begin(), part.end());
     pending_.clear();
   }
 
   const Tokenizer& tokenizer_;
+  bool parse_control_;
   std::string pending_;
-  std::vector<TokenId> ids_;
+  Prompt prompt_;
 };
 
 void check_turn_tokens(const Tokenizer& tokenizer) {
@@ -52,11 +93,40 @@ void check_turn_tokens(const Tokenizer& tokenizer) {
               "template needs");
 }
 
-void write_user_turn(PromptWriter& writer, const Tokenizer& tokenizer, std::string_view text,
-                     std::string_view system) {
+std::span<const ContentPart> parts_of(const Message& message, ContentPart& content) {
+  if (!message.parts.empty()) return message.parts;
+  content.text = message.content;
+  return {&content, 1};
+}
+
+/// The text of a message that can show no picture, each part trimmed.
+std::string text_of(const Message& message, std::size_t index) {
+  ContentPart content;
+  std::string text;
+  for (const ContentPart& part : parts_of(message, content)) {
+    if (part.image) {
+      throw Error(ErrorCode::kUsage, "message " + std::to_string(index + 1) + " has role \"" +
+                                         message.role +
+                                         "\" and a picture, expected pictures in the role "
+                                         "\"user\" only");
+    }
+    text += trim(part.text);
+  }
+  return text;
+}
+
+void write_user_turn(PromptWriter& writer, const Tokenizer& tokenizer,
+                     std::span<const ContentPart> parts, std::string_view system) {
   writer.control(tokenizer.start_of_turn()).text("user\n");
   if (!trim(system).empty()) writer.text(trim(system)).text("\n\n");
-  writer.text(trim(text)).control(tokenizer.end_of_turn());
+  for (const ContentPart& part : parts) {
+    if (part.image) {
+      writer.picture(*part.image);
+    } else {
+      writer.text(trim(part.text));
+    }
+  }
+  writer.control(tokenizer.end_of_turn());
   writer.text("\n").control(tokenizer.start_of_turn()).text("model\n");
 }
 
@@ -97,32 +167,34 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-std::vector<TokenId> user_turn_ids(const Tokenizer& tokenizer, std::string_view text,
-                                   std::string_view system, bool first, bool close_model_turn) {
+Prompt user_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
+                 std::string_view system, bool first, bool close_model_turn) {
   check_turn_tokens(tokenizer);
   PromptWriter writer(tokenizer);
   if (first) writer.control(tokenizer.bos());
   if (close_model_turn) writer.control(tokenizer.end_of_turn()).text("\n");
-  write_user_turn(writer, tokenizer, text, first ? system : std::string_view());
+  write_user_turn(writer, tokenizer, parts, first ? system : std::string_view());
   return writer.take();
 }
 
-std::vector<TokenId> chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages) {
+Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages) {
   check_turn_tokens(tokenizer);
   const bool has_system = !messages.empty() && messages.front().role == "system";
+  const std::string system = has_system ? text_of(messages.front(), 0) : std::string();
   const std::size_t turns_begin = has_system ? 1 : 0;
   if (messages.size() == turns_begin)
     throw Error(ErrorCode::kUsage, "no message with role \"user\" in the conversation");
   PromptWriter writer(tokenizer);
   writer.control(tokenizer.bos());
   for (std::size_t i = turns_begin; i < messages.size(); ++i) {
-    const auto& [role, content] = messages[i];
+    const std::string& role = messages[i].role;
     const bool user_turn = (i - turns_begin) % 2 == 0;
     if (user_turn && role != "user")
       fail_roles(i, role, "\"user\": the roles user and model alternate");
     if (user_turn) {
-      write_user_turn(writer, tokenizer, content,
-                      i == 1 && has_system ? messages.front().content : std::string_view());
+      ContentPart content;
+      write_user_turn(writer, tokenizer, parts_of(messages[i], content),
+                      i == turns_begin ? std::string_view(system) : std::string_view());
       continue;
     }
     if (role != "model" && role != "assistant") {
@@ -130,16 +202,37 @@ std::vector<TokenId> chat_prompt(const Tokenizer& tokenizer, std::span<const Mes
     }
     if (i + 1 == messages.size())
       fail_roles(i, role, "\"user\" in the last message, for the model to answer");
-    writer.text(trim(content)).control(tokenizer.end_of_turn()).text("\n");
+    writer.text(text_of(messages[i], i)).control(tokenizer.end_of_turn()).text("\n");
   }
   return writer.take();
 }
 
-std::vector<TokenId> text_prompt(const Tokenizer& tokenizer, std::string_view text,
-                                 bool parse_control) {
-  std::vector<TokenId> ids = tokenizer.encode(text, parse_control);
-  ids.insert(ids.begin(), tokenizer.bos());
-  return ids;
+Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
+                   bool parse_control) {
+  PromptWriter writer(tokenizer, parse_control);
+  writer.control(tokenizer.bos());
+  for (const ContentPart& part : parts) {
+    if (part.image) {
+      writer.picture(*part.image);
+    } else {
+      writer.text(part.text);
+    }
+  }
+  return writer.take();
+}
+
+Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text, bool parse_control) {
+  PromptWriter writer(tokenizer, parse_control);
+  return writer.control(tokenizer.bos()).text(text).take();
+}
+
+int image_prompt_tokens(const Tokenizer& tokenizer, int views) {
+  if (views < 1) {
+    throw Error(ErrorCode::kUsage, "a picture has at least 1 view, not " + std::to_string(views));
+  }
+  PromptWriter words(tokenizer);
+  const std::vector<int> none(static_cast<std::size_t>(views), 0);
+  return static_cast<int>(words.views(none).take().ids.size()) + views * kViewTokens;
 }
 
 }  // namespace lapidary

@@ -1,24 +1,30 @@
 #pragma once
 
+#include <span>
 #include <string_view>
-#include <vector>
 
+#include "lapidary/session.h"
 #include "lapidary/tokenizer.h"
 
 namespace lapidary {
 
-/// Ids of one user turn in Gemma's chat template, to be put behind what a session holds:
+/// One user turn in Gemma's chat template, to be put behind what a session holds:
 ///
 ///     [<bos>][<end_of_turn>\n]<start_of_turn>user\n{system, blank
-///     line}{text}<end_of_turn>\n<start_of_turn>model\n
+///     line}{parts}<end_of_turn>\n<start_of_turn>model\n
 ///
 /// with `<bos>` when it is the `first` turn, and `<end_of_turn>\n` when `close_model_turn`, the
-/// model's reply being still open. Text and system text are trimmed; the system text counts in the
-/// first turn only. The turns of a conversation, with the model's reply ids between them, are the
-/// ids that chat_prompt() gives for the whole of it. Throws Error(kUsage) when the vocabulary has
-/// no turn tokens.
-std::vector<TokenId> user_turn_ids(const Tokenizer& tokenizer, std::string_view text,
-                                   std::string_view system, bool first, bool close_model_turn);
+/// model's reply being still open. Each text and the system text are trimmed, the parts joined with
+/// nothing between; the system text counts in the first turn only. A picture becomes
+///
+///     \n\n<start_of_image><image_soft_token>…<end_of_image>\n\n
+///
+/// and one with crops as many of these as it has views, in a sentence of Gemma's own processor. The
+/// turns of a conversation, with the model's reply ids between them, are the ids that chat_prompt()
+/// gives for the whole of it. Throws Error(kUsage) when the vocabulary has no turn tokens, or no
+/// image tokens for a picture.
+Prompt user_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
+                 std::string_view system, bool first, bool close_model_turn);
 
 /// `text` without the white space around it, as Python's str.strip() sees it (that is what the
 /// templates were written for): Unicode spaces such as U+3000 included.

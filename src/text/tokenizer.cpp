@@ -134,6 +134,9 @@ TokenId Tokenizer::bos() const { return impl_->vocabulary.bos; }
 TokenId Tokenizer::eos() const { return impl_->vocabulary.eos; }
 TokenId Tokenizer::start_of_turn() const { return impl_->vocabulary.start_of_turn; }
 TokenId Tokenizer::end_of_turn() const { return impl_->vocabulary.end_of_turn; }
+TokenId Tokenizer::start_of_image() const { return impl_->vocabulary.start_of_image; }
+TokenId Tokenizer::end_of_image() const { return impl_->vocabulary.end_of_image; }
+TokenId Tokenizer::image_token() const { return impl_->vocabulary.image_token; }
 std::span<const TokenId> Tokenizer::stop_ids() const { return impl_->vocabulary.stop_ids; }
 const std::vector<std::string>& Tokenizer::warnings() const { return impl_->vocabulary.warnings; }
 

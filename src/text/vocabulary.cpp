@@ -258,6 +258,9 @@ void Vocabulary::find_specials(const WeightSource& source) {
   eos = by_name_or_key("eos");
   start_of_turn = find_control("<start_of_turn>");
   end_of_turn = find_control("<end_of_turn>");
+  start_of_image = find_control("<start_of_image>");
+  end_of_image = find_control("<end_of_image>");
+  image_token = find_control("<image_soft_token>");
   for (const TokenId id : {eos, end_of_turn, by_key("eos"), by_key("eot"), by_key("eom")}) {
     if (id >= 0 && std::ranges::find(stop_ids, id) == stop_ids.end()) stop_ids.push_back(id);
   }

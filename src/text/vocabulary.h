@@ -67,6 +67,9 @@ class Vocabulary {
   TokenId eos = -1;
   TokenId start_of_turn = -1;
   TokenId end_of_turn = -1;
+  TokenId start_of_image = -1;
+  TokenId end_of_image = -1;
+  TokenId image_token = -1;
   std::vector<TokenId> stop_ids;
   std::vector<std::string> warnings;
   std::size_t longest_piece = 0;  // Bytes.

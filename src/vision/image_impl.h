@@ -7,7 +7,8 @@
 
 namespace lapidary {
 
-struct Image::Impl {
+class Image::Impl {
+ public:
   int width = 0;
   int height = 0;
   std::vector<std::uint8_t> rgb;  // [height][width][3]

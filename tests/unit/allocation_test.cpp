@@ -179,5 +179,27 @@ TEST(Allocation, NoneInAPrefillOfKnownLength) {
   EXPECT_EQ(locks, 0);
 }
 
+TEST(Allocation, NoneInAPrefillWithPictures) {
+  const Model model = Model::load(data_path("tiny-gemma3-text-bf16.gguf"),
+                                  {.vision = data_path("tiny-gemma3-mmproj-f16.gguf")});
+  Prompt prompt;
+  for (int i = 0; i < 3; ++i) {
+    prompt.ids.insert(prompt.ids.end(), tiny_ids().begin(), tiny_ids().begin() + 40);
+    prompt.ids.insert(prompt.ids.end(), 256, model.tokenizer().image_token());
+    prompt.images.push_back(
+        {256, 64,
+         std::make_shared<const std::vector<float>>(256 * 64, 0.1F * static_cast<float>(i))});
+  }
+  Session session(model, {.context = 1024, .chunk = 64, .threads = 2});
+  session.append(std::span(tiny_ids()).first(10));
+  allocations = 0;
+  locks = 0;
+  counting = true;
+  session.append(prompt);
+  counting = false;
+  EXPECT_EQ(allocations, 0);
+  EXPECT_EQ(locks, 0);
+}
+
 }  // namespace
 }  // namespace lapidary::testing

@@ -24,7 +24,12 @@ class ChatTemplate : public testing::TestWithParam<bool> {
 
   /// The ids of a prompt written out with its control tokens.
   Ids parsed(std::string_view text) const { return tokenizer_->encode(text, true); }
-  Ids prompt(std::vector<Message> messages) const { return chat_prompt(*tokenizer_, messages); }
+  Ids prompt(std::vector<Message> messages) const { return chat_prompt(*tokenizer_, messages).ids; }
+
+  Ids turn(const std::string& text, std::string_view system, bool first, bool close) const {
+    const ContentPart part{text};
+    return user_turn(*tokenizer_, {&part, 1}, system, first, close).ids;
+  }
 
   std::optional<Tokenizer> tokenizer_;
 };
@@ -70,20 +75,20 @@ TEST_P(ChatTemplate, LetsNoTextForgeATurn) {
 }
 
 TEST_P(ChatTemplate, TurnByTurnEqualsTheWhole) {
-  Ids ids = user_turn_ids(*tokenizer_, "Hello\n", "Be brief.", true, false);
+  Ids ids = turn("Hello\n", "Be brief.", true, false);
   EXPECT_EQ(ids, prompt({{"system", "Be brief."}, {"user", "Hello"}}));
   const auto append = [&ids](const Ids& more) { ids.insert(ids.end(), more.begin(), more.end()); };
   append(tokenizer_->encode("Hi."));
-  append(user_turn_ids(*tokenizer_, "How?", "not used", false, true));
+  append(turn("How?", "not used", false, true));
   append(tokenizer_->encode("So."));
-  append(user_turn_ids(*tokenizer_, "Why?", {}, false, true));
+  append(turn("Why?", {}, false, true));
   EXPECT_EQ(ids, prompt({{"system", "Be brief."},
                          {"user", "Hello"},
                          {"model", "Hi."},
                          {"user", "How?"},
                          {"model", "So."},
                          {"user", "Why?"}}));
-  EXPECT_EQ(user_turn_ids(*tokenizer_, "a", {}, false, false),
+  EXPECT_EQ(turn("a", {}, false, false),
             parsed("<start_of_turn>user\na<end_of_turn>\n<start_of_turn>model\n"));
 }
 
@@ -109,9 +114,9 @@ TEST_P(ChatTemplate, RefusesOtherOrders) {
 TEST_P(ChatTemplate, PutsBosBeforeText) {
   Ids expected = tokenizer_->encode("Hello <bos>");
   expected.insert(expected.begin(), tokenizer_->bos());
-  EXPECT_EQ(text_prompt(*tokenizer_, "Hello <bos>"), expected);
-  EXPECT_EQ(text_prompt(*tokenizer_, ""), (Ids{2}));
-  EXPECT_EQ(text_prompt(*tokenizer_, "<bos>", true), (Ids{2, 2}));
+  EXPECT_EQ(text_prompt(*tokenizer_, "Hello <bos>").ids, expected);
+  EXPECT_EQ(text_prompt(*tokenizer_, "").ids, (Ids{2}));
+  EXPECT_EQ(text_prompt(*tokenizer_, "<bos>", true).ids, (Ids{2, 2}));
 }
 
 TEST(RealChatTemplate, GivesTheReferenceIds) {
@@ -119,11 +124,11 @@ TEST(RealChatTemplate, GivesTheReferenceIds) {
   if (!source) GTEST_SKIP() << "LAPIDARY_TEST_MODEL names no model";
   const Tokenizer tokenizer = load_tokenizer(*source);
   const std::vector<Message> messages = {{"user", "What is the capital city?"}};
-  const Ids ids = chat_prompt(tokenizer, messages);
+  const Ids ids = chat_prompt(tokenizer, messages).ids;
   EXPECT_EQ(Ids(ids.begin(), ids.begin() + 4), (Ids{2, 105, 2364, 107}));
   EXPECT_EQ(Ids(ids.end() - 5, ids.end()), (Ids{106, 107, 105, 4368, 107}));
   const std::vector<Message> two = {{"user", "a"}, {"model", "They differ."}, {"user", "How?"}};
-  const Ids turns = chat_prompt(tokenizer, two);
+  const Ids turns = chat_prompt(tokenizer, two).ids;
   EXPECT_EQ(Ids(turns.begin() + 5, turns.end()),
             (Ids{106, 107,  105, 4368, 107,    7634, 1335, 236761, 106,  107,
                  105, 2364, 107, 3910, 236881, 106,  107,  105,    4368, 107}));
@@ -135,7 +140,8 @@ TEST(SmallChatTemplate, NeedsTurnTokens) {
   const Tokenizer tokenizer = load_tokenizer(source);
   const std::vector<Message> messages = {{"user", "a"}};
   EXPECT_THROW(chat_prompt(tokenizer, messages), Error);
-  EXPECT_THROW(user_turn_ids(tokenizer, "a", {}, true, false), Error);
+  const ContentPart part{"a"};
+  EXPECT_THROW(user_turn(tokenizer, {&part, 1}, {}, true, false), Error);
 }
 
 TEST(Trim, IsPythonsStrip) {

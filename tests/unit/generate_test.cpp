@@ -244,7 +244,7 @@ TEST(Chat, TurnsFollowTheTemplateAndKeepTheCache) {
   const Tokenizer& tokenizer = tiny_model().tokenizer();
   chat.add_user(" Name a gem. ", "Be brief.");
   const std::vector<Message> first = {{"system", "Be brief."}, {"user", "Name a gem."}};
-  std::vector<TokenId> expected = chat_prompt(tokenizer, first);
+  std::vector<TokenId> expected = chat_prompt(tokenizer, first).ids;
   EXPECT_EQ(chat.position(), 0);
   const Completion one = chat.reply_to_end(long_run(12));
   ASSERT_EQ(one.usage.prompt_tokens, static_cast<int>(expected.size()));

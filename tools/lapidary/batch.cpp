@@ -18,12 +18,12 @@ namespace {
 
 using lapidary::Error;
 using lapidary::ErrorCode;
-using lapidary::TokenId;
 
 struct Options {
   ModelFlags model;
   SamplingFlags sampling;
   ChatFlag chat;
+  ImageFlags images;
   std::string in;
   std::string out;
 };
@@ -148,6 +148,8 @@ class Batch {
       : options_(options),
         model_(model),
         session_(model, options.model.session()),
+        encoder_(model, options.model, options.images),
+        folder_(std::filesystem::path(options.in).parent_path().string()),
         chat_(options.chat.chosen(model)) {
     name_ = model.info().name.empty()
                 ? std::filesystem::path(options.model.model).filename().string()
@@ -160,7 +162,7 @@ class Batch {
     BatchRequest request;
     failed = true;
     try {
-      parse_request(line, options_.sampling, request);
+      parse_request(line, options_.sampling, folder_, request);
       std::string text = answer_line(request, compute(request), name_);
       failed = false;
       return text;
@@ -175,16 +177,41 @@ class Batch {
   long drawn() const { return drawn_; }
 
  private:
-  std::vector<TokenId> prompt_ids(const BatchRequest& request) const {
-    if (!request.messages.empty())
-      return lapidary::chat_prompt(model_.tokenizer(), request.messages);
-    if (request.raw || !chat_) return lapidary::text_prompt(model_.tokenizer(), request.text);
-    const lapidary::Message user{"user", request.text};
-    return lapidary::chat_prompt(model_.tokenizer(), {&user, 1});
+  // With pictures that are not encoded yet; they are put behind `pictures`.
+  std::vector<lapidary::ContentPart> read_parts(const std::vector<RequestPart>& parts,
+                                                std::vector<Picture>& pictures) const {
+    std::vector<lapidary::ContentPart> content;
+    for (const RequestPart& part : parts) {
+      if (!part.picture) {
+        content.push_back({part.text});
+        continue;
+      }
+      if (model_.vision() == nullptr) throw RequestError{"unsupported", kNoVisionFile};
+      pictures.push_back(read_picture(*part.picture, options_.images.options()));
+      content.push_back({{}, unencoded(pictures.back(), model_)});
+    }
+    return content;
+  }
+
+  lapidary::Prompt make_prompt(const BatchRequest& request, std::vector<Picture>& pictures) const {
+    const lapidary::Tokenizer& tokenizer = model_.tokenizer();
+    std::vector<lapidary::Message> messages;
+    for (const RequestMessage& message : request.messages)
+      messages.push_back({message.role, {}, read_parts(message.parts, pictures)});
+    if (!messages.empty()) return lapidary::chat_prompt(tokenizer, messages);
+    std::vector<lapidary::ContentPart> parts = read_parts(request.prompt, pictures);
+    if (request.raw || !chat_) return lapidary::text_prompt(tokenizer, parts);
+    const lapidary::Message user{"user", {}, std::move(parts)};
+    return lapidary::chat_prompt(tokenizer, {&user, 1});
   }
 
   BatchAnswer compute(const BatchRequest& request) {
-    const std::vector<TokenId> prompt = prompt_ids(request);
+    std::vector<Picture> pictures;
+    lapidary::Prompt prompt = make_prompt(request, pictures);
+    if (!pictures.empty()) {
+      check_room(session_, prompt.ids.size());
+      encoder_.fill(prompt, pictures);
+    }
     session_.clear();
     session_.append(prompt, {}, &interrupted);
     const lapidary::Completion completion = session_.generate(request.sampling.options());
@@ -192,13 +219,15 @@ class Batch {
       throw Error(ErrorCode::kInterrupted, "interrupted");
     }
     drawn_ += static_cast<long>(completion.ids.size());
-    return {completion.text, completion.finish_reason, static_cast<int>(prompt.size()), 0,
+    return {completion.text, completion.finish_reason, static_cast<int>(prompt.ids.size()), 0,
             static_cast<int>(completion.ids.size())};
   }
 
   const Options& options_;
   const lapidary::Model& model_;
   lapidary::Session session_;
+  PictureEncoder encoder_;
+  std::string folder_;  // Of the requests, from which names of pictures go out.
   bool chat_;
   std::string name_;
   long drawn_ = 0;
@@ -236,7 +265,7 @@ int batch(const Options& options) {
   AnswerFile answers(options.out);
   int failed = skip_answered(requests, answers, options.in);
   const std::size_t before = answers.done().size();
-  const lapidary::Model model = load_model(options.model);
+  const lapidary::Model model = load_model(options.model, options.images, Vision::kIfThere);
   Batch work(options, model);
   hold_interrupts(Interrupts::kStop);
 
@@ -274,6 +303,7 @@ void add_batch(CLI::App& app, Run& run) {
   add_model_flags(command, options->model);
   add_sampling_flags(command, options->sampling);
   add_chat_flag(command, options->chat);
+  add_view_flags(command, options->images);
   command
       .add_option("in", options->in,
                   "requests: {id, prompt or messages, …} or OpenAI's batch format")

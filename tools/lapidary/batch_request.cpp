@@ -1,8 +1,10 @@
 #include "batch_request.h"
 
+#include <algorithm>
 #include <cmath>
 #include <ctime>
 #include <limits>
+#include <utility>
 
 namespace cli {
 
@@ -67,24 +69,47 @@ void read_sampling(const Json& object, SamplingFlags& sampling) {
   read_stop(object, sampling.stop);
 }
 
-// Text, or OpenAI's array of parts of which each is text.
-std::string content_text(const Json& content) {
-  if (content.is_string()) return content.get<std::string>();
-  if (!content.is_array())
-    refuse("content: expected a string or an array of parts, found " + to_line(content));
-  std::string text;
-  for (const Json& part : content) {
-    const Json* type = part.is_object() ? find(part, "type") : nullptr;
-    const Json* words = part.is_object() ? find(part, "text") : nullptr;
-    if (type == nullptr || *type != "text" || words == nullptr || !words->is_string()) {
-      refuse("content: expected parts of type text, found " + to_line(part));
+// The string where a part of a message says that its picture is, in one of
+// {"type": "image_url", "image_url": {"url": …}}, with the address itself as "image_url", and
+// {"type": "image", "path" or "url" or "image": …}.
+const Json* picture_address(const Json& part, const std::string& type) {
+  const Json* address = nullptr;
+  if (type == "image_url") {
+    address = find(part, "image_url");
+    if (address != nullptr && address->is_object()) address = find(*address, "url");
+  } else if (type == "image") {
+    for (const char* key : {"path", "url", "image"}) {
+      if (address == nullptr) address = find(part, key);
     }
-    text += words->get_ref<const std::string&>();
   }
-  return text;
+  return address != nullptr && address->is_string() ? address : nullptr;
 }
 
-void read_messages(const Json& list, std::vector<lapidary::Message>& messages) {
+RequestPart read_part(const Json& part, const std::string& folder) {
+  const Json* type = part.is_object() ? find(part, "type") : nullptr;
+  const Json* text = part.is_object() ? find(part, "text") : nullptr;
+  const std::string kind = type != nullptr && type->is_string() ? type->get<std::string>() : "";
+  if (kind == "text" && text != nullptr && text->is_string()) return {text->get<std::string>()};
+  if (const Json* address = part.is_object() ? picture_address(part, kind) : nullptr)
+    return {"", parse_picture_source(address->get_ref<const std::string&>(), folder)};
+  refuse(
+      "content: expected parts {type: text, text}, {type: image_url, image_url: {url}} or "
+      "{type: image, path}, found " +
+      to_line(part).substr(0, 200));
+}
+
+// Text, or an array of parts.
+std::vector<RequestPart> read_content(const Json& content, const std::string& folder) {
+  if (content.is_string()) return {{content.get<std::string>()}};
+  if (!content.is_array())
+    refuse("content: expected a string or an array of parts, found " + to_line(content));
+  std::vector<RequestPart> parts;
+  for (const Json& part : content) parts.push_back(read_part(part, folder));
+  return parts;
+}
+
+void read_messages(const Json& list, const std::string& folder,
+                   std::vector<RequestMessage>& messages) {
   if (!list.is_array() || list.empty())
     refuse("messages: expected an array of at least one message");
   for (const Json& entry : list) {
@@ -94,24 +119,50 @@ void read_messages(const Json& list, std::vector<lapidary::Message>& messages) {
       refuse("messages: expected objects with role and content, found " + to_line(entry));
     }
     const std::string name = *role == "developer" ? "system" : role->get<std::string>();
-    messages.push_back({name, content_text(*content)});
+    messages.push_back({name, read_content(*content, folder)});
   }
 }
 
-void read_prompt(const Json& body, BatchRequest& request) {
+std::vector<RequestPart> read_images(const Json& body, const std::string& folder) {
+  const Json* images = find(body, "images");
+  if (images == nullptr) return {};
+  if (!images->is_array())
+    refuse("images: expected an array of file names, found " + to_line(*images).substr(0, 200));
+  std::vector<RequestPart> parts;
+  for (const Json& image : *images) {
+    if (!image.is_string())
+      refuse("images: expected file names, found " + to_line(image).substr(0, 200));
+    parts.push_back({"", parse_picture_source(image.get_ref<const std::string&>(), folder)});
+  }
+  return parts;
+}
+
+// `images` before the last user message's text.
+void put_images(const std::vector<RequestPart>& images, std::vector<RequestMessage>& messages) {
+  if (images.empty()) return;
+  const auto last = std::ranges::find(messages.rbegin(), messages.rend(), std::string("user"),
+                                      &RequestMessage::role);
+  if (last == messages.rend()) refuse("images: there is no message with role user to put them in");
+  last->parts.insert(last->parts.begin(), images.begin(), images.end());
+}
+
+void read_prompt(const Json& body, const std::string& folder, BatchRequest& request) {
   const Json* prompt = find(body, "prompt");
   const Json* messages = find(body, "messages");
   if ((prompt == nullptr) == (messages == nullptr)) refuse("expected either prompt or messages");
-  if (const Json* images = find(body, "images"); images != nullptr && !images->empty()) {
-    throw RequestError{"unsupported", "images: pictures cannot be read yet"};
+  std::vector<RequestPart> images = read_images(body, folder);
+  if (messages != nullptr) {
+    read_messages(*messages, folder, request.messages);
+    return put_images(images, request.messages);
   }
-  if (messages != nullptr) return read_messages(*messages, request.messages);
   if (!prompt->is_string()) refuse("prompt: expected a string, found " + to_line(*prompt));
-  request.text = prompt->get<std::string>();
-  if (request.text.empty()) refuse("prompt: expected text, found an empty string");
+  const std::string text = prompt->get<std::string>();
+  if (text.empty() && images.empty()) refuse("prompt: expected text, found an empty string");
+  request.prompt = std::move(images);
+  request.prompt.push_back({text});
 }
 
-void read_openai(const Json& line, BatchRequest& request) {
+void read_openai(const Json& line, const std::string& folder, BatchRequest& request) {
   const Json* body = find(line, "body");
   if (body == nullptr || !body->is_object()) refuse("body: expected an object");
   request.openai_chat = body->contains("messages");
@@ -119,7 +170,7 @@ void read_openai(const Json& line, BatchRequest& request) {
   double ignored = 1;
   read_number(*body, "n", 1, 1, ignored);
   read_sampling(*body, request.sampling);
-  read_prompt(*body, request);
+  read_prompt(*body, folder, request);
 }
 
 }  // namespace
@@ -130,7 +181,8 @@ Json line_id(const Json& line) {
   return line.contains("id") ? line["id"] : Json(nullptr);
 }
 
-void parse_request(const std::string& line, const SamplingFlags& defaults, BatchRequest& request) {
+void parse_request(const std::string& line, const SamplingFlags& defaults,
+                   const std::string& folder, BatchRequest& request) {
   request.sampling = defaults;
   const Json object = Json::parse(line, nullptr, false);
   if (object.is_discarded()) throw RequestError{"invalid_json", "the line is not valid JSON"};
@@ -139,9 +191,9 @@ void parse_request(const std::string& line, const SamplingFlags& defaults, Batch
                        "expected a JSON object, found " + std::string(object.type_name())};
   request.id = line_id(object);
   request.openai = object.contains("custom_id") || object.contains("body");
-  if (request.openai) return read_openai(object, request);
+  if (request.openai) return read_openai(object, folder, request);
   read_sampling(object, request.sampling);
-  read_prompt(object, request);
+  read_prompt(object, folder, request);
 }
 
 namespace {

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "batch_images.h"
 #include "common.h"
 
 namespace cli {
@@ -13,21 +15,34 @@ struct RequestError {
   std::string message;
 };
 
+/// A piece of a message: a picture, or text.
+struct RequestPart {
+  std::string text;
+  std::optional<PictureSource> picture = {};
+};
+
+struct RequestMessage {
+  std::string role;
+  std::vector<RequestPart> parts;
+};
+
 /// One line of a batch, in our format or OpenAI's.
 struct BatchRequest {
   bool openai = false;
   bool openai_chat = false;  ///< /v1/chat/completions, else /v1/completions.
   Json id;                   ///< As in the line: `id`, or `custom_id`.
-  bool raw = false;          ///< `text` is completed as it is, whatever the model was made for.
-  std::string text;          ///< `prompt`; empty when there are messages.
-  std::vector<lapidary::Message> messages;
+  bool raw = false;          ///< `prompt` is completed as it is, whatever the model was made for.
+  std::vector<RequestPart> prompt;  ///< Pictures and `prompt`; empty when there are messages.
+  std::vector<RequestMessage> messages;
   SamplingFlags sampling;
 };
 
-/// The request of `line`, where a field left out takes its value from `defaults`. `request.openai`
+/// The request of `line`, where a field left out takes its value from `defaults` and the names of
+/// pictures are relative to `folder`. `request.openai`
 /// and `request.id` are set as soon as they are known, so that the answer to a bad line can have
 /// them. Throws RequestError.
-void parse_request(const std::string& line, const SamplingFlags& defaults, BatchRequest& request);
+void parse_request(const std::string& line, const SamplingFlags& defaults,
+                   const std::string& folder, BatchRequest& request);
 
 struct BatchAnswer {
   std::string text;

@@ -1,3 +1,5 @@
+#include "bench.h"
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -5,8 +7,6 @@
 #include <cmath>
 #include <memory>
 #include <optional>
-
-#include "common.h"
 
 namespace cli {
 
@@ -44,6 +44,8 @@ constexpr std::string_view kText =
 
 struct Options {
   ModelFlags model;
+  ImageFlags images;
+  bool image = false;
   int prefill = 512;
   int decode = 48;
   int depth = 0;
@@ -57,22 +59,7 @@ struct Measurement {
   int tokens = 0;
   std::vector<double> speeds;  // Tokens per second, one a round.
   std::uint64_t hash = 0;      // Of the last logits.
-
-  double median() const {
-    std::vector<double> sorted = speeds;
-    std::sort(sorted.begin(), sorted.end());
-    const std::size_t half = sorted.size() / 2;
-    return sorted.size() % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
-  }
 };
-
-// FNV-1a over the bits: two runs with the same hash computed the same logits.
-std::uint64_t hash_of(std::span<const float> logits) {
-  std::uint64_t hash = 0xcbf29ce484222325U;
-  for (const float logit : logits)
-    hash = (hash ^ std::bit_cast<std::uint32_t>(logit)) * 0x100000001b3U;
-  return hash;
-}
 
 std::vector<TokenId> fixed_ids(const lapidary::Tokenizer& tokenizer, std::size_t count) {
   const std::vector<TokenId> once = tokenizer.encode(kText);
@@ -122,7 +109,7 @@ std::vector<Measurement> measure_all(lapidary::Session& session, const Options& 
 Json describe(const Measurement& test, const Options& options, const lapidary::Session& session,
               const lapidary::MachineLimits& limits) {
   const lapidary::ModelInfo& info = session.model().info();
-  const double speed = test.median();
+  const double speed = median(test.speeds);
   const auto [low, high] = std::minmax_element(test.speeds.begin(), test.speeds.end());
   // A prompt reads every weight once a chunk, a decoded token once.
   const double reads_per_token =
@@ -163,6 +150,8 @@ std::string table_row(const Json& test) {
 }
 
 int bench(const Options& options) {
+  if (options.image)
+    return bench_image(options.model, options.images, options.rounds, options.json);
   const lapidary::Model model = load_model(options.model);
   lapidary::SessionOptions wanted = options.model.session();
   if (wanted.context == 0)
@@ -183,6 +172,19 @@ int bench(const Options& options) {
 
 }  // namespace
 
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+std::uint64_t hash_of(std::span<const float> values) {
+  std::uint64_t hash = 0xcbf29ce484222325U;
+  for (const float value : values)
+    hash = (hash ^ std::bit_cast<std::uint32_t>(value)) * 0x100000001b3U;
+  return hash;
+}
+
 void add_bench(CLI::App& app, Run& run) {
   CLI::App& command = add_command(app, "bench", "measure speed over a fixed text");
   const auto options = std::make_shared<Options>();
@@ -198,6 +200,11 @@ void add_bench(CLI::App& app, Run& run) {
       ->check(in_range(0, kMost));
   add_option(command, "--rounds", options->rounds, "measurements; the median counts")
       ->check(in_range(1, 1000));
+  // Elsewhere --image names a file.
+  add_flag(command, "--image", options->image,
+           "measure the encoding of a built-in picture, and nothing else")
+      ->envname("LAPIDARY_BENCH_IMAGE");
+  add_vision_flag(command, options->images);
   add_option(command, "--head", options->head, "how the output matrix is computed")
       ->check(CLI::IsMember({"full"}));
   add_flag(command, "--json", options->json, "one JSON object a line");

@@ -1,11 +1,11 @@
 #include <unistd.h>
 
-#include <charconv>
 #include <memory>
 #include <optional>
 #include <span>
 
-#include "common.h"
+#include "chat_pictures.h"
+#include "chat_settings.h"
 #include "conversation.h"
 #include "line_editor.h"
 
@@ -19,61 +19,21 @@ using lapidary::ErrorCode;
 struct Options {
   ModelFlags model;
   SamplingFlags sampling;
+  ImageFlags images;
   std::string system;
-};
-
-// A value that /set can change.
-struct Setting {
-  const char* name;
-  double low;
-  double high;
-  void (*set)(SamplingFlags& flags, double value);
-  std::string (*get)(const SamplingFlags& flags);
-};
-
-constexpr double kMaxInt = 2147483647;
-constexpr double kMaxSeed = 9007199254740992;  // A double holds every integer up to here.
-const Setting kSettings[] = {
-    {"temp", 0, 1000,
-     [](SamplingFlags& f, double v) { f.sampling.temperature = static_cast<float>(v); },
-     [](const SamplingFlags& f) {
-       return format("%g", static_cast<double>(f.sampling.temperature));
-     }},
-    {"top-k", 0, kMaxInt,
-     [](SamplingFlags& f, double v) { f.sampling.top_k = static_cast<int>(v); },
-     [](const SamplingFlags& f) { return std::to_string(f.sampling.top_k); }},
-    {"top-p", 0, 1, [](SamplingFlags& f, double v) { f.sampling.top_p = static_cast<float>(v); },
-     [](const SamplingFlags& f) { return format("%g", static_cast<double>(f.sampling.top_p)); }},
-    {"min-p", 0, 1, [](SamplingFlags& f, double v) { f.sampling.min_p = static_cast<float>(v); },
-     [](const SamplingFlags& f) { return format("%g", static_cast<double>(f.sampling.min_p)); }},
-    {"repeat-penalty", 0.001, 1000,
-     [](SamplingFlags& f, double v) { f.sampling.repeat_penalty = static_cast<float>(v); },
-     [](const SamplingFlags& f) {
-       return format("%g", static_cast<double>(f.sampling.repeat_penalty));
-     }},
-    {"seed", 0, kMaxSeed,
-     [](SamplingFlags& f, double v) { f.sampling.seed = static_cast<std::uint64_t>(v); },
-     [](const SamplingFlags& f) { return std::to_string(f.sampling.seed); }},
-    {"max-tokens", -1, kMaxInt,
-     [](SamplingFlags& f, double v) { f.max_tokens = static_cast<int>(v); },
-     [](const SamplingFlags& f) { return std::to_string(f.max_tokens); }},
 };
 
 void note(const std::string& text) { write_all(STDERR_FILENO, printable(text) + "\n"); }
 
-std::string trim(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\r\n";
-  const std::size_t first = text.find_first_not_of(kBlank);
-  if (first == std::string_view::npos) return {};
-  return std::string(text.substr(first, text.find_last_not_of(kBlank) - first + 1));
-}
-
 class Chat {
  public:
-  Chat(const Options& options, const lapidary::Model& model)
+  Chat(const Options& options, const lapidary::Model& model, std::vector<Picture> pictures)
       : options_(options),
         sampling_(options.sampling),
-        talk_(model, options.model.session(), options.system) {}
+        talk_(model, options.model.session(), options.system),
+        waiting_(model, options.model, options.images) {
+    for (Picture& picture : pictures) note(waiting_.add(std::move(picture)));
+  }
 
   int run() {
     hold_interrupts(Interrupts::kStopOnly);
@@ -151,7 +111,12 @@ class Chat {
     }
     tries_ = 0;
     const std::string attached = attached_.empty() ? message : attached_ + "\n\n" + message;
-    if (say(attached)) attached_.clear();
+    if (!send(attached)) {
+      if (editor_.terminal()) draft_ = text;
+      return;
+    }
+    attached_.clear();
+    waiting_.clear();
   }
 
   // In a terminal one sees what went wrong and goes on; a script gets the exit code.
@@ -160,8 +125,33 @@ class Chat {
     complain(error.what());
   }
 
+  // A Ctrl-C is no failure to a person.
+  void fail_or_stop(const Error& error, const char* while_doing) {
+    if (error.code() != ErrorCode::kInterrupted || !editor_.terminal()) return fail(error);
+    stopped_ = true;
+    interrupted = false;
+    note(std::string("stopped while ") + while_doing + "; the message is taken back");
+  }
+
+  // The text behind the pictures that wait. True when there is a reply.
+  bool send(const std::string& text) {
+    UserMessage message{text, waiting_.pictures()};
+    if (!message.pictures.empty()) {
+      interrupted = false;
+      try {
+        talk_.check_room(message);
+        waiting_.encode();
+      } catch (const Error& error) {
+        fail_or_stop(error, "encoding the pictures");
+        return false;
+      }
+      message.pictures = waiting_.pictures();
+    }
+    return say(message);
+  }
+
   // True when there is a reply, even one that was stopped.
-  bool say(const std::string& text) {
+  bool say(const UserMessage& message) {
     lapidary::GenerateOptions options = sampling_.options();
     options.sampling.seed += tries_;
     interrupted = false;
@@ -169,16 +159,10 @@ class Chat {
     try {
       ProgressBar bar("reading", options_.model.quiet);
       reply = talk_.say(
-          text, options, [this](std::string_view piece) { return output_.write(piece); },
+          message, options, [this](std::string_view piece) { return output_.write(piece); },
           bar.callback());
     } catch (const Error& error) {
-      if (error.code() == ErrorCode::kInterrupted) {
-        if (!editor_.terminal()) throw;
-        stopped_ = true;
-        note("stopped while reading the message, which is taken back");
-      } else {
-        fail(error);
-      }
+      fail_or_stop(error, "reading the message");
     }
     output_.end_line();
     output_.check();
@@ -226,6 +210,7 @@ class Chat {
   void clear(const std::string&) {
     talk_.clear();
     attached_.clear();
+    waiting_.clear();
     last_.reset();
     note("the conversation is empty");
   }
@@ -241,21 +226,29 @@ class Chat {
     note(format("the last turn is taken back; %d remain", talk_.turns()));
   }
 
+  // A message that begins with / must not become a command when it is sent again.
+  static std::string draft_of(const std::string& text) {
+    return text.starts_with('/') ? '/' + text : text;
+  }
+
   // When it fails, the message stands in the next prompt.
   void regenerate(const std::string&) {
     if (nothing_said()) return;
-    const std::string text = talk_.last_user();
+    const UserMessage message = talk_.last_user();
     talk_.undo();
     ++tries_;
-    if (!say(text) && editor_.terminal()) draft_ = text;
+    if (say(message) || !editor_.terminal()) return;
+    waiting_.put_back(message.pictures);
+    draft_ = draft_of(message.text);
   }
 
   void edit(const std::string& argument) {
     if (nothing_said()) return;
-    const std::string text = talk_.last_user();
+    const UserMessage message = talk_.last_user();
     talk_.undo();
+    waiting_.put_back(message.pictures);
     if (argument.empty() && editor_.terminal()) {
-      draft_ = text;  // The next prompt begins with it.
+      draft_ = draft_of(message.text);  // The next prompt begins with it.
     } else if (argument.empty()) {
       note("the last turn is taken back; the next message replaces it");
     } else {
@@ -280,41 +273,37 @@ class Chat {
     note(text.empty() ? "no system text" : "the system text holds from the next message on");
   }
 
-  void set(const std::string& argument) {
-    const std::size_t space = argument.find_first_of(" \t");
-    const std::string name = argument.substr(0, space);
-    const std::string value = space == std::string::npos ? "" : trim(argument.substr(space));
-    for (const Setting& setting : kSettings) {
-      if (name != setting.name) continue;
-      double number = 0;
-      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-      const bool valid = error == std::errc() && end == value.data() + value.size();
-      if (!valid || !(number >= setting.low && number <= setting.high)) {
-        return note(format("%s: expected a number from %g to %g, found %s", setting.name,
-                           setting.low, setting.high, value.empty() ? "nothing" : value.c_str()));
-      }
-      setting.set(sampling_, number);
-      return note(name + " is " + setting.get(sampling_));
+  void image(const std::string& argument) {
+    if (argument.empty()) {
+      if (waiting_.empty()) return note("/image needs a file");
+      waiting_.clear();
+      return note("the next message goes without pictures");
     }
-    std::string names;
-    for (const Setting& setting : kSettings)
-      names += std::string(names.empty() ? "" : ", ") + setting.name;
-    note("/set NAME VALUE, where NAME is one of " + names);
+    try {
+      for (const std::string& line : waiting_.add(split_file_names(argument))) note(line);
+    } catch (const Error& error) {
+      fail(error);
+    }
   }
+
+  void set(const std::string& argument) { note(change_setting(sampling_, argument)); }
 
   void show(const std::string&) {
     const lapidary::Model& model = talk_.session().model();
     note("model: " + (model.info().name.empty() ? options_.model.model : model.info().name) + ", " +
          model.isa() + ", " + std::to_string(talk_.session().threads()) + " threads");
+    note("vision: " + (model.vision() == nullptr ? "(none)" : model.vision()->path));
     note("system: " + (talk_.system().empty() ? "(none)" : talk_.system()));
-    for (const Setting& setting : kSettings)
-      note(std::string(setting.name) + ": " + setting.get(sampling_));
+    for (const std::string& line : describe_settings(sampling_)) note(line);
     tokens("");
   }
 
   void tokens(const std::string&) {
-    note(format("%d of %d tokens used by %d turns", talk_.tokens(), talk_.session().context(),
-                talk_.turns()));
+    std::string text = format("%d of %d tokens used by %d turns", talk_.tokens(),
+                              talk_.session().context(), talk_.turns());
+    if (talk_.image_tokens() > 0) text += format(", %d of them by pictures", talk_.image_tokens());
+    note(text);
+    for (const std::string& line : waiting_.describe()) note("with the next message: " + line);
     if (last_) note("last reply: " + statistics());
   }
 
@@ -324,7 +313,8 @@ class Chat {
   LineEditor editor_;
   Output output_;
   std::string attached_;  // Files that go in front of the next message.
-  std::string draft_;     // Text that the next prompt begins with.
+  WaitingPictures waiting_;
+  std::string draft_;  // Text that the next prompt begins with.
   std::optional<Reply> last_;
   std::uint64_t tries_ = 0;  // Added to the seed, so that /regen draws something else.
   bool stopped_ = false;     // The last thing that happened was a Ctrl-C.
@@ -339,8 +329,9 @@ std::span<const Chat::Command> Chat::commands() {
       {"/clear", "", "begin a new conversation", &Chat::clear},
       {"/regen", "", "draw the last reply again, differently", &Chat::regenerate},
       {"/undo", "", "take the last turn back", &Chat::undo},
-      {"/edit", "[TEXT]", "change the last message and send it again", &Chat::edit},
+      {"/edit", "[TEXT]", "change the last message, pictures kept, and send it again", &Chat::edit},
       {"/read", "FILE", "put a text file in front of the next message", &Chat::read},
+      {"/image", "[FILE...]", "put pictures in front of the next message, or none", &Chat::image},
       {"/system", "[TEXT]", "set the system text, or none", &Chat::system},
       {"/set", "NAME VALUE", "change a sampling setting", &Chat::set},
       {"/show", "", "the model and the settings", &Chat::show},
@@ -351,7 +342,9 @@ std::span<const Chat::Command> Chat::commands() {
 
 int chat(const Options& options) {
   require_utf8(options.system, "the system text");
-  const lapidary::Model model = load_model(options.model);
+  std::vector<Picture> pictures = read_pictures(options.images);
+  const lapidary::Model model = load_model(options.model, options.images,
+                                           pictures.empty() ? Vision::kIfThere : Vision::kNeeded);
   const lapidary::Tokenizer& tokenizer = model.tokenizer();
   if (tokenizer.start_of_turn() < 0 || tokenizer.end_of_turn() < 0) {
     throw Error(ErrorCode::kUsage,
@@ -362,7 +355,7 @@ int chat(const Options& options) {
         "warning: this is a base model without chat training; expect it to continue text rather "
         "than to answer");
   }
-  return Chat(options, model).run();
+  return Chat(options, model, std::move(pictures)).run();
 }
 
 }  // namespace
@@ -372,6 +365,7 @@ void add_chat(CLI::App& app, Run& run) {
   const auto options = std::make_shared<Options>();
   add_model_flags(command, options->model);
   add_sampling_flags(command, options->sampling);
+  add_image_flags(command, options->images);
   add_option(command, "--system", options->system, "text in front of the first message");
   command.callback([options, &run] { run = [options] { return chat(*options); }; });
 }

@@ -188,8 +188,7 @@ std::string find_model(const std::string& given) {
                   folder + ", found " + std::to_string(found.size()) + ")");
 }
 
-lapidary::Model load_model(const ModelFlags& flags) {
-  lapidary::ModelOptions options;
+lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions options) {
   options.threads = flags.threads;
   options.isa = flags.isa;
   options.memory_limit = flags.memory_limit;
@@ -267,6 +266,13 @@ std::string human_bytes(std::uint64_t bytes) {
   std::size_t unit = 0;
   for (; value >= 999.95 && unit < 3; ++unit) value /= 1000;
   return format("%.1f %s", value, units[unit]);
+}
+
+std::string trim(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  const std::size_t first = text.find_first_not_of(kBlank);
+  if (first == std::string_view::npos) return {};
+  return std::string(text.substr(first, text.find_last_not_of(kBlank) - first + 1));
 }
 
 std::string format(const char* pattern, ...) {

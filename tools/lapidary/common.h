@@ -90,8 +90,8 @@ std::string model_folder();
 std::string find_model(const std::string& given);
 
 /// Loads with, on a terminal, a progress bar and the tokenizer's warnings. Interrupts end the
-/// process meanwhile.
-lapidary::Model load_model(const ModelFlags& flags);
+/// process meanwhile. What the flags do not say is taken from `options`.
+lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions options = {});
 
 /// A whole file, or standard input for "-". Throws Error(kFile).
 std::string read_text_file(const std::string& path);
@@ -109,6 +109,9 @@ const char* finish_name(lapidary::FinishReason reason);
 
 /// "1.2 GB" and the like, powers of 1000.
 std::string human_bytes(std::uint64_t bytes);
+
+/// `text` without white space around it.
+std::string trim(std::string_view text);
 
 /// printf into a string.
 [[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...);
@@ -129,5 +132,6 @@ void add_logits(CLI::App& app, Run& run);
 void add_perplexity(CLI::App& app, Run& run);
 void add_inspect(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
+void add_encode_image(CLI::App& app, Run& run);
 
 }  // namespace cli

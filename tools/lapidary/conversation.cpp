@@ -1,57 +1,96 @@
 #include "conversation.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
+#include "pictures.h"
 #include "terminal.h"
 
 namespace cli {
 
+using lapidary::ImageFeatures;
+using lapidary::Prompt;
 using lapidary::TokenId;
 
 Conversation::Conversation(const lapidary::Model& model, const lapidary::SessionOptions& options,
                            std::string system)
     : session_(model, options), system_(std::move(system)) {}
 
-std::vector<TokenId> Conversation::opening(const std::string& text, bool first) const {
+Prompt Conversation::opening(const UserMessage& message, bool first) const {
   const lapidary::Tokenizer& tokenizer = session_.model().tokenizer();
   std::vector<lapidary::Message> messages;
   if (first && !system_.empty()) messages.push_back({"system", system_});
-  messages.push_back({"user", text});
-  std::vector<TokenId> ids = lapidary::chat_prompt(tokenizer, messages);
-  if (first) return ids;
+  messages.push_back({"user", {}});
+  std::vector<lapidary::ContentPart>& parts = messages.back().parts;
+  for (const UserPicture& picture : message.pictures) parts.push_back({{}, picture.encoded});
+  parts.push_back({message.text});
+  Prompt turn = lapidary::chat_prompt(tokenizer, messages);
+  if (first) return turn;
   // What ends the model's turn stands where BOS would.
-  std::vector<TokenId> turn{tokenizer.end_of_turn()};
+  std::vector<TokenId> ids{tokenizer.end_of_turn()};
   const std::vector<TokenId> newline = tokenizer.encode("\n");
-  turn.insert(turn.end(), newline.begin(), newline.end());
-  turn.insert(turn.end(), ids.begin() + 1, ids.end());
+  ids.insert(ids.end(), newline.begin(), newline.end());
+  ids.insert(ids.end(), turn.ids.begin() + 1, turn.ids.end());
+  turn.ids = std::move(ids);
   return turn;
 }
 
-std::vector<TokenId> Conversation::ids() const {
-  std::vector<TokenId> all;
+Prompt Conversation::prompt() const {
+  Prompt all;
   for (const Turn& turn : turns_) {
-    all.insert(all.end(), turn.opening.begin(), turn.opening.end());
-    all.insert(all.end(), turn.reply.begin(), turn.reply.end());
+    std::ranges::copy(turn.opening.ids, std::back_inserter(all.ids));
+    std::ranges::copy(turn.reply, std::back_inserter(all.ids));
+    std::ranges::copy(turn.opening.images, std::back_inserter(all.images));
   }
   return all;
 }
 
-int Conversation::tokens() const { return static_cast<int>(ids().size()); }
+int Conversation::tokens() const { return static_cast<int>(prompt().ids.size()); }
 
-Reply Conversation::say(const std::string& text, const lapidary::GenerateOptions& options,
-                        const lapidary::OnText& on_text, const lapidary::Progress& progress) {
-  turns_.push_back({text, opening(text, turns_.empty()), {}});
-  const std::vector<TokenId> wanted = ids();
+int Conversation::image_tokens() const {
+  int tokens = 0;
+  for (const ImageFeatures& image : prompt().images) tokens += image.tokens;
+  return tokens;
+}
+
+void Conversation::check_room(const UserMessage& message) const {
+  const Prompt turn = opening(message, turns_.empty());
+  cli::check_room(session_, prompt().ids.size() + turn.ids.size());
+}
+
+// Takes from `wanted` what the session holds already; where it holds something else, it forgets
+// everything. Equal ids are not enough: their pictures must be the same.
+void Conversation::drop_computed(Prompt& wanted) {
   const std::span<const TokenId> there = session_.ids();
+  auto tokens = std::ranges::count(there, session_.model().tokenizer().image_token());
+  std::size_t images = 0;
+  for (; tokens > 0 && images < images_.size(); ++images) tokens -= images_[images].tokens;
   const bool goes_on =
-      there.size() < wanted.size() && std::equal(there.begin(), there.end(), wanted.begin());
-  const std::size_t cached = goes_on ? there.size() : 0;
+      there.size() < wanted.ids.size() && images <= wanted.images.size() &&
+      std::equal(there.begin(), there.end(), wanted.ids.begin()) &&
+      std::equal(images_.begin(), images_.begin() + static_cast<std::ptrdiff_t>(images),
+                 wanted.images.begin(), [](const ImageFeatures& a, const ImageFeatures& b) {
+                   return a.values == b.values;
+                 });
+  images_ = wanted.images;
+  if (!goes_on) return session_.clear();
+  wanted.ids.erase(wanted.ids.begin(),
+                   wanted.ids.begin() + static_cast<std::ptrdiff_t>(there.size()));
+  wanted.images.erase(wanted.images.begin(),
+                      wanted.images.begin() + static_cast<std::ptrdiff_t>(images));
+}
+
+Reply Conversation::say(const UserMessage& message, const lapidary::GenerateOptions& options,
+                        const lapidary::OnText& on_text, const lapidary::Progress& progress) {
+  turns_.push_back({message, opening(message, turns_.empty()), {}});
+  Prompt wanted = prompt();
+  const std::size_t whole = wanted.ids.size();
   Reply reply;
   try {
-    if (!goes_on) session_.clear();
+    drop_computed(wanted);
     const double start = now();
-    session_.append(std::span(wanted).subspan(cached), progress, options.cancel);
+    session_.append(wanted, progress, options.cancel);
     const double middle = now();
     reply.completion = session_.generate(options, on_text);
     reply.decode_seconds = now() - middle;
@@ -60,11 +99,10 @@ Reply Conversation::say(const std::string& text, const lapidary::GenerateOptions
     turns_.pop_back();
     throw;
   }
-  reply.cached = static_cast<int>(cached);
-  reply.read = static_cast<int>(wanted.size() - cached);
-  const std::span<const TokenId> after = session_.ids();
-  turns_.back().reply.assign(after.begin() + static_cast<std::ptrdiff_t>(wanted.size()),
-                             after.end());
+  reply.cached = static_cast<int>(whole - wanted.ids.size());
+  reply.read = static_cast<int>(wanted.ids.size());
+  std::ranges::remove_copy(session_.ids().subspan(whole), std::back_inserter(turns_.back().reply),
+                           session_.model().tokenizer().image_token());
   return reply;
 }
 

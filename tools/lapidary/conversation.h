@@ -7,6 +7,17 @@
 
 namespace cli {
 
+struct UserPicture {
+  std::string description;
+  lapidary::EncodedImage encoded;
+};
+
+/// What a user says in one turn: pictures, and text behind them.
+struct UserMessage {
+  std::string text;
+  std::vector<UserPicture> pictures;
+};
+
 /// What one reply took.
 struct Reply {
   lapidary::Completion completion;
@@ -16,22 +27,26 @@ struct Reply {
   double decode_seconds = 0;
 };
 
-/// A conversation by its token ids, turn by turn. The session is brought to what the turns say
-/// before each reply: normally only the new turn is computed; after undo, clear or another system
-/// text, everything is.
+/// A conversation by its token ids and pictures, turn by turn. The session is brought to what the
+/// turns say before each reply: normally only the new turn is computed; after undo, clear or
+/// another system text, everything is.
 class Conversation {
  public:
   Conversation(const lapidary::Model& model, const lapidary::SessionOptions& options,
                std::string system);
 
+  /// Throws Error(kContext) when the conversation with `message` behind it does not fit. Only the
+  /// sizes of its pictures' features are looked at.
+  void check_room(const UserMessage& message) const;
+
   /// Adds a user turn and draws the reply; one that `options.cancel` stops is kept as far as it
   /// came. When the turn does not fit or its prefill is interrupted the Error passes through, and
   /// the turn is taken back.
-  Reply say(const std::string& text, const lapidary::GenerateOptions& options,
+  Reply say(const UserMessage& message, const lapidary::GenerateOptions& options,
             const lapidary::OnText& on_text, const lapidary::Progress& progress);
 
   bool empty() const { return turns_.empty(); }
-  const std::string& last_user() const { return turns_.back().user; }
+  const UserMessage& last_user() const { return turns_.back().user; }
   void undo();  ///< Takes the last turn back. There must be one.
   void clear() { turns_.clear(); }
 
@@ -39,21 +54,26 @@ class Conversation {
   void set_system(std::string text);
 
   int turns() const { return static_cast<int>(turns_.size()); }
-  int tokens() const;  ///< Of all turns.
+  int tokens() const;        ///< Of all turns.
+  int image_tokens() const;  ///< Of those, soft tokens of pictures.
   const lapidary::Session& session() const { return session_; }
 
  private:
   struct Turn {
-    std::string user;
+    UserMessage user;
+    lapidary::Prompt
+        opening;  // From the end of the reply before it to where the model's turn begins.
     std::vector<lapidary::TokenId>
-        opening;  // Ids from the end of the reply before it to where the model's turn begins.
-    std::vector<lapidary::TokenId> reply;  // Without a stop id.
+        reply;  // Without a stop id, and without image tokens: nothing would fill them.
   };
 
-  std::vector<lapidary::TokenId> opening(const std::string& text, bool first) const;
-  std::vector<lapidary::TokenId> ids() const;
+  lapidary::Prompt opening(const UserMessage& message, bool first) const;
+  lapidary::Prompt prompt() const;  // All turns.
+  void drop_computed(lapidary::Prompt& wanted);
 
   lapidary::Session session_;
+  std::vector<lapidary::ImageFeatures>
+      images_;  // What the session's image tokens stand for, in order; may hold more behind them.
   std::string system_;
   std::vector<Turn> turns_;
 };

@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "common.h"
+#include "pictures.h"
 
 namespace cli {
 
@@ -16,6 +16,7 @@ struct Options {
   ModelFlags model;
   SamplingFlags sampling;
   ChatFlag chat;
+  ImageFlags images;
   std::string prompt;
   std::string file;
   bool json = false;
@@ -23,6 +24,7 @@ struct Options {
 
 struct Times {
   double load = 0;
+  double image = 0;
   double prefill = 0;
   double decode = 0;
 };
@@ -46,19 +48,23 @@ std::string gather_prompt(const Options& options) {
     if (!prompt.empty()) prompt += '\n';
     prompt += part;
   }
-  if (prompt.empty())
+  if (prompt.empty() && options.images.images.empty())
     throw Error(ErrorCode::kUsage, "the prompt is empty: use -p TEXT, -f FILE or standard input");
   require_utf8(prompt, "the prompt");
   return prompt;
 }
 
-std::vector<TokenId> encode(const Options& options, const lapidary::Model& model,
-                            const std::string& prompt) {
-  if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), prompt);
+// With pictures that are not encoded yet, in front of the text.
+lapidary::Prompt make_prompt(const Options& options, const lapidary::Model& model,
+                             const std::vector<Picture>& pictures, const std::string& text) {
+  std::vector<lapidary::ContentPart> parts;
+  for (const Picture& picture : pictures) parts.push_back({{}, unencoded(picture, model)});
+  parts.push_back({text});
+  if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), parts);
   if (!model.info().instruction_tuned && !options.model.quiet) {
     complain("warning: this is a base model without chat training; --no-chat completes plain text");
   }
-  const lapidary::Message user{"user", prompt};
+  const lapidary::Message user{"user", {}, std::move(parts)};
   return lapidary::chat_prompt(model.tokenizer(), {&user, 1});
 }
 
@@ -75,6 +81,7 @@ void print_json(Output& output, const std::vector<TokenId>& prompt,
                      {"completion_tokens", completion.ids.size()},
                      {"cached_tokens", completion.usage.cached_tokens}};
   object["timings"] = {{"load_seconds", times.load},
+                       {"image_seconds", times.image},
                        {"prefill_seconds", times.prefill},
                        {"decode_seconds", times.decode},
                        {"prefill_tokens_per_second", rate(read, times.prefill)},
@@ -82,26 +89,40 @@ void print_json(Output& output, const std::vector<TokenId>& prompt,
   output.write(to_line(object) + "\n");
 }
 
-void print_statistics(const std::vector<TokenId>& prompt, const lapidary::Completion& completion,
-                      const Times& times) {
+void print_statistics(std::size_t prompt, const lapidary::Completion& completion,
+                      const Times& times, const PictureEncoder& pictures) {
   const std::size_t drawn = completion.ids.size();
-  write_all(STDERR_FILENO, format("load %.2f s; prefill %zu tokens in %.2f s (%.1f t/s); decode "
-                                  "%zu tokens in %.2f s (%.1f t/s); %s\n",
-                                  times.load, prompt.size(), times.prefill,
-                                  rate(static_cast<double>(prompt.size()), times.prefill), drawn,
-                                  times.decode, rate(static_cast<double>(drawn), times.decode),
-                                  finish_name(completion.finish_reason)));
+  std::string text = format("load %.2f s; ", times.load);
+  if (pictures.views() > 0) {
+    text += format("%d views encoded in %.2f s (%d were in the cache); ",
+                   pictures.views() - pictures.cached(), times.image, pictures.cached());
+  }
+  text += format(
+      "prefill %zu tokens in %.2f s (%.1f t/s); decode %zu tokens in %.2f s (%.1f t/s); %s\n",
+      prompt, times.prefill, rate(static_cast<double>(prompt), times.prefill), drawn, times.decode,
+      rate(static_cast<double>(drawn), times.decode), finish_name(completion.finish_reason));
+  write_all(STDERR_FILENO, text);
 }
 
 int generate(const Options& options) {
   const std::string text = gather_prompt(options);
+  const std::vector<Picture> pictures = read_pictures(options.images);
   Times times;
   double start = now();
-  const lapidary::Model model = load_model(options.model);
-  const std::vector<TokenId> prompt = encode(options, model, text);
+  const lapidary::Model model = load_model(options.model, options.images,
+                                           pictures.empty() ? Vision::kIfGiven : Vision::kNeeded);
+  lapidary::Prompt prompt = make_prompt(options, model, pictures, text);
   lapidary::Session session(model, options.model.session());
   hold_interrupts(Interrupts::kStop);
   times.load = now() - start;
+
+  PictureEncoder encoder(model, options.model, options.images);
+  if (!pictures.empty()) {
+    check_room(session, prompt.ids.size());
+    encoder.fill(prompt, pictures);
+    times.load += encoder.load_seconds();
+    times.image = encoder.seconds();
+  }
 
   start = now();
   {
@@ -118,12 +139,12 @@ int generate(const Options& options) {
   times.decode = now() - start;
 
   if (options.json) {
-    print_json(output, prompt, completion, times);
+    print_json(output, prompt.ids, completion, times);
   } else {
     output.end_line();
   }
   output.check();
-  if (!options.model.quiet) print_statistics(prompt, completion, times);
+  if (!options.model.quiet) print_statistics(prompt.ids.size(), completion, times, encoder);
   return completion.finish_reason == lapidary::FinishReason::kCancelled ? 130 : 0;
 }
 
@@ -135,6 +156,7 @@ void add_generate(CLI::App& app, Run& run) {
   add_model_flags(command, options->model);
   add_sampling_flags(command, options->sampling);
   add_chat_flag(command, options->chat);
+  add_image_flags(command, options->images);
   add_option(command, "-p,--prompt", options->prompt,
              "the prompt; -f and standard input are added behind it");
   add_option(command, "-f,--file", options->file,

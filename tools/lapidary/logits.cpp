@@ -1,13 +1,10 @@
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <memory>
 
-#include "common.h"
+#include "float_file.h"
+#include "pictures.h"
 
 namespace cli {
 
@@ -16,11 +13,11 @@ namespace {
 using lapidary::Error;
 using lapidary::ErrorCode;
 using lapidary::TokenId;
-static_assert(std::endian::native == std::endian::little,
-              "ids and logits are little-endian in files");
+static_assert(std::endian::native == std::endian::little, "ids are little-endian in files");
 
 struct Options {
   ModelFlags model;
+  ImageFlags images;
   std::string ids;
   std::string out;
 };
@@ -39,9 +36,12 @@ std::vector<TokenId> read_ids(const std::string& path) {
   return ids;
 }
 
-void check_ids(const std::vector<TokenId>& ids, TokenId vocabulary, const std::string& path) {
+// The image token may have no row in the vocabulary.
+void check_ids(const std::vector<TokenId>& ids, const lapidary::Tokenizer& tokenizer,
+               const std::string& path) {
+  const TokenId vocabulary = tokenizer.vocabulary_size();
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0 || ids[i] >= vocabulary) {
+    if (ids[i] < 0 || (ids[i] >= vocabulary && ids[i] != tokenizer.image_token())) {
       throw Error(ErrorCode::kFile,
                   path + ": expected token ids from 0 to " + std::to_string(vocabulary - 1) +
                       ", found " + std::to_string(ids[i]) + " at position " + std::to_string(i));
@@ -49,54 +49,46 @@ void check_ids(const std::vector<TokenId>& ids, TokenId vocabulary, const std::s
   }
 }
 
-// A file that takes rows as they are computed; the first failed write stops the computation.
-class RowFile {
- public:
-  explicit RowFile(std::string path)
-      : path_(std::move(path)),
-        file_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
-    if (file_ < 0)
-      throw Error(ErrorCode::kFile, "cannot write " + path_ + ": " + std::strerror(errno));
-  }
-  ~RowFile() { ::close(file_); }
-  RowFile(const RowFile&) = delete;
-  RowFile& operator=(const RowFile&) = delete;
-
-  bool write(std::span<const float> row) {
-    if (error_ == 0)
-      error_ = write_all(file_, {reinterpret_cast<const char*>(row.data()), row.size_bytes()});
-    return error_ == 0;
-  }
-  void check() const {
-    if (error_ == EPIPE) throw ClosedPipe{};
-    if (error_ != 0)
-      throw Error(ErrorCode::kFailed, "cannot write " + path_ + ": " + std::strerror(error_));
-  }
-
- private:
-  std::string path_;
-  int file_;
-  int error_ = 0;
-};
+// What the ids say of pictures must be what was given, before any is encoded.
+void check_images(const std::vector<TokenId>& ids, const std::vector<Picture>& pictures,
+                  const lapidary::Model& model, const std::string& path) {
+  std::size_t views = 0;
+  for (const Picture& picture : pictures) views += picture.views.size();
+  const auto wanted = views * static_cast<std::size_t>(model.vision()->tokens);
+  const auto found =
+      static_cast<std::size_t>(std::ranges::count(ids, model.tokenizer().image_token()));
+  if (found == wanted) return;
+  throw Error(ErrorCode::kUsage,
+              format("%s: expected %zu image tokens for the pictures' %zu views, found %zu",
+                     path.c_str(), wanted, views, found));
+}
 
 int logits(const Options& options) {
-  const std::vector<TokenId> ids = read_ids(options.ids);
-  const lapidary::Model model = load_model(options.model);
-  check_ids(ids, model.tokenizer().vocabulary_size(), options.ids);
+  lapidary::Prompt prompt{read_ids(options.ids), {}};
+  const std::vector<TokenId>& ids = prompt.ids;
+  const std::vector<Picture> pictures = read_pictures(options.images);
+  const lapidary::Model model = load_model(options.model, options.images,
+                                           pictures.empty() ? Vision::kIfGiven : Vision::kNeeded);
+  check_ids(ids, model.tokenizer(), options.ids);
+  if (!pictures.empty()) check_images(ids, pictures, model, options.ids);
   lapidary::SessionOptions wanted = options.model.session();
   const int trained = std::min(model.info().trained_context, 32768);
   // No more cache than these ids need, unless a context was asked for.
   if (wanted.context == 0 && ids.size() < static_cast<std::size_t>(trained))
     wanted.context = static_cast<int>(ids.size());
   lapidary::Session session(model, wanted);
-  RowFile out(options.out);
+  FloatFile out(options.out);
   hold_interrupts(Interrupts::kStop);
+  if (!pictures.empty()) {
+    check_room(session, ids.size());
+    PictureEncoder(model, options.model, options.images).fill(prompt, pictures);
+  }
 
   ProgressBar bar("computing", options.model.quiet);
   std::atomic<bool> stop{false};
   try {
     session.append_with_logits(
-        ids,
+        prompt,
         [&](int position, std::span<const float> row) {
           if (!out.write(row) || interrupted) stop = true;
           bar.update(static_cast<std::uint64_t>(position) + 1, ids.size());
@@ -118,6 +110,7 @@ void add_logits(CLI::App& app, Run& run) {
       add_command(app, "logits", "write the logits of every position, for tests and evaluation");
   const auto options = std::make_shared<Options>();
   add_model_flags(command, options->model);
+  add_image_flags(command, options->images);
   add_option(command, "--ids", options->ids, "file of 32-bit token ids, BOS included")->required();
   add_option(command, "--out", options->out, "file to write float32 rows to")->required();
   command.callback([options, &run] { run = [options] { return logits(*options); }; });

@@ -41,6 +41,7 @@ int parse_and_run(int argc, char** argv) {
   cli::add_perplexity(app, run);
   cli::add_inspect(app, run);
   cli::add_bench(app, run);
+  cli::add_encode_image(app, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::FileError& error) {

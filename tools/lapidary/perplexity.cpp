@@ -65,7 +65,7 @@ int perplexity(const Options& options) {
   const std::string text = read_text_file(options.file);
   require_utf8(text, options.file);
   const lapidary::Model model = load_model(options.model);
-  const std::vector<TokenId> ids = lapidary::text_prompt(model.tokenizer(), text);
+  const std::vector<TokenId> ids = lapidary::text_prompt(model.tokenizer(), text).ids;
   const auto chunk = static_cast<std::size_t>(options.model.context);
   if (ids.size() < 2 * chunk) {
     throw Error(ErrorCode::kUsage, options.file + ": expected at least two chunks of -c " +

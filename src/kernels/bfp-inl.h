@@ -1,0 +1,205 @@
+// Included after float-inl.h: block floating point, and the float functions of the vision encoder.
+// The ISA gives kBfpTile (tokens that share a weight in registers), dot_pairs (adds w's even · x's
+// first and w's odd · x's second value to each row), merge_pairs (two integers a lane as int16) and
+// store_words (all lanes as int16).
+
+// The first `count` < 16 floats of p, the rest zero.
+inline F load_tail(const float* p, int count) {
+  alignas(64) float lanes[16] = {};
+  for (int i = 0; i < count; ++i) lanes[i] = p[i];
+  return load(lanes);
+}
+inline void store_tail(float* p, F v, int count) {
+  alignas(64) float lanes[16];
+  store(lanes, v);
+  for (int i = 0; i < count; ++i) p[i] = lanes[i];
+}
+
+// visit(i, count) for every sixteen lanes of n values, the last of which may have fewer.
+template <class Visit>
+LAPIDARY_INLINE void each_lanes(int n, Visit visit) {
+  int i = 0;
+  for (; i + 16 <= n; i += 16) visit(i, 16);
+  if (i < n) visit(i, n - i);
+}
+LAPIDARY_INLINE F load_some(const float* p, int count) {
+  return count == 16 ? load(p) : load_tail(p, count);
+}
+LAPIDARY_INLINE void store_some(float* p, F v, int count) {
+  if (count == 16) {
+    store(p, v);
+  } else {
+    store_tail(p, v, count);
+  }
+}
+
+void layernorm(const float* x, const float* weight, const float* bias, int n, float epsilon,
+               float* out) {
+  F sum = broadcast(0.0F);
+  each_lanes(n, [&](int i, int count) { sum = add(sum, load_some(x + i, count)); });
+  const F mean = broadcast(reduce_add(sum) / static_cast<float>(n));
+  F squares = broadcast(0.0F);
+  each_lanes(n, [&](int i, int count) {
+    F v = sub(load_some(x + i, count), mean);
+    if (count < 16) {  // The lanes behind the end count nothing.
+      alignas(64) float lanes[16];
+      store(lanes, v);
+      v = load_tail(lanes, count);
+    }
+    squares = fma(v, v, squares);
+  });
+  const F scale =
+      broadcast(1.0F / std::sqrt(reduce_add(squares) / static_cast<float>(n) + epsilon));
+  each_lanes(n, [&](int i, int count) {
+    const F v = mul(sub(load_some(x + i, count), mean), scale);
+    store_some(out + i, fma(v, load_some(weight + i, count), load_some(bias + i, count)), count);
+  });
+}
+
+void bias_gelu(float* x, const float* bias, int n) {
+  each_lanes(n, [&](int i, int count) {
+    const F v = add(load_some(x + i, count), load_some(bias + i, count));
+    store_some(x + i, gelu_tanh(v), count);
+  });
+}
+
+void add_bias(float* x, const float* y, const float* bias, int n) {
+  each_lanes(n, [&](int i, int count) {
+    const F v = add(load_some(y + i, count), load_some(bias + i, count));
+    store_some(x + i, add(load_some(x + i, count), v), count);
+  });
+}
+
+// A largest value below this has no scale: its reciprocal would not be finite.
+inline constexpr float kBfpSmallest = 1e-30F;
+
+inline float bfp_scale(float top, float* inverse) {
+  const bool some = top > kBfpSmallest;
+  *inverse = some ? static_cast<float>(kBfpLevels) / top : 0.0F;
+  return some ? top / static_cast<float>(kBfpLevels) : 0.0F;
+}
+
+LAPIDARY_INLINE void store_some_words(std::int16_t* p, I v, int count) {
+  if (count == 16) return store_words(p, v);
+  alignas(32) std::int16_t words[16];
+  store_words(words, v);
+  for (int i = 0; i < count; ++i) p[i] = words[i];
+}
+
+void bfp_quantize(const float* x, int n, int block, std::int16_t* values, float* scales) {
+  for (int begin = 0; begin < n; begin += block, ++scales) {
+    const int length = n - begin < block ? n - begin : block;
+    F top = broadcast(0.0F);
+    each_lanes(length, [&](int i, int count) {
+      top = max(top, absolute(load_some(x + begin + i, count)));
+    });
+    float inverse;
+    *scales = bfp_scale(reduce_max(top), &inverse);
+    each_lanes(length, [&](int i, int count) {
+      const F v = mul(load_some(x + begin + i, count), broadcast(inverse));
+      store_some_words(values + begin + i, round_to_int(v), count);
+    });
+  }
+}
+
+void bfp_pack_columns(const float* x, std::size_t stride, int keys, std::int16_t* values,
+                      float* scales) {
+  for (int begin = 0; begin < keys; begin += kBfpBlock, scales += 16) {
+    const int end = keys < begin + kBfpBlock ? keys : begin + kBfpBlock;
+    const float* first = x + static_cast<std::size_t>(begin) * stride;
+    F top = broadcast(0.0F);
+    const float* row = first;
+    for (int key = begin; key < end; ++key, row += stride) top = max(top, absolute(load(row)));
+    alignas(64) float lanes[16], inverses[16];
+    store(lanes, top);
+    for (int i = 0; i < 16; ++i) scales[i] = bfp_scale(lanes[i], &inverses[i]);
+    const F inverse = load(inverses);
+    row = first;
+    for (int key = begin; key < end; key += 2, row += 2 * stride, values += 32) {
+      const I even = round_to_int(mul(load(row), inverse));
+      const I odd = round_to_int(mul(load(row + stride), inverse));
+      store_int(reinterpret_cast<std::int32_t*>(values), merge_pairs(even, odd));
+    }
+  }
+}
+
+float bfp_softmax(float* scores, int keys, float* maximum, float* sum, std::int16_t* values,
+                  float* scales) {
+  F top = broadcast(*maximum);
+  for (int i = 0; i < keys; i += 16) top = max(top, load(scores + i));
+  const float highest = reduce_max(top);
+  float added = 0.0F;
+  for (int begin = 0; begin < keys; begin += kBfpBlock, ++scales) {
+    const int end = keys < begin + kBfpBlock ? keys : begin + kBfpBlock;
+    F largest = broadcast(0.0F);
+    for (int i = begin; i < end; i += 16) {
+      const F e = exp_lanes(sub(load(scores + i), broadcast(highest)));
+      store(scores + i, e);
+      largest = max(largest, e);
+    }
+    float inverse;
+    *scales = bfp_scale(reduce_max(largest), &inverse);
+    I total = broadcast_int(0);
+    for (int i = begin; i < end; i += 16) {
+      const I v = round_to_int(mul(load(scores + i), broadcast(inverse)));
+      total = add(total, v);
+      store_words(values + i, v);
+    }
+    // What the values sum to, not what the exponentials do: the weights then add up to one.
+    added += *scales * reduce_add(to_float(total));
+  }
+  alignas(64) float lanes[16];
+  store(lanes, exp_lanes(broadcast(*maximum - highest)));
+  const float decay = *maximum == -std::numeric_limits<float>::infinity() ? 0.0F : lanes[0];
+  *sum = *sum * decay + added;
+  *maximum = highest;
+  return decay;
+}
+
+// Some tokens against one block of one panel.
+template <int kTokens>
+LAPIDARY_INLINE void bfp_tile(const BfpMatmulArgs& a, const std::int16_t* panel, F panel_scale,
+                              int begin, int pairs, int block_index, int token, bool add_to,
+                              float* out) {
+  const std::int16_t* x = a.values + static_cast<std::size_t>(token) * a.value_stride + begin;
+  I sums[kTokens];
+  for (int t = 0; t < kTokens; ++t) sums[t] = broadcast_int(0);
+  for (int p = 0; p < pairs; ++p) {
+    const I w = load_int(reinterpret_cast<const std::int32_t*>(panel + 32 * p));
+    for (int t = 0; t < kTokens; ++t) {
+      std::int32_t pair;
+      std::memcpy(&pair, x + static_cast<std::size_t>(t) * a.value_stride + 2 * p, 4);
+      dot_pairs(sums[t], w, pair);
+    }
+  }
+  const float* scales = a.scales + static_cast<std::size_t>(token) * a.scale_stride + block_index;
+  for (int t = 0; t < kTokens; ++t) {
+    float* to = out + static_cast<std::size_t>(token + t) * a.out_stride;
+    const F scale =
+        mul(panel_scale, broadcast(scales[static_cast<std::size_t>(t) * a.scale_stride]));
+    store(to, fma(to_float(sums[t]), scale, add_to ? load(to) : broadcast(0.0F)));
+  }
+}
+
+void bfp_matmul(const BfpMatmulArgs& a) {
+  const int blocks = (a.columns + a.block - 1) / a.block;
+  for (int panel = 0; panel < a.panel_count; ++panel) {
+    const std::int16_t* words =
+        a.panels + static_cast<std::size_t>(panel) * static_cast<std::size_t>(a.columns) * 16;
+    const float* panel_scales =
+        a.panel_scales + static_cast<std::size_t>(panel) * static_cast<std::size_t>(blocks) * 16;
+    float* out = a.out + panel * kPanelRows;
+    // A block of the panel stays in the nearest cache while all tokens pass.
+    for (int b = 0; b < blocks; ++b) {
+      const int begin = b * a.block;
+      const int pairs = ((a.columns < begin + a.block ? a.columns : begin + a.block) - begin) / 2;
+      const std::int16_t* block = words + static_cast<std::size_t>(begin) * 16;
+      const F scale = load(panel_scales + 16 * b);
+      const bool add_to = b > 0 || a.accumulate;
+      int t = 0;
+      for (; t + kBfpTile <= a.tokens; t += kBfpTile)
+        bfp_tile<kBfpTile>(a, block, scale, begin, pairs, b, t, add_to, out);
+      for (; t < a.tokens; ++t) bfp_tile<1>(a, block, scale, begin, pairs, b, t, add_to, out);
+    }
+  }
+}

@@ -1,0 +1,70 @@
+#include "model/decoder_state.h"
+
+#include <algorithm>
+
+namespace lapidary {
+namespace {
+
+LinearInput make_input(Layout& layout, int tokens, int columns, bool wide = false) {
+  const auto t = static_cast<std::size_t>(tokens);
+  const auto n = static_cast<std::size_t>(columns);
+  const std::size_t blocks = t * n / kernels::kBlock;
+  LinearInput in;
+  in.dense = layout.take<float>(t * n);
+  in.quantized.values = layout.take<std::int8_t>(t * n);
+  in.quantized.low = wide ? layout.take<std::int8_t>(t * n) : nullptr;
+  in.quantized.scales = layout.take<float>(blocks);
+  in.quantized.sums = layout.take<std::int16_t>(2 * blocks);
+  in.quantized.low_sums = wide ? layout.take<std::int16_t>(2 * blocks) : nullptr;
+  in.quantized.scaled_sums = layout.take<float>(blocks);
+  in.quantized.columns = columns;
+  return in;
+}
+
+}  // namespace
+
+State make_state(Layout& layout, const Config& c, int chunk, int threads) {
+  const auto t = static_cast<std::size_t>(chunk);
+  const auto width = static_cast<std::size_t>(c.width);
+  const auto dim = static_cast<std::size_t>(c.head_dim);
+  State s;
+  s.features = layout.take<const float*>(t);
+  s.last_key = layout.take<std::int64_t>(t);
+  s.x = layout.take<float>(t * width);
+  s.normed = make_input(layout, chunk, c.width);
+  s.q = layout.take<float>(t * static_cast<std::size_t>(c.query_width()));
+  s.k = layout.take<float>(t * static_cast<std::size_t>(c.kv_width()));
+  s.v = layout.take<float>(t * static_cast<std::size_t>(c.kv_width()));
+  s.attended = make_input(layout, chunk, c.query_width());
+  s.projected = layout.take<float>(t * width);
+  s.hidden = make_input(layout, chunk, c.feed_forward, true);
+  s.final = make_input(layout, chunk, c.width, true);
+  for (int kind = 0; kind < 2; ++kind) {
+    s.cosine[kind] = layout.take<float>(t * dim / 2);
+    s.sine[kind] = layout.take<float>(t * dim / 2);
+  }
+  const int widest = std::max({c.width, c.feed_forward, c.query_width()});
+  for (int i = 0; i < threads; ++i) {
+    Scratch scratch{};
+    scratch.matmul = layout.take<std::byte>(kernels::matmul_scratch_bytes(widest));
+    scratch.gate = layout.take<float>(t * kPairRows);
+    scratch.up = layout.take<float>(t * kPairRows);
+    scratch.queries = layout.take<float>(kAttentionRows * dim);
+    scratch.output = layout.take<float>(kAttentionRows * dim);
+    scratch.scores = layout.take<float>(std::size_t{kAttentionRows} * kernels::kSegment);
+    scratch.maximum = layout.take<float>(kAttentionRows);
+    scratch.sum = layout.take<float>(kAttentionRows);
+    scratch.row_first = layout.take<std::int64_t>(kAttentionRows);
+    scratch.row_last = layout.take<std::int64_t>(kAttentionRows);
+    s.scratch.push_back(scratch);
+  }
+  return s;
+}
+
+std::size_t state_bytes(const Config& config, int chunk, int threads) {
+  Layout layout(nullptr);
+  make_state(layout, config, chunk, threads);
+  return layout.bytes();
+}
+
+}  // namespace lapidary

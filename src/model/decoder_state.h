@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/memory.h"
+#include "kernels/kernels.h"
+#include "model/config.h"
+#include "ops/packed_matrix.h"
+
+namespace lapidary {
+
+inline constexpr int kAttentionRows =
+    32;  // Query rows of one attention task: their scores stay in L2.
+// Rows of gate and up that one task turns into one block of `hidden`.
+inline constexpr int kPairRows = 2 * kernels::kPanelRows;
+
+/// Hands out pieces of an arena, or only counts them: one walk over the buffers serves both.
+class Layout {
+ public:
+  explicit Layout(Arena* arena) : arena_(arena) {}
+
+  template <class T>
+  T* take(std::size_t count) {
+    bytes_ += Arena::planned(count * sizeof(T));
+    return arena_ != nullptr ? reinterpret_cast<T*>(arena_->allocate(count * sizeof(T))) : nullptr;
+  }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  Arena* arena_;
+  std::size_t bytes_ = 0;
+};
+
+/// What each thread needs for itself.
+struct Scratch {
+  std::byte* matmul;        // A panel unpacked.
+  float* gate;              // [chunk][kPairRows]
+  float* up;                // [chunk][kPairRows]
+  float* queries;           // [kAttentionRows][head_dim]
+  float* output;            // [kAttentionRows][head_dim]
+  float* scores;            // [kAttentionRows][kSegment]
+  float* maximum;           // [kAttentionRows]
+  float* sum;               // [kAttentionRows]
+  std::int64_t* row_first;  // [kAttentionRows]
+  std::int64_t* row_last;   // [kAttentionRows]
+};
+
+/// Everything between the layers, for one chunk of tokens.
+struct State {
+  const float** features;  // [chunk]: the row of an image that stands for the token, or nullptr
+  std::int64_t* last_key;  // [chunk]: the last position that the token sees
+  float* x;                // [chunk][width]: the residual stream
+  LinearInput normed;      // [chunk][width]: what a block of the layer reads
+  float* q;                // [chunk][query_width]
+  float* k;                // [chunk][kv_width]
+  float* v;                // [chunk][kv_width]
+  LinearInput attended;    // [chunk][query_width]
+  float* projected;        // [chunk][width]: what a block of the layer adds
+  // [chunk][feed_forward], in 16 bits: its outliers cost the most (docs/numerics.md)
+  LinearInput hidden;
+  LinearInput final;  // [chunk][width]: the head's input, in 16 bits
+  float* cosine[2];   // [chunk][head_dim / 2], by layer kind: global, local
+  float* sine[2];
+  std::vector<Scratch> scratch;  // One a thread.
+};
+
+State make_state(Layout& layout, const Config& config, int chunk, int threads);
+
+/// Bytes that make_state takes.
+std::size_t state_bytes(const Config& config, int chunk, int threads);
+
+}  // namespace lapidary

@@ -1,0 +1,116 @@
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "lapidary/error.h"
+#include "lapidary/vision.h"
+#include "runtime/budget.h"
+#include "runtime/model_impl.h"
+#include "runtime/vision_part.h"
+#include "vision/encoder.h"
+#include "vision/resize.h"
+
+namespace lapidary {
+namespace {
+
+VisionPart& vision_of(const Model& model) {
+  if (model.impl().vision != nullptr) return *model.impl().vision;
+  throw Error(ErrorCode::kUsage,
+              "the model was loaded without a vision file and cannot look at pictures");
+}
+
+}  // namespace
+
+class ImageEncoder::Impl {
+ public:
+  Impl(const Model& model, const ImageEncoderOptions& options)
+      : model_(model),
+        vision_(vision_of(model)),
+        memory_limit_(options.memory_limit),
+        team_(options.threads) {}
+
+  void load(const Progress& progress) {
+    vision_.weights(team_, model_.info().weight_bytes, memory_limit_, progress);
+  }
+
+  std::uint64_t memory_bytes() const {
+    return Encoder::memory_bytes(vision_.config(), team_.threads());
+  }
+
+  EncodedImage encode(const Image& image, const ImageOptions& options, const Progress& progress,
+                      const std::atomic<bool>* cancel) {
+    EncodedImage out;
+    out.views = image_views(image.width(), image.height(), options);
+    const Digest picture = picture_digest(image);
+    std::vector<std::pair<std::size_t, Digest>> missing;
+    for (std::size_t i = 0; i < out.views.size(); ++i) {
+      const Digest key = vision_.key(picture, out.views[i]);
+      std::optional<ImageFeatures> found = vision_.cache().find(key);
+      if (!found) missing.emplace_back(i, key);
+      out.features.push_back(found ? std::move(*found) : ImageFeatures{});
+    }
+    out.cached = static_cast<int>(out.views.size() - missing.size());
+    if (missing.empty()) return out;
+    load({});
+    const auto start = std::chrono::steady_clock::now();
+    const VisionInfo& info = vision_.info();
+    check_budget("the image encoder",
+                 memory_limit_ == 0 ? 0 : model_.info().weight_bytes + info.weight_bytes,
+                 memory_bytes(), memory_limit_);
+    Encoder encoder(vision_.weights(team_, 0, 0, {}), team_);
+    const std::uint64_t layers = static_cast<std::uint64_t>(info.layers);
+    std::uint64_t done = 0;
+    for (const auto& [i, key] : missing) {
+      out.features[i] = encode_view(encoder, image, out.views[i], [&] {
+        if (progress) progress(++done, layers * missing.size());
+        return cancel == nullptr || !cancel->load(std::memory_order_relaxed);
+      });
+      vision_.cache().insert(key, out.features[i]);
+    }
+    out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return out;
+  }
+
+ private:
+  ImageFeatures encode_view(Encoder& encoder, const Image& image, const ImageView& view,
+                            FunctionRef<bool()> go_on) {
+    const VisionInfo& info = vision_.info();
+    const auto size = static_cast<std::size_t>(info.image_size);
+    std::vector<std::uint8_t> input(size * size * 3);
+    resize(image, view, info.image_size, info.image_size, vision_.kernels(), team_, input.data());
+    auto values = std::make_shared<std::vector<float>>(static_cast<std::size_t>(info.tokens) *
+                                                       static_cast<std::size_t>(info.text_width));
+    int layers = 0;
+    const bool whole = encoder.encode(input, *values, [&](int) {
+      ++layers;
+      return go_on();
+    });
+    if (!whole) {
+      throw Error(ErrorCode::kInterrupted, "interrupted after " + std::to_string(layers) + " of " +
+                                               std::to_string(info.layers) +
+                                               " layers of the image encoder");
+    }
+    return {info.tokens, info.text_width, std::move(values)};
+  }
+
+  Model model_;
+  VisionPart& vision_;
+  std::uint64_t memory_limit_;
+  Team team_;
+};
+
+ImageEncoder::ImageEncoder(const Model& model, const ImageEncoderOptions& options)
+    : impl_(std::make_unique<Impl>(model, options)) {}
+ImageEncoder::~ImageEncoder() = default;
+ImageEncoder::ImageEncoder(ImageEncoder&&) noexcept = default;
+ImageEncoder& ImageEncoder::operator=(ImageEncoder&&) noexcept = default;
+
+EncodedImage ImageEncoder::encode(const Image& image, const ImageOptions& options,
+                                  const Progress& progress, const std::atomic<bool>* cancel) {
+  return impl_->encode(image, options, progress, cancel);
+}
+void ImageEncoder::load(const Progress& progress) { impl_->load(progress); }
+std::uint64_t ImageEncoder::memory_bytes() const { return impl_->memory_bytes(); }
+
+}  // namespace lapidary

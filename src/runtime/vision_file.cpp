@@ -1,0 +1,90 @@
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "lapidary/error.h"
+#include "lapidary/vision.h"
+#include "runtime/model_impl.h"
+#include "vision/vision_weights.h"
+
+namespace lapidary {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+/// Files beside `model_path` that are called like vision files.
+std::vector<std::string> candidates(const fs::path& model_path) {
+  std::vector<std::string> found;
+  const fs::path folder = model_path.has_parent_path() ? model_path.parent_path() : fs::path(".");
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = lower_case(entry->path().filename().string());
+    if (!name.ends_with(".gguf") || name.find("mmproj") == std::string::npos) continue;
+    const fs::path path = model_path.has_parent_path() ? entry->path() : entry->path().filename();
+    std::error_code ignored;
+    if (path.filename() != model_path.filename() && fs::is_regular_file(path, ignored))
+      found.push_back(path.string());
+  }
+  return found;
+}
+
+}  // namespace
+
+VisionInfo describe_vision(const WeightSource& source, const VisionConfig& config) {
+  VisionInfo info;
+  info.path = source.path();
+  info.layers = config.layers;
+  info.width = config.width;
+  info.feed_forward = config.feed_forward;
+  info.heads = config.heads;
+  info.image_size = config.image_size;
+  info.patch_size = config.patch_size;
+  info.tokens = config.tokens();
+  info.text_width = config.text_width;
+  for (const TensorInfo& tensor : source.tensors())
+    info.parameters += tensor.columns() * tensor.rows();
+  info.file_bytes = source.file_bytes();
+  info.weight_bytes = vision_weight_bytes(source, config);
+  return info;
+}
+
+void check_vision_width(const WeightSource& source, const VisionConfig& config,
+                        const std::string& model_path, int model_width) {
+  if (config.text_width == model_width) return;
+  throw Error(ErrorCode::kFile, source.path() + ": key clip.vision.projection_dim is " +
+                                    std::to_string(config.text_width) + ", but the model " +
+                                    model_path + " has width " + std::to_string(model_width));
+}
+
+std::string find_vision_file(const std::string& model_path) {
+  std::string fitting;
+  try {
+    const std::vector<std::string> paths = candidates(model_path);
+    if (paths.empty()) return {};
+    const int width = inspect(model_path).width;
+    for (const std::string& path : paths) {
+      try {
+        if (read_vision_config(*open_gguf(path)).text_width != width) continue;
+      } catch (const Error&) {
+        continue;  // Another model's, or damaged: then it is found by naming it.
+      }
+      if (!fitting.empty()) return {};
+      fitting = path;
+    }
+  } catch (const Error&) {
+    return {};  // The model itself cannot be read; loading it will say why.
+  }
+  return fitting;
+}
+
+}  // namespace lapidary

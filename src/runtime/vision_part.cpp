@@ -1,0 +1,61 @@
+#include "runtime/vision_part.h"
+
+#include "lapidary/error.h"
+#include "runtime/budget.h"
+#include "runtime/digest.h"
+#include "runtime/model_impl.h"
+
+namespace lapidary {
+namespace {
+
+// Raised when the features of a picture change by a bit: older ones in a cache no longer count.
+constexpr int kFeatureVersion = 1;
+
+}  // namespace
+
+VisionPart::VisionPart(const std::string& path, const std::string& model_path, int model_width,
+                       const kernels::Kernels& kernels, const ModelOptions& options)
+    : source_(open_gguf(path)),
+      config_(read_vision_config(*source_)),
+      info_(describe_vision(*source_, config_)),
+      kernels_(kernels),
+      cache_(options.image_cache_bytes, options.image_cache_folder) {
+  check_vision_width(*source_, config_, model_path, model_width);
+}
+
+const VisionWeights& VisionPart::weights(Team& team, std::uint64_t held, std::uint64_t memory_limit,
+                                         const Progress& progress) {
+  const std::lock_guard lock(mutex_);
+  if (weights_ == nullptr) {
+    check_budget(info_.path + ": the vision model", memory_limit == 0 ? 0 : held,
+                 info_.weight_bytes, memory_limit);
+    weights_ = load_vision_weights(*source_, config_, kernels_, team, progress);
+  }
+  return *weights_;
+}
+
+const Digest& VisionPart::file_digest() {
+  const std::lock_guard lock(mutex_);
+  if (file_digest_ == nullptr) file_digest_ = std::make_unique<const Digest>(hash_file(info_.path));
+  return *file_digest_;
+}
+
+Digest VisionPart::key(const Digest& picture, const ImageView& view) {
+  Hasher hasher;
+  hasher.text("lapidary features").number(kFeatureVersion).text(kernels_.name).digest(picture);
+  for (const int n : {view.x, view.y, view.width, view.height, config_.image_size})
+    hasher.number(n);
+  // In memory the file is the same for all.
+  if (!cache_.folder().empty()) hasher.digest(file_digest());
+  return hasher.finish();
+}
+
+Digest picture_digest(const Image& image) {
+  return Hasher()
+      .number(image.width())
+      .number(image.height())
+      .bytes(std::as_bytes(image.rgb()))
+      .finish();
+}
+
+}  // namespace lapidary

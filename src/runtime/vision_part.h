@@ -1,0 +1,55 @@
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/team.h"
+#include "formats/weight_source.h"
+#include "kernels/kernels.h"
+#include "lapidary/vision.h"
+#include "runtime/feature_cache.h"
+#include "vision/vision_config.h"
+#include "vision/vision_weights.h"
+
+namespace lapidary {
+
+/// The vision half of a model: its header from the start, its weights once a picture comes. Shared
+/// by all encoders of the model, on all threads.
+class VisionPart {
+ public:
+  /// Reads the header. Throws Error(kFile) also when the projector does not fit `model_width`, the
+  /// width of the model that came from `model_path`.
+  VisionPart(const std::string& path, const std::string& model_path, int model_width,
+             const kernels::Kernels& kernels, const ModelOptions& options);
+
+  const VisionInfo& info() const { return info_; }
+  const VisionConfig& config() const { return config_; }
+  const kernels::Kernels& kernels() const { return kernels_; }
+  FeatureCache& cache() { return cache_; }
+
+  /// The weights; the first caller reads them with its team, the others wait for it. `held` bytes
+  /// count beside them against `memory_limit` (0: what the machine has).
+  const VisionWeights& weights(Team& team, std::uint64_t held, std::uint64_t memory_limit,
+                               const Progress& progress);
+
+  /// What the features of `view` of a picture depend on, as one number; `picture` is its hash.
+  Digest key(const Digest& picture, const ImageView& view);
+
+ private:
+  const Digest& file_digest();
+
+  std::unique_ptr<WeightSource> source_;
+  VisionConfig config_;
+  VisionInfo info_;
+  const kernels::Kernels& kernels_;
+  FeatureCache cache_;
+  std::mutex mutex_;  // Of what follows.
+  std::unique_ptr<const VisionWeights> weights_;
+  std::unique_ptr<const Digest> file_digest_;
+};
+
+/// The hash of a picture's size and pixels.
+Digest picture_digest(const Image& image);
+
+}  // namespace lapidary

@@ -1,0 +1,48 @@
+#pragma once
+
+// Pictures from bytes: one function a format, all of which get bytes that begin as their format
+// does, check the header's size before they decode, and throw Error(kFile) for whatever is wrong.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lapidary {
+
+/// A picture as it came, and what messages call it.
+struct EncodedPicture {
+  std::span<const std::uint8_t> bytes;
+  const std::string& name;
+};
+
+struct DecodedPicture {
+  int width = 0;
+  int height = 0;
+  std::vector<std::uint8_t> rgb;  // [height][width][3]
+  int orientation = 1;            // EXIF's, 1 to 8; not applied yet.
+};
+
+DecodedPicture decode_bmp(const EncodedPicture& picture);
+DecodedPicture decode_gif(const EncodedPicture& picture);
+DecodedPicture decode_jpeg(const EncodedPicture& picture);
+DecodedPicture decode_png(const EncodedPicture& picture);
+DecodedPicture decode_webp(const EncodedPicture& picture);
+
+/// Throws Error(kFile, "NAME: PROBLEM").
+[[noreturn]] void refuse_picture(const EncodedPicture& picture, const std::string& problem);
+
+/// The same for bytes that do not keep to their format: "NAME: a damaged or truncated FORMAT: HOW".
+[[noreturn]] void refuse_damaged(const EncodedPicture& picture, const std::string& format,
+                                 const std::string& how);
+
+/// An empty picture of the header's size. Throws Error(kFile) for a size of zero, a side over
+/// `max_side`, or more than Image::kMaxPixels.
+DecodedPicture sized_picture(const EncodedPicture& picture, std::uint64_t width,
+                             std::uint64_t height, std::uint64_t max_side);
+
+/// Gives `picture` memory for its pixels, all zero.
+void allocate_pixels(DecodedPicture& picture);
+
+}  // namespace lapidary

@@ -1,0 +1,386 @@
+#include "vision/encoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "vision/encoder_buffers.h"
+
+namespace lapidary {
+namespace {
+
+using kernels::kBfpBlock;
+using kernels::kPanelRows;
+
+constexpr int kRowsPerTask = 16;  // Tokens that one task norms.
+constexpr int kGroupColumns = kBfpBlock;
+
+std::size_t at(int row, int width) {
+  return static_cast<std::size_t>(row) * static_cast<std::size_t>(width);
+}
+
+int parts(int n, int step) { return (n + step - 1) / step; }
+
+std::size_t buffer_bytes(const VisionConfig& config, int threads) {
+  std::size_t bytes = 0;
+  make_encoder_buffers(nullptr, config, threads, bytes);
+  return bytes;
+}
+
+}  // namespace
+
+/// One picture's way through the encoder. Its methods are the phases; each ends with a barrier.
+class Encoder::Pass {
+ public:
+  Pass(const VisionWeights& weights, EncoderBuffers& buffers)
+      : w_(weights), c_(weights.config), kernels_(*weights.kernels), b_(buffers) {}
+
+  /// x = patches · Wᵀ + bias + positions
+  void embed(Worker& worker, std::span<const std::uint8_t> rgb) {
+    worker.for_each(parts(c_.patches(), kRowsPerTask), [&](int task) {
+      float* pixels = scratch(worker).row;
+      for_rows(task, [&](int patch) {
+        read_patch(rgb, patch, pixels);
+        quantize_row(kernels_, pixels, b_.pixels, patch);
+        std::copy_n(w_.positions + at(patch, c_.width), c_.width, b_.x + at(patch, c_.width));
+      });
+    });
+    add_product(worker, b_.pixels, w_.patch);
+  }
+
+  void layer(Worker& worker, const VisionLayer& layer) {
+    norm(worker, layer.attention_norm);
+    project_heads(worker, layer);
+    attend(worker);
+    add_product(worker, b_.attended, layer.output);
+    norm(worker, layer.ffn_norm);
+    feed_forward(worker, layer.up);
+    add_product(worker, b_.hidden, layer.down);
+  }
+
+  /// out = rmsnorm(4×4 averages of LN(x)) · W
+  void project(Worker& worker, float* out) {
+    worker.for_each(c_.tokens(), [&](int token) { pool(scratch(worker), token); });
+    const BfpMatrix& m = w_.projection;
+    const int groups = parts(m.panel_count(), kGroupColumns / kPanelRows);
+    worker.for_each(groups * parts(c_.tokens(), kTokenBlock), [&](int task) {
+      const Tile tile = make_tile(task, groups, m, c_.tokens());
+      const float* product = multiply(scratch(worker), b_.pooled, m, tile);
+      for (int t = 0; t < tile.tokens; ++t) {
+        std::copy_n(product + at(t, tile.stride), tile.columns,
+                    out + at(tile.token + t, m.rows) + tile.column);
+      }
+    });
+  }
+
+ private:
+  /// Some tokens by some columns of a product: what one task computes.
+  struct Tile {
+    int token, tokens;
+    int panel, panels;
+    int column, columns;  // Of the matrix' rows, those that exist.
+    int stride;           // Floats between tokens in the scratch.
+  };
+
+  /// Tasks run through the groups of columns first, so that a block of tokens stays in cache.
+  static Tile make_tile(int task, int groups, const BfpMatrix& m, int all_tokens) {
+    constexpr int kPanels = kGroupColumns / kPanelRows;
+    Tile tile{};
+    tile.token = task / groups * kTokenBlock;
+    tile.tokens = std::min(kTokenBlock, all_tokens - tile.token);
+    tile.panel = task % groups * kPanels;
+    tile.panels = std::min(kPanels, m.panel_count() - tile.panel);
+    tile.column = tile.panel * kPanelRows;
+    tile.columns = std::min(kGroupColumns, m.rows - tile.column);
+    tile.stride = kGroupColumns;
+    return tile;
+  }
+
+  float* multiply(EncoderScratch& own, const BfpRows& input, const BfpMatrix& m,
+                  const Tile& tile) const {
+    bfp_panels(kernels_, input, tile.token, tile.tokens, m, tile.panel, tile.panel + tile.panels,
+               own.out, static_cast<std::size_t>(tile.stride));
+    return own.out;
+  }
+
+  EncoderScratch& scratch(const Worker& worker) {
+    return b_.scratch[static_cast<std::size_t>(worker.index())];
+  }
+
+  template <class F>
+  void for_rows(int task, F&& f) const {
+    const int end = std::min((task + 1) * kRowsPerTask, c_.patches());
+    for (int row = task * kRowsPerTask; row < end; ++row) f(row);
+  }
+
+  /// One patch as the convolution's weights lie: [channel][y][x], (value / 255 - mean) / deviation.
+  void read_patch(std::span<const std::uint8_t> rgb, int patch, float* out) const {
+    const int side = c_.patches_per_side();
+    const int top = patch / side * c_.patch_size, left = patch % side * c_.patch_size;
+    for (int channel = 0; channel < 3; ++channel) {
+      const auto i = static_cast<std::size_t>(channel);
+      for (int y = 0; y < c_.patch_size; ++y) {
+        const std::uint8_t* row = rgb.data() + at(top + y, 3 * c_.image_size) + 3 * left + channel;
+        for (int x = 0; x < c_.patch_size; ++x)
+          *out++ = (static_cast<float>(row[3 * x]) / 255.0F - c_.mean[i]) / c_.deviation[i];
+      }
+    }
+  }
+
+  /// normed = LN(x)
+  void norm(Worker& worker, const LayerNorm& n) {
+    worker.for_each(parts(c_.patches(), kRowsPerTask), [&](int task) {
+      float* row = scratch(worker).row;
+      for_rows(task, [&](int t) {
+        kernels_.layernorm(b_.x + at(t, c_.width), n.weight, n.bias, c_.width, c_.norm_epsilon,
+                           row);
+        quantize_row(kernels_, row, b_.normed, t);
+      });
+    });
+  }
+
+  /// x += input · Wᵀ + bias
+  void add_product(Worker& worker, const BfpRows& input, const BiasedMatrix& m) {
+    const int groups = parts(m.matrix.panel_count(), kGroupColumns / kPanelRows);
+    worker.for_each(groups * parts(c_.patches(), kTokenBlock), [&](int task) {
+      const Tile tile = make_tile(task, groups, m.matrix, c_.patches());
+      const float* product = multiply(scratch(worker), input, m.matrix, tile);
+      for (int t = 0; t < tile.tokens; ++t) {
+        kernels_.add_bias(b_.x + at(tile.token + t, c_.width) + tile.column,
+                          product + at(t, tile.stride), m.bias + tile.column, tile.columns);
+      }
+    });
+  }
+
+  /// hidden = gelu_tanh(normed · Wᵀ + bias); a group of columns is one block of it.
+  void feed_forward(Worker& worker, const BiasedMatrix& m) {
+    static_assert(kGroupColumns == kBfpBlock);
+    const int groups = parts(m.matrix.panel_count(), kGroupColumns / kPanelRows);
+    worker.for_each(groups * parts(c_.patches(), kTokenBlock), [&](int task) {
+      const Tile tile = make_tile(task, groups, m.matrix, c_.patches());
+      float* product = multiply(scratch(worker), b_.normed, m.matrix, tile);
+      for (int t = 0; t < tile.tokens; ++t) {
+        float* row = product + at(t, tile.stride);
+        kernels_.bias_gelu(row, m.bias + tile.column, tile.columns);
+        kernels_.bfp_quantize(row, tile.columns, kBfpBlock,
+                              b_.hidden.row(tile.token + t) + tile.column,
+                              b_.hidden.row_scales(tile.token + t) + tile.column / kBfpBlock);
+      }
+    });
+  }
+
+  /// Queries, keys and values of all heads, each rounded as attention reads it. One task: some
+  /// heads of one of the three, for a block of tokens.
+  void project_heads(Worker& worker, const VisionLayer& layer) {
+    const BiasedMatrix* matrices[] = {&layer.query, &layer.key, &layer.value};
+    const int heads = heads_per_group(c_);
+    const int groups = c_.heads / heads;
+    worker.for_each(3 * groups * parts(c_.patches(), kTokenBlock), [&](int task) {
+      const int part = task % 3, group = task / 3 % groups;
+      const BiasedMatrix& m = *matrices[part];
+      Tile tile{};
+      tile.token = task / (3 * groups) * kTokenBlock;
+      tile.tokens = std::min(kTokenBlock, c_.patches() - tile.token);
+      tile.column = group * heads * c_.head_dim;
+      tile.columns = heads * c_.head_dim;
+      tile.panel = tile.column / kPanelRows;
+      tile.panels = parts(tile.columns, kPanelRows);
+      tile.stride = tile.panels * kPanelRows;
+      EncoderScratch& own = scratch(worker);
+      float* product = multiply(own, b_.normed, m.matrix, tile);
+      for (int t = 0; t < tile.tokens; ++t) {
+        float* row = product + at(t, tile.stride);
+        for (int i = 0; i < tile.columns; ++i) row[i] += m.bias[tile.column + i];
+      }
+      for (int h = 0; h < heads; ++h) {
+        const float* first = product + h * c_.head_dim;
+        const int head = group * heads + h;
+        if (part == 0) store_queries(tile, head, first);
+        if (part == 1) store_keys(own, tile, head, first);
+        if (part == 2) store_values(tile, head, first);
+      }
+    });
+  }
+
+  void store_queries(const Tile& tile, int head, const float* first) {
+    const float scale = 1.0F / std::sqrt(static_cast<float>(c_.head_dim));
+    for (int t = 0; t < tile.tokens; ++t) {
+      float* scales = b_.queries.row_scales(tile.token + t) + head;
+      kernels_.bfp_quantize(first + at(t, tile.stride), c_.head_dim, c_.head_dim,
+                            b_.queries.row(tile.token + t) + head * c_.head_dim, scales);
+      *scales *= scale;
+    }
+  }
+
+  void store_keys(EncoderScratch& own, const Tile& tile, int head, const float* first) {
+    const BfpMatrix& keys = b_.heads[static_cast<std::size_t>(head)].keys;
+    for (int t = 0; t < tile.tokens; t += kPanelRows) {
+      const auto panel = static_cast<std::size_t>((tile.token + t) / kPanelRows);
+      pack_bfp_panel(kernels_, first + at(t, tile.stride), static_cast<std::size_t>(tile.stride),
+                     std::min(kPanelRows, tile.tokens - t), c_.head_dim, c_.head_dim,
+                     keys.values + panel * keys.panel_values(),
+                     keys.scales + panel * keys.panel_scales(), own.words);
+    }
+  }
+
+  void store_values(const Tile& tile, int head, const float* first) {
+    const HeadCache& cache = b_.heads[static_cast<std::size_t>(head)];
+    const Segment segment = segment_of(tile.token);
+    const int block = (tile.token - segment.first) / kBfpBlock;
+    for (int p = 0; p < dim_panels(c_); ++p) {
+      kernels_.bfp_pack_columns(first + p * kPanelRows, static_cast<std::size_t>(tile.stride),
+                                tile.tokens,
+                                segment_values(cache, segment) + at(p, segment.keys * kPanelRows) +
+                                    at(block, kBfpBlock * kPanelRows),
+                                segment_scales(cache, segment) +
+                                    at(p, segment.blocks() * kPanelRows) + at(block, kPanelRows));
+    }
+  }
+
+  /// Keys that attention looks at together.
+  struct Segment {
+    int first, keys;
+    int blocks() const { return parts(keys, kBfpBlock); }
+  };
+  Segment segment_of(int key) const {
+    const int first = key / kKeySegment * kKeySegment;
+    return {first, std::min(kKeySegment, c_.patches() - first)};
+  }
+  std::int16_t* segment_values(const HeadCache& cache, const Segment& s) const {
+    return cache.values + at(s.first, dim_panels(c_) * kPanelRows);
+  }
+  float* segment_scales(const HeadCache& cache, const Segment& s) const {
+    return cache.value_scales + at(s.first / kBfpBlock, dim_panels(c_) * kPanelRows);
+  }
+
+  /// attended = softmax(q kᵀ / sqrt(head_dim)) v, one task a block of queries of one head. The
+  /// tasks of a head follow each other: its keys and values stay in cache.
+  void attend(Worker& worker) {
+    const int blocks = parts(c_.patches(), kQueryBlock);
+    worker.for_each(c_.heads * blocks, [&](int task) {
+      const int head = task / blocks, query = task % blocks * kQueryBlock;
+      attend_block(scratch(worker), head, query, std::min(kQueryBlock, c_.patches() - query));
+    });
+  }
+
+  void attend_block(EncoderScratch& own, int head, int query, int rows) {
+    const HeadCache& cache = b_.heads[static_cast<std::size_t>(head)];
+    const int width = dim_panels(c_) * kPanelRows;
+    std::fill_n(own.maximum, rows, -std::numeric_limits<float>::infinity());
+    std::fill_n(own.sum, rows, 0.0F);
+    std::fill_n(own.attended, at(rows, width), 0.0F);
+    for (int key = 0; key < c_.patches(); key += kKeySegment) {
+      const Segment segment = segment_of(key);
+      score(own, cache, head, query, rows, segment);
+      weigh(own, rows, segment.keys, width);
+      kernels_.bfp_matmul({.panels = segment_values(cache, segment),
+                           .panel_scales = segment_scales(cache, segment),
+                           .panel_count = dim_panels(c_),
+                           .columns = segment.keys,
+                           .block = kBfpBlock,
+                           .values = own.weights.values,
+                           .value_stride = kKeySegment,
+                           .scales = own.weights.scales,
+                           .scale_stride = kKeySegment / kBfpBlock,
+                           .tokens = rows,
+                           .out = own.attended,
+                           .out_stride = static_cast<std::size_t>(width),
+                           .accumulate = true});
+    }
+    for (int r = 0; r < rows; ++r) {
+      float* row = own.attended + at(r, width);
+      const float inverse = 1.0F / own.sum[r];
+      for (int d = 0; d < c_.head_dim; ++d) row[d] *= inverse;
+      kernels_.bfp_quantize(row, c_.head_dim, c_.head_dim,
+                            b_.attended.row(query + r) + head * c_.head_dim,
+                            b_.attended.row_scales(query + r) + head);
+    }
+  }
+
+  void score(EncoderScratch& own, const HeadCache& cache, int head, int query, int rows,
+             const Segment& segment) {
+    const auto panel = static_cast<std::size_t>(segment.first / kPanelRows);
+    kernels_.bfp_matmul({.panels = cache.keys.values + panel * cache.keys.panel_values(),
+                         .panel_scales = cache.keys.scales + panel * cache.keys.panel_scales(),
+                         .panel_count = parts(segment.keys, kPanelRows),
+                         .columns = c_.head_dim,
+                         .block = c_.head_dim,
+                         .values = b_.queries.row(query) + head * c_.head_dim,
+                         .value_stride = static_cast<std::size_t>(c_.width),
+                         .scales = b_.queries.row_scales(query) + head,
+                         .scale_stride = static_cast<std::size_t>(c_.heads),
+                         .tokens = rows,
+                         .out = own.scores,
+                         .out_stride = kKeySegment,
+                         .accumulate = false});
+  }
+
+  void weigh(EncoderScratch& own, int rows, int keys, int width) {
+    for (int r = 0; r < rows; ++r) {
+      const float decay =
+          kernels_.bfp_softmax(own.scores + at(r, kKeySegment), keys, own.maximum + r, own.sum + r,
+                               own.weights.row(r), own.weights.row_scales(r));
+      if (decay == 1.0F) continue;
+      float* row = own.attended + at(r, width);
+      for (int d = 0; d < width; ++d) row[d] *= decay;
+    }
+  }
+
+  /// One soft token: the average of pool × pool normed patches, and its RMS norm.
+  void pool(EncoderScratch& own, int token) {
+    float* sum = own.out;  // [width] here
+    std::fill_n(sum, c_.width, 0.0F);
+    const int across = c_.tokens_per_side();
+    for (int y = 0; y < c_.pool; ++y) {
+      for (int x = 0; x < c_.pool; ++x) {
+        const int patch =
+            (token / across * c_.pool + y) * c_.patches_per_side() + token % across * c_.pool + x;
+        kernels_.layernorm(b_.x + at(patch, c_.width), w_.post_norm.weight, w_.post_norm.bias,
+                           c_.width, c_.norm_epsilon, own.row);
+        for (int i = 0; i < c_.width; ++i) sum[i] += own.row[i];
+      }
+    }
+    const float count = static_cast<float>(c_.pool * c_.pool);
+    float squares = 0.0F;
+    for (int i = 0; i < c_.width; ++i) {
+      sum[i] /= count;
+      squares += sum[i] * sum[i];
+    }
+    constexpr float kEpsilon = 1e-6F;  // Gemma's, not the encoder's.
+    const float scale = 1.0F / std::sqrt(squares / static_cast<float>(c_.width) + kEpsilon);
+    for (int i = 0; i < c_.width; ++i) sum[i] *= scale * w_.soft_norm[i];
+    quantize_row(kernels_, sum, b_.pooled, token);
+  }
+
+  const VisionWeights& w_;
+  const VisionConfig& c_;
+  const kernels::Kernels& kernels_;
+  EncoderBuffers& b_;
+};
+
+std::uint64_t Encoder::memory_bytes(const VisionConfig& config, int threads) {
+  return buffer_bytes(config, threads);
+}
+
+Encoder::Encoder(const VisionWeights& weights, Team& team)
+    : w_(weights), team_(team), arena_(buffer_bytes(weights.config, team.threads())) {
+  std::size_t bytes = 0;
+  buffers_ = std::make_unique<EncoderBuffers>(
+      make_encoder_buffers(&arena_, weights.config, team.threads(), bytes));
+}
+Encoder::~Encoder() = default;
+
+bool Encoder::encode(std::span<const std::uint8_t> rgb, std::span<float> out,
+                     FunctionRef<bool(int layer)> after_layer) {
+  Pass pass(w_, *buffers_);
+  team_.run([&](Worker& worker) { pass.embed(worker, rgb); });
+  for (int i = 0; i < w_.config.layers; ++i) {
+    team_.run([&](Worker& worker) { pass.layer(worker, w_.layers[static_cast<std::size_t>(i)]); });
+    if (!after_layer(i)) return false;
+  }
+  team_.run([&](Worker& worker) { pass.project(worker, out.data()); });
+  return true;
+}
+
+}  // namespace lapidary

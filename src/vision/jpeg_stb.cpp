@@ -1,0 +1,52 @@
+// JPEG where libjpeg is not built in: stb_image's decoder. Its chroma differs by a few levels, and
+// of damage it sees less.
+
+#include <algorithm>
+#include <string>
+
+#include "vision/decode.h"
+#include "vision/exif.h"
+#include "vision/jpeg.h"
+#include "vision/stb.h"
+
+namespace lapidary {
+
+namespace {
+
+constexpr std::uint64_t kMaxSide = 65'535;
+constexpr std::ptrdiff_t kMaxScans = 100;
+
+/// Markers of this kind; those of a thumbnail count too.
+std::ptrdiff_t count_markers(ByteSpan bytes, std::uint8_t marker) {
+  std::ptrdiff_t count = 0;
+  for (std::size_t i = 1; i < bytes.size(); ++i) {
+    if (bytes[i] == marker && bytes[i - 1] == 0xff) ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+DecodedPicture decode_jpeg(const EncodedPicture& picture) {
+  int width = 0;
+  int height = 0;
+  if (!jpeg_size_with_stb(picture.bytes, width, height)) {
+    refuse_damaged(picture, "JPEG", "its header cannot be read");
+  }
+  DecodedPicture out = sized_picture(picture, static_cast<std::uint64_t>(std::max(width, 0)),
+                                     static_cast<std::uint64_t>(std::max(height, 0)), kMaxSide);
+  if (count_markers(picture.bytes, 0xd9) == 0) refuse_damaged(picture, "JPEG", "it has no end");
+  if (count_markers(picture.bytes, 0xda) > kMaxScans) {
+    refuse_damaged(picture, "JPEG", "it has more than " + std::to_string(kMaxScans) + " scans");
+  }
+  out.orientation = exif_orientation(jpeg_exif(picture.bytes));
+  const std::size_t pixels =
+      static_cast<std::size_t>(out.width) * static_cast<std::size_t>(out.height);
+  const std::size_t most = 8 * pixels + (std::size_t{1} << 22);
+  if (const char* problem = decode_with_stb(picture.bytes, most, out)) {
+    refuse_damaged(picture, "JPEG", problem);
+  }
+  return out;
+}
+
+}  // namespace lapidary

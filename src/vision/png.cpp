@@ -1,0 +1,192 @@
+// PNG: the chunks are walked and checked here; stb_image gets a clean stream of what makes pixels.
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "vision/bytes.h"
+#include "vision/decode.h"
+#include "vision/exif.h"
+#include "vision/stb.h"
+
+namespace lapidary {
+
+namespace {
+
+using namespace std::string_view_literals;
+
+constexpr std::uint64_t kMaxSide = std::uint64_t{1} << 24;  // stb's own.
+constexpr std::size_t kSignatureBytes = 8;
+constexpr std::size_t kHeaderBytes = 13;
+constexpr std::size_t kPaletteBytes = 256 * 3;
+
+enum Colour : std::uint8_t { kGrey = 0, kRgb = 2, kPalette = 3, kGreyAlpha = 4, kRgba = 6 };
+
+struct Header {
+  std::uint32_t width;
+  std::uint32_t height;
+  unsigned depth;
+  unsigned colour;
+  bool interlaced;
+};
+
+struct Chunk {
+  std::string_view type;
+  ByteSpan data;
+};
+
+constexpr std::array<std::uint32_t, 256> crc_table() {
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t i = 0; i < 256; ++i) {
+    std::uint32_t crc = i;
+    for (int bit = 0; bit < 8; ++bit) crc = crc & 1 ? crc >> 1 ^ 0xedb88320U : crc >> 1;
+    table[i] = crc;
+  }
+  return table;
+}
+
+std::uint32_t crc32(ByteSpan bytes) {
+  static constexpr std::array<std::uint32_t, 256> kTable = crc_table();
+  std::uint32_t crc = ~0U;
+  for (const std::uint8_t byte : bytes) crc = crc >> 8 ^ kTable[(crc ^ byte) & 255];
+  return ~crc;
+}
+
+class PngReader {
+ public:
+  explicit PngReader(const EncodedPicture& picture) : picture_(picture) {}
+
+  DecodedPicture decode() {
+    at_ = kSignatureBytes;
+    const Chunk first = next();
+    if (first.type != "IHDR"sv) damaged("its first chunk is not its header");
+    read_header(first.data);
+    DecodedPicture out = sized_picture(picture_, header_.width, header_.height, kMaxSide);
+    out.orientation = read_chunks();
+    const char* const problem = decode_with_stb(clean_stream(first.data), max_allocation(), out);
+    if (problem != nullptr) damaged(problem);
+    return out;
+  }
+
+ private:
+  [[noreturn]] void damaged(const std::string& how) const { refuse_damaged(picture_, "PNG", how); }
+
+  /// The chunk at at_, which moves on. What pixels depend on must fit its checksum.
+  Chunk next() {
+    const ByteSpan bytes = picture_.bytes;
+    if (bytes.size() - at_ < 12) damaged("its last chunk is missing");
+    const std::size_t length = u32_be(bytes, at_);
+    const ByteSpan typed = bytes.subspan(at_ + 4);
+    const Chunk chunk{{reinterpret_cast<const char*>(typed.data()), 4}, {}};
+    if (!std::ranges::all_of(chunk.type, [](char letter) {
+          return (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z');
+        })) {
+      damaged("expected a chunk at byte " + std::to_string(at_));
+    }
+    const std::string name(chunk.type);
+    if (length > typed.size() - 8) damaged("its chunk " + name + " is cut off");
+    const bool critical = (name[0] & 32) == 0;
+    if ((critical || name == "eXIf") &&
+        crc32(typed.first(length + 4)) != u32_be(typed, length + 4)) {
+      damaged("the checksum of its chunk " + name + " is wrong");
+    }
+    at_ += length + 12;
+    return {chunk.type, typed.subspan(4, length)};
+  }
+
+  void read_header(ByteSpan data) {
+    if (data.size() != kHeaderBytes) damaged("its header has another length");
+    header_ = {.width = u32_be(data, 0),
+               .height = u32_be(data, 4),
+               .depth = data[8],
+               .colour = data[9],
+               .interlaced = data[12] == 1};
+    const unsigned depth = header_.depth;
+    const bool small = depth == 1 || depth == 2 || depth == 4;
+    const bool large = depth == 8 || depth == 16;
+    const unsigned colour = header_.colour;
+    const bool known = colour == kGrey ? small || large
+                       : colour == kPalette
+                           ? small || depth == 8
+                           : large && (colour == kRgb || colour == kGreyAlpha || colour == kRgba);
+    if (!known) {
+      damaged("there is no colour type " + std::to_string(colour) + " with " +
+              std::to_string(depth) + " bits");
+    }
+    if (data[10] != 0 || data[11] != 0 || data[12] > 1) {
+      damaged("its header has an unknown compression, filter or interlace method");
+    }
+  }
+
+  /// Collects the palette and the data up to the end chunk; returns the orientation.
+  int read_chunks() {
+    int orientation = 1;
+    for (;;) {
+      const Chunk chunk = next();
+      if (chunk.type == "IEND"sv) break;
+      if (chunk.type == "IDAT"sv) {
+        data_.insert(data_.end(), chunk.data.begin(), chunk.data.end());
+      } else if (chunk.type == "PLTE"sv) {
+        if (chunk.data.empty() || chunk.data.size() > kPaletteBytes || chunk.data.size() % 3 != 0 ||
+            !palette_.empty() || !data_.empty()) {
+          damaged("its palette has a wrong size or place");
+        }
+        palette_.assign(chunk.data.begin(), chunk.data.end());
+      } else if (chunk.type == "eXIf"sv) {
+        orientation = exif_orientation(chunk.data);
+      } else if ((chunk.type[0] & 32) == 0) {
+        damaged("its chunk " + std::string(chunk.type) + " is unknown or stands twice");
+      }
+    }
+    if (data_.empty()) damaged("it has no pixels");
+    if (header_.colour == kPalette && palette_.empty()) damaged("it has no palette");
+    return orientation;
+  }
+
+  /// Header, palette, data, end. Transparency stays out, since alpha is dropped; the palette gets
+  /// its full length, in black, so that every index has a colour.
+  std::vector<std::uint8_t> clean_stream(ByteSpan header) {
+    const ByteSpan signature = picture_.bytes.first(kSignatureBytes);
+    std::vector<std::uint8_t> out(signature.begin(), signature.end());
+    out.reserve(data_.size() + kPaletteBytes + 128);
+    const auto append = [&](std::string_view type, ByteSpan data) {
+      for (int shift = 24; shift >= 0; shift -= 8) {
+        out.push_back(static_cast<std::uint8_t>(data.size() >> shift));
+      }
+      out.insert(out.end(), type.begin(), type.end());
+      out.insert(out.end(), data.begin(), data.end());
+      out.insert(out.end(), 4, 0);  // stb does not look at checksums.
+    };
+    append("IHDR", header);
+    if (header_.colour == kPalette) {
+      palette_.resize(kPaletteBytes);
+      append("PLTE", palette_);
+    }
+    append("IDAT", data_);
+    append("IEND", {});
+    data_ = {};
+    return out;
+  }
+
+  /// More than what stb needs for this header: at most 8 bytes a pixel, and for the filtered rows
+  /// at most twice their size, which for interlaced ones includes seven times their ends.
+  std::size_t max_allocation() const {
+    const std::size_t width = header_.width;
+    const std::size_t height = header_.height;
+    const std::size_t rows = header_.interlaced ? 2 * height + 7 : height;
+    const std::size_t pixels = width * height * 8 + 16 * rows;
+    return std::max(2 * pixels, 2 * picture_.bytes.size()) + (std::size_t{1} << 16);
+  }
+
+  const EncodedPicture& picture_;
+  std::size_t at_ = 0;
+  Header header_{};
+  std::vector<std::uint8_t> palette_;
+  std::vector<std::uint8_t> data_;
+};
+
+}  // namespace
+
+DecodedPicture decode_png(const EncodedPicture& picture) { return PngReader(picture).decode(); }
+
+}  // namespace lapidary

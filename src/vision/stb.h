@@ -1,0 +1,22 @@
+#pragma once
+
+// The one door to stb_image: what comes in was checked before, and what stb allocates is bounded.
+
+#include <cstddef>
+
+#include "vision/decode.h"
+
+namespace lapidary {
+
+/// Decodes a PNG (or, where libjpeg is not built in, a JPEG) whose header gave the size of
+/// `into`, into its pixels, which get allocated here. No allocation of stb's may exceed
+/// `max_allocation` bytes. Returns what is wrong, or nullptr.
+const char* decode_with_stb(std::span<const std::uint8_t> bytes, std::size_t max_allocation,
+                            DecodedPicture& into);
+
+#ifndef LAPIDARY_JPEG
+/// What a JPEG's header says, or false.
+bool jpeg_size_with_stb(std::span<const std::uint8_t> bytes, int& width, int& height);
+#endif
+
+}  // namespace lapidary

@@ -1,0 +1,236 @@
+#include "vision/vision_weights.h"
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+
+#include "lapidary/error.h"
+
+namespace lapidary {
+namespace {
+
+using kernels::kPanelRows;
+
+/// A tensor and where it goes: a matrix (perhaps stored transposed) or fp32 values.
+struct Slot {
+  const TensorInfo* tensor;
+  BfpMatrix* matrix;
+  const float** values;
+  bool transposed;
+
+  std::size_t bytes() const {
+    if (matrix == nullptr)
+      return Arena::planned(tensor->columns() * tensor->rows() * sizeof(float));
+    return Arena::planned(matrix->value_count() * sizeof(std::int16_t)) +
+           Arena::planned(matrix->scale_count() * sizeof(float));
+  }
+};
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string text;
+  for (std::uint64_t n : shape) text += (text.empty() ? "" : "x") + std::to_string(n);
+  return text;
+}
+
+/// Collects the slots of all tensors, their shapes checked.
+class Planner {
+ public:
+  Planner(const WeightSource& source, const VisionConfig& config, VisionWeights& weights)
+      : source_(source), c_(config), w_(weights) {}
+
+  std::vector<Slot> plan() {
+    check();
+    const int patch_values = 3 * c_.patch_size * c_.patch_size;
+    matrix("v.patch_embd.weight", {size(c_.patch_size), size(c_.patch_size), 3, size(c_.width)},
+           c_.width, patch_values, w_.patch.matrix);
+    values("v.patch_embd.bias", {size(c_.width)}, w_.patch.bias);
+    values("v.position_embd.weight", {size(c_.width), size(c_.patches())}, w_.positions);
+    w_.layers.resize(size(c_.layers));
+    for (std::size_t i = 0; i < w_.layers.size(); ++i)
+      layer("v.blk." + std::to_string(i) + ".", w_.layers[i]);
+    norm("v.post_ln", w_.post_norm);
+    values("mm.soft_emb_norm.weight", {size(c_.width)}, w_.soft_norm);
+    matrix("mm.input_projection.weight", {size(c_.text_width), size(c_.width)}, c_.text_width,
+           c_.width, w_.projection, kernels::kBfpBlock, true);
+    return std::move(slots_);
+  }
+
+ private:
+  static std::size_t size(int n) { return static_cast<std::size_t>(n); }
+
+  /// What the kernels ask for: values in pairs, a head within one block.
+  void check() const {
+    if (c_.head_dim % 2 == 0 && c_.head_dim <= kernels::kBfpBlock && c_.feed_forward % 2 == 0 &&
+        c_.patch_size % 2 == 0)
+      return;
+    throw Error(ErrorCode::kFile, source_.path() + ": heads of " + std::to_string(c_.head_dim) +
+                                      " values, a feed-forward width of " +
+                                      std::to_string(c_.feed_forward) + " and patches of " +
+                                      std::to_string(c_.patch_size) +
+                                      " pixels: all must be even, and heads at most " +
+                                      std::to_string(kernels::kBfpBlock));
+  }
+
+  void layer(const std::string& prefix, VisionLayer& out) {
+    norm(prefix + "ln1", out.attention_norm);
+    linear(prefix + "attn_q", c_.width, c_.width, out.query);
+    linear(prefix + "attn_k", c_.width, c_.width, out.key);
+    linear(prefix + "attn_v", c_.width, c_.width, out.value);
+    // Its input is rounded head by head, as attention leaves it.
+    linear(prefix + "attn_out", c_.width, c_.width, out.output, c_.head_dim);
+    norm(prefix + "ln2", out.ffn_norm);
+    // Older files call each by the other's name; the shape tells.
+    const TensorInfo* down = source_.find(prefix + "ffn_down.weight");
+    const bool exchanged = down != nullptr && c_.width != c_.feed_forward &&
+                           down->columns() == static_cast<std::uint64_t>(c_.width);
+    linear(prefix + (exchanged ? "ffn_down" : "ffn_up"), c_.width, c_.feed_forward, out.up);
+    linear(prefix + (exchanged ? "ffn_up" : "ffn_down"), c_.feed_forward, c_.width, out.down);
+  }
+
+  void linear(const std::string& name, int columns, int rows, BiasedMatrix& out,
+              int block = kernels::kBfpBlock) {
+    matrix(name + ".weight", {size(columns), size(rows)}, rows, columns, out.matrix, block);
+    values(name + ".bias", {size(rows)}, out.bias);
+  }
+
+  void norm(const std::string& name, LayerNorm& out) {
+    values(name + ".weight", {size(c_.width)}, out.weight);
+    values(name + ".bias", {size(c_.width)}, out.bias);
+  }
+
+  void matrix(const std::string& name, const std::vector<std::uint64_t>& shape, int rows,
+              int columns, BfpMatrix& out, int block = kernels::kBfpBlock,
+              bool transposed = false) {
+    const TensorInfo& tensor = require(name, shape);
+    out = {rows, columns, block, nullptr, nullptr};
+    slots_.push_back({&tensor, &out, nullptr, transposed});
+  }
+
+  void values(const std::string& name, const std::vector<std::uint64_t>& shape, const float*& out) {
+    slots_.push_back({&require(name, shape), nullptr, &out, false});
+  }
+
+  const TensorInfo& require(const std::string& name, const std::vector<std::uint64_t>& shape) {
+    const TensorInfo* tensor = source_.find(name);
+    if (tensor == nullptr)
+      throw Error(ErrorCode::kFile, source_.path() + ": tensor " + name + " is missing");
+    if (tensor->shape != shape) {
+      throw Error(ErrorCode::kFile, source_.path() + ": tensor " + name + " is " +
+                                        shape_text(tensor->shape) + ", expected " +
+                                        shape_text(shape));
+    }
+    return *tensor;
+  }
+
+  const WeightSource& source_;
+  const VisionConfig& c_;
+  VisionWeights& w_;
+  std::vector<Slot> slots_;
+};
+
+/// `count` values of `tensor` from value `first` on, in fp32. Both must lie on block borders.
+void read_values(const WeightSource& source, const TensorInfo& tensor, std::uint64_t first,
+                 std::span<float> out, std::vector<std::byte>& buffer) {
+  const BlockTraits& traits = *find_block_traits(tensor.type);
+  buffer.resize(out.size() / traits.values * traits.bytes);
+  source.read(tensor, first / traits.values * traits.bytes, buffer);
+  dequantize(tensor.type, buffer, out);
+  for (float v : out) {
+    if (!(v > -3e38F && v < 3e38F)) {
+      throw Error(ErrorCode::kFile,
+                  source.path() + ": tensor " + tensor.name + " holds a value that is not finite");
+    }
+  }
+}
+
+/// What one thread needs to pack a panel.
+struct Buffers {
+  std::vector<std::byte> bytes;
+  std::vector<float> rows;
+  std::vector<std::int16_t> words;
+};
+
+void pack(const WeightSource& source, const Slot& slot, int panel, const kernels::Kernels& kernels,
+          const std::vector<float>& transposed, Buffers& buffers) {
+  const BfpMatrix& m = *slot.matrix;
+  const auto columns = static_cast<std::size_t>(m.columns);
+  const int first = panel * kPanelRows;
+  const int count = std::min(kPanelRows, m.rows - first);
+  buffers.rows.resize(columns * static_cast<std::size_t>(count));
+  buffers.words.resize(columns);
+  if (slot.transposed) {
+    for (std::size_t r = 0; r < static_cast<std::size_t>(count); ++r) {
+      const float* column = transposed.data() + static_cast<std::size_t>(first) + r;
+      for (std::size_t k = 0; k < columns; ++k)
+        buffers.rows[r * columns + k] = column[k * static_cast<std::size_t>(m.rows)];
+    }
+  } else {
+    read_values(source, *slot.tensor, static_cast<std::uint64_t>(first) * columns, buffers.rows,
+                buffers.bytes);
+  }
+  const auto p = static_cast<std::size_t>(panel);
+  pack_bfp_panel(kernels, buffers.rows.data(), columns, count, m.columns, m.block,
+                 m.values + p * m.panel_values(), m.scales + p * m.panel_scales(),
+                 buffers.words.data());
+}
+
+}  // namespace
+
+std::uint64_t vision_weight_bytes(const WeightSource& source, const VisionConfig& config) {
+  VisionWeights shapes;
+  std::uint64_t total = 0;
+  for (const Slot& slot : Planner(source, config, shapes).plan()) total += slot.bytes();
+  return total;
+}
+
+std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& source,
+                                                         const VisionConfig& config,
+                                                         const kernels::Kernels& kernels,
+                                                         Team& team, const Progress& progress) {
+  auto weights = std::make_unique<VisionWeights>();
+  weights->config = config;
+  weights->kernels = &kernels;
+  const std::vector<Slot> slots = Planner(source, weights->config, *weights).plan();
+  std::size_t bytes = 0;
+  std::uint64_t total = 0;
+  for (const Slot& slot : slots) {
+    bytes += slot.bytes();
+    total += slot.tensor->bytes;
+  }
+  weights->arena = Arena(bytes);
+  std::vector<float> transposed;  // The projection as the file has it.
+  std::vector<std::byte> buffer;
+  std::vector<std::pair<const Slot*, int>> panels;
+  for (const Slot& slot : slots) {
+    if (slot.matrix == nullptr) {
+      const auto values =
+          weights->arena.allocate_array<float>(slot.tensor->columns() * slot.tensor->rows());
+      read_values(source, *slot.tensor, 0, values, buffer);
+      *slot.values = values.data();
+      continue;
+    }
+    BfpMatrix& m = *slot.matrix;
+    m.values = weights->arena.allocate_array<std::int16_t>(m.value_count()).data();
+    m.scales = weights->arena.allocate_array<float>(m.scale_count()).data();
+    if (slot.transposed) {
+      transposed.resize(slot.tensor->columns() * slot.tensor->rows());
+      read_values(source, *slot.tensor, 0, transposed, buffer);
+    }
+    for (int p = 0; p < m.panel_count(); ++p) panels.emplace_back(&slot, p);
+  }
+  std::atomic<std::uint64_t> done{0};
+  auto body = [&](Worker& worker) {
+    Buffers own;
+    worker.for_each(static_cast<int>(panels.size()), [&](int i) {
+      const auto& [slot, panel] = panels[static_cast<std::size_t>(i)];
+      pack(source, *slot, panel, kernels, transposed, own);
+      done += slot->tensor->bytes / static_cast<std::uint64_t>(slot->matrix->panel_count());
+      if (progress && worker.index() == 0) progress(std::min<std::uint64_t>(done, total), total);
+    });
+  };
+  team.run(body);
+  if (progress) progress(total, total);
+  return weights;
+}
+
+}  // namespace lapidary

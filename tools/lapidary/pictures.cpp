@@ -1,0 +1,93 @@
+#include "pictures.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace cli {
+
+using lapidary::Error;
+using lapidary::ErrorCode;
+
+std::string Picture::describe(const lapidary::Tokenizer& tokenizer) const {
+  const int count = static_cast<int>(views.size());
+  return format("%s: %d x %d pixels, %d view%s, %d tokens", one_line(name).c_str(), image.width(),
+                image.height(), count, count == 1 ? "" : "s",
+                lapidary::image_prompt_tokens(tokenizer, count));
+}
+
+Picture read_picture(const std::string& path, const lapidary::ImageOptions& options) {
+  lapidary::Image image = lapidary::Image::load(path);
+  std::vector<lapidary::ImageView> views =
+      lapidary::image_views(image.width(), image.height(), options);
+  return {path, std::move(image), std::move(views)};
+}
+
+std::vector<Picture> read_pictures(const ImageFlags& flags) {
+  std::vector<Picture> pictures;
+  for (const std::string& path : flags.images)
+    pictures.push_back(read_picture(path, flags.options()));
+  return pictures;
+}
+
+lapidary::EncodedImage unencoded(const Picture& picture, const lapidary::Model& model) {
+  const lapidary::ImageFeatures nothing{model.vision()->tokens, model.info().width, nullptr};
+  lapidary::EncodedImage image;
+  image.views = picture.views;
+  image.features.assign(picture.views.size(), nothing);
+  return image;
+}
+
+void check_room(const lapidary::Session& session, std::size_t tokens) {
+  if (tokens <= static_cast<std::size_t>(session.context())) return;
+  throw Error(ErrorCode::kContext,
+              format("the prompt has %zu tokens with its pictures, but the context holds %d",
+                     tokens, session.context()));
+}
+
+PictureEncoder::PictureEncoder(const lapidary::Model& model, const ModelFlags& flags,
+                               const ImageFlags& images)
+    : model_(model),
+      shown_(images.options()),
+      quiet_(flags.quiet),
+      on_disk_(!images.cache_folder.empty()) {
+  options_.threads = flags.threads;
+  options_.memory_limit = flags.memory_limit;
+}
+
+void PictureEncoder::require_vision() const {
+  if (model_.vision() == nullptr) throw Error(ErrorCode::kUsage, kNoVisionFile);
+}
+
+lapidary::EncodedImage PictureEncoder::encode(const Picture& picture, const std::string& label) {
+  require_vision();
+  if (!encoder_) encoder_.emplace(model_, options_);
+  const double start = now();
+  // With a folder of features everything may be there already, and the weights not needed.
+  if (!on_disk_) {
+    ProgressBar bar("loading vision", quiet_);
+    encoder_->load(bar.callback());
+  }
+  ProgressBar bar(label, quiet_);
+  lapidary::EncodedImage encoded =
+      encoder_->encode(picture.image, shown_, bar.callback(), &interrupted);
+  bar.finish();
+  load_seconds_ += std::max(0.0, now() - start - encoded.seconds);
+  seconds_ += encoded.seconds;
+  views_ += static_cast<int>(encoded.views.size());
+  cached_ += encoded.cached;
+  return encoded;
+}
+
+void PictureEncoder::fill(lapidary::Prompt& prompt, std::span<const Picture> pictures) {
+  prompt.images.clear();
+  for (std::size_t i = 0; i < pictures.size(); ++i) {
+    const std::string label = pictures.size() == 1
+                                  ? std::string("encoding")
+                                  : format("encoding picture %zu of %zu", i + 1, pictures.size());
+    lapidary::EncodedImage encoded = encode(pictures[i], label);
+    std::move(encoded.features.begin(), encoded.features.end(), std::back_inserter(prompt.images));
+  }
+}
+
+}  // namespace cli

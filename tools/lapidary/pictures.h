@@ -1,0 +1,66 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "image_flags.h"
+
+namespace cli {
+
+/// A picture that was read, with what the model will be shown of it; not encoded yet.
+struct Picture {
+  std::string name;  ///< Its file, for messages.
+  lapidary::Image image;
+  std::vector<lapidary::ImageView> views;
+
+  /// "cat.jpg: 640 x 480 pixels, 3 views, 797 tokens"
+  std::string describe(const lapidary::Tokenizer& tokenizer) const;
+};
+
+/// Throws Error(kFile) for what is no picture, Error(kUsage) for options out of range.
+Picture read_picture(const std::string& path, const lapidary::ImageOptions& options);
+std::vector<Picture> read_pictures(const ImageFlags& flags);
+
+/// Stands for a picture in a prompt whose ids are wanted before it is encoded: features without
+/// values.
+lapidary::EncodedImage unencoded(const Picture& picture, const lapidary::Model& model);
+
+/// Throws Error(kContext) when `tokens` more do not fit `session`: better said before pictures are
+/// encoded, which takes long, than after.
+void check_room(const lapidary::Session& session, std::size_t tokens);
+
+/// Encodes pictures, with progress on a terminal; `interrupted` stops it between two layers
+/// (Error(kInterrupted)). The vision half of the model is read when the first picture comes.
+class PictureEncoder {
+ public:
+  PictureEncoder(const lapidary::Model& model, const ModelFlags& flags, const ImageFlags& images);
+
+  /// Throws Error(kUsage) when the model has no vision file.
+  void require_vision() const;
+
+  lapidary::EncodedImage encode(const Picture& picture, const std::string& label = "encoding");
+
+  /// Fills `prompt`, which was made with unencoded() pictures, with what they are encoded to.
+  void fill(lapidary::Prompt& prompt, std::span<const Picture> pictures);
+
+  double load_seconds() const { return load_seconds_; }  ///< Reading the weights.
+  double seconds() const { return seconds_; }            ///< Encoding, altogether.
+  int views() const { return views_; }                   ///< Asked for, altogether.
+  int cached() const { return cached_; }                 ///< Of those, found in the cache.
+
+ private:
+  lapidary::Model model_;
+  lapidary::ImageEncoderOptions options_;
+  lapidary::ImageOptions shown_;
+  bool quiet_;
+  bool on_disk_;
+  std::optional<lapidary::ImageEncoder> encoder_;
+  double load_seconds_ = 0;
+  double seconds_ = 0;
+  int views_ = 0;
+  int cached_ = 0;
+};
+
+}  // namespace cli

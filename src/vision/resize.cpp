@@ -86,44 +86,43 @@ class Block {
   Block(int inputs, int outputs) : triangle_(inputs, outputs), outputs_(outputs) {}
 
   int outputs() const { return outputs_; }
-  int begin() const { return begin_; }
-  int end() const { return end_; }
+  int end() const { return end_; }  // Outputs begin … end() - 1 are filled.
 
-  /// For kernels::resample_rows: output begin() + i is made of rows windows[i] with weights from
-  /// weights + i · stride on.
+  /// For kernels::resample_rows: the rows that go into an output, and their weights.
   void fill_rows(int begin) {
     start(begin, triangle_.longest());
-    windows.resize(to_size(end_ - begin_));
+    windows_.resize(to_size(end_ - begin_));
     for (int o = begin_; o < end_; ++o)
-      windows[to_size(o - begin_)] = triangle_.weigh(o, exact_, row_weights(o));
+      windows_[to_size(o - begin_)] = triangle_.weigh(o, exact_, lanes(o));
   }
-  std::int32_t* row_weights(int output) {
+  Window window(int output) const { return windows_[to_size(output - begin_)]; }
+  const std::int32_t* weights(int output) const {
     return weights_.data() + to_size(output - begin_) * stride_;
   }
 
-  /// For kernels::resample_pixels: taps of outputs begin() to end().
+  /// For kernels::resample_pixels: what goes into the outputs from `begin` on.
   void fill_pixels(int begin) {
-    const std::size_t groups = (triangle_.longest() + kResamplePixels - 1) / kResamplePixels;
-    start(begin, groups * kLanes);
-    taps.resize(to_size(end_ - begin_));
+    start(begin, groups_of(triangle_.longest()) * kLanes);
+    taps_.resize(to_size(end_ - begin_));
     packed_.resize(triangle_.longest());
     for (int o = begin_; o < end_; ++o) {
       const Window window = triangle_.weigh(o, exact_, packed_.data());
-      std::int32_t* lanes = row_weights(o);
-      std::fill_n(lanes, stride_, 0);
+      std::fill_n(lanes(o), stride_, 0);
       for (int i = 0; i < window.count; ++i) {
-        std::int32_t* pixel = lanes + i / kResamplePixels * kLanes + i % kResamplePixels * 3;
+        std::int32_t* pixel = lanes(o) + i / kResamplePixels * kLanes + i % kResamplePixels * 3;
         std::fill_n(pixel, 3, packed_[to_size(i)]);
       }
-      taps[to_size(o - begin_)] = {window.first,
-                                   (window.count + kResamplePixels - 1) / kResamplePixels, lanes};
+      taps_[to_size(o - begin_)] = {window.first,
+                                    static_cast<int>(groups_of(to_size(window.count))), lanes(o)};
     }
   }
-
-  std::vector<Window> windows;
-  std::vector<PixelTaps> taps;
+  const PixelTaps* taps() const { return taps_.data(); }
 
  private:
+  static std::size_t groups_of(std::size_t pixels) {
+    return (pixels + kResamplePixels - 1) / kResamplePixels;
+  }
+  std::int32_t* lanes(int output) { return weights_.data() + to_size(output - begin_) * stride_; }
   void start(int begin, std::size_t stride) {
     const std::size_t fit = std::max<std::size_t>(kBlockWeights / stride, 1);
     stride_ = stride;
@@ -136,8 +135,11 @@ class Block {
   int outputs_;
   int begin_ = 0;
   int end_ = 0;
-  std::size_t stride_ = 0;
-  std::vector<std::int32_t> weights_, packed_;
+  std::size_t stride_ = 0;             // Weights between outputs.
+  std::vector<std::int32_t> weights_;  // [end - begin][stride]
+  std::vector<Window> windows_;
+  std::vector<PixelTaps> taps_;
+  std::vector<std::int32_t> packed_;
   std::vector<double> exact_;
 };
 
@@ -158,7 +160,7 @@ void resize_across(Worker& worker, const kernels::Kernels& kernels, Block& block
     worker.barrier();
     const int end = block.end();
     for_each_row(worker, from.height, [&](int y) {
-      kernels.resample_pixels(from.row(y), to_size(from.width) * 3, block.taps.data(), end - begin,
+      kernels.resample_pixels(from.row(y), to_size(from.width) * 3, block.taps(), end - begin,
                               out + to_size(y) * out_stride + to_size(begin) * 3);
     });
     begin = end;
@@ -174,8 +176,8 @@ void resize_down(Worker& worker, const kernels::Kernels& kernels, Block& block, 
     worker.barrier();
     const int end = block.end();
     for_each_row(worker, end - begin, [&](int i) {
-      const Window window = block.windows[to_size(i)];
-      kernels.resample_rows(from.row(window.first), from.stride, block.row_weights(begin + i),
+      const Window window = block.window(begin + i);
+      kernels.resample_rows(from.row(window.first), from.stride, block.weights(begin + i),
                             window.count, from.width * 3, out + to_size(begin + i) * out_stride);
     });
     begin = end;

@@ -48,13 +48,15 @@ Image generate(const std::string& kind, std::uint32_t seed, int width, int heigh
   return Image::from_rgb(width, height, rgb);
 }
 
-const nlohmann::json& cases() {
+const nlohmann::json& expected() {
   static const auto parsed = [] {
     std::ifstream file(LAPIDARY_TEST_DATA "/vision/resize.json");
     return nlohmann::json::parse(file);
   }();
-  return parsed.at("cases");
+  return parsed;
 }
+
+const nlohmann::json& cases() { return expected().at("cases"); }
 
 Image picture_of(const nlohmann::json& test) {
   return generate(test.at("kind"), test.at("seed"), test.at("picture")[0], test.at("picture")[1]);
@@ -106,6 +108,20 @@ TEST(EncoderInput, IsTheEncodersSizeUnlessSaidOtherwise) {
   const auto& test = cases().at(1);
   ASSERT_EQ(test.at("size"), nlohmann::json({896, 896}));
   EXPECT_EQ(fnv(encoder_input(picture_of(test), view_of(test)).rgb()), test.at("hash"));
+}
+
+TEST(EncoderInput, OfFilesWithPanAndScan) {
+  ImageOptions options;
+  options.pan_and_scan = true;
+  std::size_t inputs = 0;
+  for (const auto& [name, hashes] : expected().at("files").items()) {
+    const Image image = Image::load(LAPIDARY_TEST_DATA "/vision/images/" + name);
+    const std::vector<ImageView> views = image_views(image.width(), image.height(), options);
+    ASSERT_EQ(views.size(), hashes.size()) << name;
+    for (std::size_t i = 0; i < views.size(); ++i, ++inputs)
+      EXPECT_EQ(fnv(encoder_input(image, views[i]).rgb()), hashes[i]) << name << " view " << i;
+  }
+  EXPECT_EQ(inputs, 9U);
 }
 
 void expect_usage_error(const ImageView& view, int size, int threads, const std::string& text) {

@@ -13,7 +13,7 @@ WaitingPictures::WaitingPictures(const lapidary::Model& model, const ModelFlags&
 
 std::string WaitingPictures::add(Picture picture) {
   encoder_.require_vision();
-  const std::string description = picture.describe(model_.tokenizer());
+  std::string description = picture.describe(model_.tokenizer());
   UserPicture shown{description, unencoded(picture, model_)};
   waiting_.push_back({std::move(shown), std::move(picture)});
   return description;
@@ -22,14 +22,17 @@ std::string WaitingPictures::add(Picture picture) {
 std::vector<std::string> WaitingPictures::add(const std::vector<std::string>& paths) {
   encoder_.require_vision();
   std::vector<Picture> pictures;
+  pictures.reserve(paths.size());
   for (const std::string& path : paths) pictures.push_back(read_picture(path, options_));
   std::vector<std::string> lines;
+  lines.reserve(pictures.size());
   for (Picture& picture : pictures) lines.push_back(add(std::move(picture)));
   return lines;
 }
 
 void WaitingPictures::put_back(const std::vector<UserPicture>& pictures) {
   std::vector<Waiting> all;
+  all.reserve(pictures.size() + waiting_.size());
   for (const UserPicture& picture : pictures) all.push_back({picture, {}});
   std::ranges::move(waiting_, std::back_inserter(all));
   waiting_ = std::move(all);

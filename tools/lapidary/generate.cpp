@@ -58,6 +58,7 @@ std::string gather_prompt(const Options& options) {
 lapidary::Prompt make_prompt(const Options& options, const lapidary::Model& model,
                              const std::vector<Picture>& pictures, const std::string& text) {
   std::vector<lapidary::ContentPart> parts;
+  parts.reserve(pictures.size() + 1);
   for (const Picture& picture : pictures) parts.push_back({{}, unencoded(picture, model)});
   parts.push_back({text});
   if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), parts);

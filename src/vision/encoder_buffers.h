@@ -9,8 +9,8 @@
 namespace lapidary {
 
 inline constexpr int kTokenBlock = 128;  // Tokens that one task of a matrix product takes.
-inline constexpr int kQueryBlock = 96;   // Query rows of one attention task, and …
-inline constexpr int kKeySegment = 256;  // … keys that it looks at together: they stay in L2.
+inline constexpr int kQueryBlock = 48;   // Query rows of one attention task, and …
+inline constexpr int kKeySegment = 512;  // … keys that it looks at together: they stay in L2.
 
 /// Keys of one head as the rows of a matrix whose columns are the head's values, and values as the
 /// rows of one whose columns are the keys, cut into segments of kKeySegment keys.

@@ -123,34 +123,59 @@ void bfp_pack_columns(const float* x, std::size_t stride, int keys, std::int16_t
   }
 }
 
-float bfp_softmax(float* scores, int keys, float* maximum, float* sum, std::int16_t* values,
+// exp(x) for x ≤ 0, relative error under 3e-6: the rounding behind it is coarser by far.
+inline F exp_weight(F x) {
+  x = max(x, broadcast(-87.0F));
+  const I n = round_to_int(mul(x, broadcast(1.44269504F)));
+  const F r = fma(to_float(n), broadcast(-0.693147181F), x);
+  F p = broadcast(1.0F / 120);  // Taylor to degree 5: |r| ≤ ln(2)/2.
+  p = fma(p, r, broadcast(1.0F / 24));
+  p = fma(p, r, broadcast(1.0F / 6));
+  p = fma(p, r, broadcast(0.5F));
+  p = fma(p, r, broadcast(1.0F));
+  p = fma(p, r, broadcast(1.0F));
+  return mul(p, power_of_two(n));
+}
+
+inline float exp_weight(float x) {
+  alignas(64) float lanes[16];
+  store(lanes, exp_weight(broadcast(x)));
+  return lanes[0];
+}
+
+inline float largest_score(const float* scores, int count) {
+  F top = load(scores);
+  for (int i = 16; i < count; i += 16) top = max(top, load(scores + i));
+  return reduce_max(top);
+}
+
+float bfp_softmax(const float* scores, int keys, float* maximum, float* sum, std::int16_t* values,
                   float* scales) {
-  F top = broadcast(*maximum);
-  for (int i = 0; i < keys; i += 16) top = max(top, load(scores + i));
-  const float highest = reduce_max(top);
+  const int blocks = (keys + kBfpBlock - 1) / kBfpBlock;
+  float highest = *maximum;
+  for (int b = 0; b < blocks; ++b) {  // Each block's largest score waits in its scale.
+    const int left = keys - b * kBfpBlock;
+    scales[b] = largest_score(scores + b * kBfpBlock, left < kBfpBlock ? left : kBfpBlock);
+    highest = scales[b] > highest ? scales[b] : highest;
+  }
   float added = 0.0F;
-  for (int begin = 0; begin < keys; begin += kBfpBlock, ++scales) {
-    const int end = keys < begin + kBfpBlock ? keys : begin + kBfpBlock;
-    F largest = broadcast(0.0F);
-    for (int i = begin; i < end; i += 16) {
-      const F e = exp_lanes(sub(load(scores + i), broadcast(highest)));
-      store(scores + i, e);
-      largest = max(largest, e);
-    }
+  for (int b = 0; b < blocks; ++b) {
     float inverse;
-    *scales = bfp_scale(reduce_max(largest), &inverse);
+    scales[b] = bfp_scale(exp_weight(scales[b] - highest), &inverse);
+    const int begin = b * kBfpBlock;
+    const int end = keys < begin + kBfpBlock ? keys : begin + kBfpBlock;
     I total = broadcast_int(0);
     for (int i = begin; i < end; i += 16) {
-      const I v = round_to_int(mul(load(scores + i), broadcast(inverse)));
+      const F e = exp_weight(sub(load(scores + i), broadcast(highest)));
+      const I v = round_to_int(mul(e, broadcast(inverse)));
       total = add(total, v);
       store_words(values + i, v);
     }
     // What the values sum to, not what the exponentials do: the weights then add up to one.
-    added += *scales * reduce_add(to_float(total));
+    added += scales[b] * reduce_add(to_float(total));
   }
-  alignas(64) float lanes[16];
-  store(lanes, exp_lanes(broadcast(*maximum - highest)));
-  const float decay = *maximum == -std::numeric_limits<float>::infinity() ? 0.0F : lanes[0];
+  const float decay =
+      *maximum == -std::numeric_limits<float>::infinity() ? 0.0F : exp_weight(*maximum - highest);
   *sum = *sum * decay + added;
   *maximum = highest;
   return decay;

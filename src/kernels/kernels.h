@@ -188,8 +188,8 @@ struct Kernels {
   /// One step of a softmax over rows of scores (`keys`, a multiple of 16): the exponentials
   /// relative to the running maximum in block floating point, in blocks of kBfpBlock. Updates the
   /// maximum and the running sum, and returns what the row's output so far must be multiplied by.
-  float (*bfp_softmax)(float* scores, int keys, float* maximum, float* sum, std::int16_t* values,
-                       float* scales);
+  float (*bfp_softmax)(const float* scores, int keys, float* maximum, float* sum,
+                       std::int16_t* values, float* scales);
 
   /// Multiplications and additions of the int8 dot product done by `iterations` rounds of it in
   /// registers.

@@ -181,6 +181,8 @@ float bfp_softmax(const float* scores, int keys, float* maximum, float* sum, std
   return decay;
 }
 
+inline constexpr int kBfpPrefetch = 4;
+
 // Some tokens against one block of one panel.
 template <int kTokens>
 LAPIDARY_INLINE void bfp_tile(const BfpMatmulArgs& a, const std::int16_t* panel, F panel_scale,
@@ -221,9 +223,13 @@ void bfp_matmul(const BfpMatmulArgs& a) {
       const std::int16_t* block = words + static_cast<std::size_t>(begin) * 16;
       const F scale = load(panel_scales + 16 * b);
       const bool add_to = b > 0 || a.accumulate;
+      const std::int16_t* next = block + static_cast<std::size_t>(pairs) * 32;
       int t = 0;
-      for (; t + kBfpTile <= a.tokens; t += kBfpTile)
+      for (; t + kBfpTile <= a.tokens; t += kBfpTile, next += kBfpPrefetch * 32) {
+        // The next block is on its way before it is needed: a few lines of 64 bytes a tile.
+        for (int line = 0; line < kBfpPrefetch; ++line) __builtin_prefetch(next + 32 * line);
         bfp_tile<kBfpTile>(a, block, scale, begin, pairs, b, t, add_to, out);
+      }
       for (; t < a.tokens; ++t) bfp_tile<1>(a, block, scale, begin, pairs, b, t, add_to, out);
     }
   }

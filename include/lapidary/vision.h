@@ -32,6 +32,7 @@ struct ImageEncoderOptions {
   int threads = 0;                 ///< 0: physical cores within the cgroup's quota and affinity.
   std::uint64_t memory_limit = 0;  ///< Bytes for all weights and the encoder's buffers; 0: what the
                                    ///< machine has available.
+  std::uint64_t held_bytes = 0;    ///< What else counts against the limit: sessions, say.
 };
 
 /// Turns pictures into features with the vision half of a model. Belongs to one thread at a time.

@@ -29,7 +29,7 @@ inline void check_budget(const std::string& what, std::uint64_t held, std::uint6
                                         " available");
   }
   if (held <= limit && needed <= limit - held) return;
-  const std::string beside = held == 0 ? "" : " beside " + format_bytes(held) + " of weights";
+  const std::string beside = held == 0 ? "" : " beside " + format_bytes(held) + " that are taken";
   throw Error(ErrorCode::kMemory, what + " needs " + format_bytes(needed) + beside +
                                       ", but the memory limit is " + format_bytes(limit));
 }

@@ -26,12 +26,13 @@ class ImageEncoder::Impl {
  public:
   Impl(const Model& model, const ImageEncoderOptions& options)
       : model_(model),
-        vision_(vision_of(model)),
+        vision_(vision_of(model_)),
         memory_limit_(options.memory_limit),
+        held_bytes_(model.info().weight_bytes + options.held_bytes),
         team_(options.threads) {}
 
   void load(const Progress& progress) {
-    vision_.weights(team_, model_.info().weight_bytes, memory_limit_, progress);
+    vision_.weights(team_, held_bytes_, memory_limit_, progress);
   }
 
   std::uint64_t memory_bytes() const {
@@ -55,8 +56,7 @@ class ImageEncoder::Impl {
     load({});
     const auto start = std::chrono::steady_clock::now();
     const VisionInfo& info = vision_.info();
-    check_budget("the image encoder",
-                 memory_limit_ == 0 ? 0 : model_.info().weight_bytes + info.weight_bytes,
+    check_budget("the image encoder", memory_limit_ == 0 ? 0 : held_bytes_ + info.weight_bytes,
                  memory_bytes(), memory_limit_);
     Encoder encoder(vision_.weights(team_, 0, 0, {}), team_);
     const std::uint64_t layers = static_cast<std::uint64_t>(info.layers);
@@ -97,6 +97,7 @@ class ImageEncoder::Impl {
   Model model_;
   VisionPart& vision_;
   std::uint64_t memory_limit_;
+  std::uint64_t held_bytes_;
   Team team_;
 };
 

@@ -299,10 +299,9 @@ void Session::add_user(std::string_view text, std::string_view system) {
 void Session::add_user(std::string_view text, const std::vector<Image>& images,
                        std::string_view system, const ImageOptions& options) {
   const SessionPlan& plan = impl_->plan;
-  // The session's own bytes are taken already.
-  const std::uint64_t limit =
-      plan.memory_limit == 0 ? 0 : plan.memory_limit - std::min(plan.memory_limit - 1, plan.bytes);
-  ImageEncoder encoder(impl_->model, {.threads = impl_->team.threads(), .memory_limit = limit});
+  ImageEncoder encoder(impl_->model, {.threads = impl_->team.threads(),
+                                      .memory_limit = plan.memory_limit,
+                                      .held_bytes = plan.bytes});
   std::vector<ContentPart> parts;
   for (const Image& image : images) parts.push_back({{}, encoder.encode(image, options)});
   parts.push_back({std::string(text)});

@@ -155,6 +155,16 @@ TEST(ImageEncoder, RefusesWhatExceedsTheMemoryLimit) {
   EXPECT_EQ(thrown_error([&] { larger.encode(plain_picture(1)); }).code(), ErrorCode::kMemory);
   ImageEncoder enough(model, {.memory_limit = both + larger.memory_bytes()});
   EXPECT_EQ(enough.encode(plain_picture(1)).features.size(), 1U);
+  ImageEncoder beside(model, {.memory_limit = both + larger.memory_bytes(), .held_bytes = 1});
+  EXPECT_EQ(thrown_error([&] { beside.encode(plain_picture(2)); }).code(), ErrorCode::kMemory);
+  // A session counts its own cache and buffers.
+  const std::uint64_t own = Session(model, {.context = 512}).memory_bytes();
+  const std::uint64_t all = both + larger.memory_bytes() + own;
+  Session session(model, {.context = 512, .memory_limit = all});
+  session.add_user("Hm?", {plain_picture(3)});
+  Session tight(model, {.context = 512, .memory_limit = all - 1});
+  EXPECT_EQ(thrown_error([&] { tight.add_user("Hm?", {plain_picture(4)}); }).code(),
+            ErrorCode::kMemory);
 }
 
 TEST(FeatureCache, KeepsWhatFitsItsBudget) {

@@ -148,7 +148,7 @@ class Batch {
       : options_(options),
         model_(model),
         session_(model, options.model.session()),
-        encoder_(model, options.model, options.images),
+        encoder_(model, options.model, options.images, session_.memory_bytes()),
         folder_(std::filesystem::path(options.in).parent_path().string()),
         chat_(options.chat.chosen(model)) {
     name_ = model.info().name.empty()

@@ -31,7 +31,7 @@ class Chat {
       : options_(options),
         sampling_(options.sampling),
         talk_(model, options.model.session(), options.system),
-        waiting_(model, options.model, options.images) {
+        waiting_(model, options.model, options.images, talk_.session().memory_bytes()) {
     for (Picture& picture : pictures) note(waiting_.add(std::move(picture)));
   }
 

@@ -8,8 +8,8 @@
 namespace cli {
 
 WaitingPictures::WaitingPictures(const lapidary::Model& model, const ModelFlags& flags,
-                                 const ImageFlags& images)
-    : model_(model), options_(images.options()), encoder_(model, flags, images) {}
+                                 const ImageFlags& images, std::uint64_t held_bytes)
+    : model_(model), options_(images.options()), encoder_(model, flags, images, held_bytes) {}
 
 std::string WaitingPictures::add(Picture picture) {
   encoder_.require_vision();

@@ -13,7 +13,9 @@ namespace cli {
 /// when the message is taken back.
 class WaitingPictures {
  public:
-  WaitingPictures(const lapidary::Model& model, const ModelFlags& flags, const ImageFlags& images);
+  /// `held_bytes`: of the session, for the memory limit.
+  WaitingPictures(const lapidary::Model& model, const ModelFlags& flags, const ImageFlags& images,
+                  std::uint64_t held_bytes);
 
   /// Returns its description. Throws Error(kUsage) when the model has no vision file.
   std::string add(Picture picture);

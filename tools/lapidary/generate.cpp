@@ -117,7 +117,7 @@ int generate(const Options& options) {
   hold_interrupts(Interrupts::kStop);
   times.load = now() - start;
 
-  PictureEncoder encoder(model, options.model, options.images);
+  PictureEncoder encoder(model, options.model, options.images, session.memory_bytes());
   if (!pictures.empty()) {
     check_room(session, prompt.ids.size());
     encoder.fill(prompt, pictures);

@@ -81,7 +81,8 @@ int logits(const Options& options) {
   hold_interrupts(Interrupts::kStop);
   if (!pictures.empty()) {
     check_room(session, ids.size());
-    PictureEncoder(model, options.model, options.images).fill(prompt, pictures);
+    PictureEncoder(model, options.model, options.images, session.memory_bytes())
+        .fill(prompt, pictures);
   }
 
   ProgressBar bar("computing", options.model.quiet);

@@ -46,13 +46,14 @@ void check_room(const lapidary::Session& session, std::size_t tokens) {
 }
 
 PictureEncoder::PictureEncoder(const lapidary::Model& model, const ModelFlags& flags,
-                               const ImageFlags& images)
+                               const ImageFlags& images, std::uint64_t held_bytes)
     : model_(model),
       shown_(images.options()),
       quiet_(flags.quiet),
       on_disk_(!images.cache_folder.empty()) {
   options_.threads = flags.threads;
   options_.memory_limit = flags.memory_limit;
+  options_.held_bytes = held_bytes;
 }
 
 void PictureEncoder::require_vision() const {

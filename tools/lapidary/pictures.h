@@ -35,7 +35,9 @@ void check_room(const lapidary::Session& session, std::size_t tokens);
 /// (Error(kInterrupted)). The vision half of the model is read when the first picture comes.
 class PictureEncoder {
  public:
-  PictureEncoder(const lapidary::Model& model, const ModelFlags& flags, const ImageFlags& images);
+  /// `held_bytes` count against the memory limit beside it: a session's.
+  PictureEncoder(const lapidary::Model& model, const ModelFlags& flags, const ImageFlags& images,
+                 std::uint64_t held_bytes = 0);
 
   /// Throws Error(kUsage) when the model has no vision file.
   void require_vision() const;

@@ -44,9 +44,4 @@ ModelInfo describe(const WeightSource& source, const Config& config);
 /// The same of a vision file.
 VisionInfo describe_vision(const WeightSource& source, const VisionConfig& config);
 
-/// Throws Error(kFile) when the projector of `source` does not fit the width of the model, which
-/// came from `model_path`.
-void check_vision_width(const WeightSource& source, const VisionConfig& config,
-                        const std::string& model_path, int model_width);
-
 }  // namespace lapidary

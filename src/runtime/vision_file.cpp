@@ -58,14 +58,6 @@ VisionInfo describe_vision(const WeightSource& source, const VisionConfig& confi
   return info;
 }
 
-void check_vision_width(const WeightSource& source, const VisionConfig& config,
-                        const std::string& model_path, int model_width) {
-  if (config.text_width == model_width) return;
-  throw Error(ErrorCode::kFile, source.path() + ": key clip.vision.projection_dim is " +
-                                    std::to_string(config.text_width) + ", but the model " +
-                                    model_path + " has width " + std::to_string(model_width));
-}
-
 std::string find_vision_file(const std::string& model_path) {
   std::string fitting;
   try {

@@ -11,17 +11,24 @@ namespace {
 // Raised when the features of a picture change by a bit: older ones in a cache no longer count.
 constexpr int kFeatureVersion = 1;
 
+VisionConfig fitting_config(const WeightSource& source, const std::string& model_path,
+                            int model_width) {
+  VisionConfig config = read_vision_config(source);
+  if (config.text_width == model_width) return config;
+  throw Error(ErrorCode::kFile, source.path() + ": key clip.vision.projection_dim is " +
+                                    std::to_string(config.text_width) + ", but the model " +
+                                    model_path + " has width " + std::to_string(model_width));
+}
+
 }  // namespace
 
 VisionPart::VisionPart(const std::string& path, const std::string& model_path, int model_width,
                        const kernels::Kernels& kernels, const ModelOptions& options)
     : source_(open_gguf(path)),
-      config_(read_vision_config(*source_)),
+      config_(fitting_config(*source_, model_path, model_width)),
       info_(describe_vision(*source_, config_)),
       kernels_(kernels),
-      cache_(options.image_cache_bytes, options.image_cache_folder) {
-  check_vision_width(*source_, config_, model_path, model_width);
-}
+      cache_(options.image_cache_bytes, options.image_cache_folder) {}
 
 const VisionWeights& VisionPart::weights(Team& team, std::uint64_t held, std::uint64_t memory_limit,
                                          const Progress& progress) {

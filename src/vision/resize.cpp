@@ -41,6 +41,12 @@ struct Window {
   int count = 0;
 };
 
+/// As Pillow rounds: a half is added and the rest cut off.
+std::int32_t add_half_and_cut(double value) {
+  value += 0.5;
+  return static_cast<std::int32_t>(value);
+}
+
 /// The triangle filter of one axis. The order and the types of the arithmetic are Pillow's, down to
 /// the size that goes through a float: another order rounds some weights differently.
 class Triangle {
@@ -56,8 +62,8 @@ class Triangle {
   /// The window of `output`; its weights go to `weights`, in units of 2^-kResampleBits.
   Window weigh(int output, std::vector<double>& exact, std::int32_t* weights) const {
     const double center = (output + 0.5) * scale_;
-    const int first = std::max(static_cast<int>(center - support_ + 0.5), 0);
-    const int last = std::min(static_cast<int>(center + support_ + 0.5), inputs_);
+    const int first = std::max(add_half_and_cut(center - support_), 0);
+    const int last = std::min(add_half_and_cut(center + support_), inputs_);
     const Window window{first, last - first};
     const double slope = 1.0 / support_;
     exact.resize(to_size(window.count));
@@ -69,7 +75,7 @@ class Triangle {
       total += weight;
     }
     for (const double weight : exact)
-      *weights++ = static_cast<std::int32_t>(0.5 + weight / total * (1 << kResampleBits));
+      *weights++ = add_half_and_cut(weight / total * (1 << kResampleBits));
     return window;
   }
 

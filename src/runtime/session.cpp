@@ -303,6 +303,7 @@ void Session::add_user(std::string_view text, const std::vector<Image>& images,
                                       .memory_limit = plan.memory_limit,
                                       .held_bytes = plan.bytes});
   std::vector<ContentPart> parts;
+  parts.reserve(images.size() + 1);
   for (const Image& image : images) parts.push_back({{}, encoder.encode(image, options)});
   parts.push_back({std::string(text)});
   impl_->add_user(parts, system);

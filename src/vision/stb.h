@@ -14,9 +14,7 @@ namespace lapidary {
 const char* decode_with_stb(std::span<const std::uint8_t> bytes, std::size_t max_allocation,
                             DecodedPicture& into);
 
-#ifndef LAPIDARY_JPEG
-/// What a JPEG's header says, or false.
+/// What a JPEG's header says, or false. There only where libjpeg is not built in.
 bool jpeg_size_with_stb(std::span<const std::uint8_t> bytes, int& width, int& height);
-#endif
 
 }  // namespace lapidary

@@ -240,9 +240,11 @@ class Generate(Pictures):
         model = ["-m", TINY, "--mmproj", MMPROJ]
         self.ok("generate", *model, "-p", "x", "-n", "1", "-c", "400", "--memory-limit", "5M")
         picture = ["generate", *model, "-p", "x", "-n", "1", "-c", "400", "--image", SMALL]
-        self.fails(4, "image encoder", *picture, "--memory-limit", "5M")
+        # The session counts too: with it the weights do not fit, or what the encoder works with.
+        self.fails(4, "the vision model", *picture, "--memory-limit", "5M")
+        self.fails(4, "the image encoder", *picture, "--memory-limit", "8M")
         self.ok(*picture, "--memory-limit", "100M")
-        # Here it is the weights that do not fit; the picture was looked at before.
+        # The picture was looked at before.
         done = self.run_cli("encode-image", *model, "--image", SMALL, "--memory-limit", "2M")
         self.assertEqual(done.returncode, 4)
         self.assertIn(b"the vision model", done.stderr)

@@ -14,7 +14,7 @@ import unittest
 LAPIDARY, DATA = sys.argv[1:3]
 REAL_MODEL = sys.argv[3] if len(sys.argv) > 3 else os.environ.get("LAPIDARY_TEST_MODEL", "")
 TINY = os.path.join(DATA, "tiny-gemma3-text-bf16.gguf")
-TIMEOUT = 400  # Sanitized builds encode a picture in half a minute.
+TIMEOUT = 900  # Sanitized builds take half a minute for a picture and minutes for a long prompt.
 
 # No setting of the caller's reaches the program under test.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("LAPIDARY_", "XDG_"))}

@@ -6,6 +6,7 @@
 
 #include "kernels/isa.h"
 #include "kernels/pack.h"
+#include "kernels/split.h"
 
 LAPIDARY_ENTER_TARGET("avx2,fma,f16c")
 
@@ -226,6 +227,39 @@ inline I merge_pairs(I even, I odd) {
 #include "kernels/dense-inl.h"
 #include "kernels/matmul-inl.h"
 
+inline Q join_nibbles(Q high, Q low) {
+  const __m256i sign = _mm256_set1_epi8(-128);
+  return {_mm256_xor_si256(_mm256_or_si256(_mm256_slli_epi16(high.a, 4), low.a), sign),
+          _mm256_xor_si256(_mm256_or_si256(_mm256_slli_epi16(high.b, 4), low.b), sign)};
+}
+// Rows r and r + 4 side by side.
+inline __m256i load_row_pair(const std::uint8_t* row, std::size_t four_rows) {
+  const __m128i first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row));
+  const __m128i second = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + four_rows));
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(first), second, 1);
+}
+// Word p of each of eight rows becomes a register: plane p.
+LAPIDARY_INLINE void transpose_eight(const std::uint8_t* rows, std::size_t stride, __m256i* out) {
+  const __m256i r0 = load_row_pair(rows, 4 * stride);
+  const __m256i r1 = load_row_pair(rows + stride, 4 * stride);
+  const __m256i r2 = load_row_pair(rows + 2 * stride, 4 * stride);
+  const __m256i r3 = load_row_pair(rows + 3 * stride, 4 * stride);
+  const __m256i a = _mm256_unpacklo_epi32(r0, r1), b = _mm256_unpacklo_epi32(r2, r3);
+  const __m256i c = _mm256_unpackhi_epi32(r0, r1), d = _mm256_unpackhi_epi32(r2, r3);
+  out[0] = _mm256_unpacklo_epi64(a, b);
+  out[1] = _mm256_unpackhi_epi64(a, b);
+  out[2] = _mm256_unpacklo_epi64(c, d);
+  out[3] = _mm256_unpackhi_epi64(c, d);
+}
+LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride, Q* planes) {
+  __m256i first[4], second[4];
+  transpose_eight(rows, stride, first);
+  transpose_eight(rows + 8 * stride, stride, second);
+  for (int p = 0; p < 4; ++p) planes[p] = {first[p], second[p]};
+}
+
+#include "kernels/split-inl.h"
+
 template <int kLeft>
 LAPIDARY_INLINE void peak_round(__m256i* sums, __m256i w, __m256i x) {
   if constexpr (kLeft > 0) {
@@ -254,7 +288,13 @@ inline void store_bytes(std::uint8_t* p, I x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(low));
 }
 
+inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
+  const I pairs = products<6>(load_group(bounds), broadcast_four(norms));
+  return add(sum, widen(pairs));
+}
+
 #include "kernels/resample-inl.h"
+#include "kernels/screen-inl.h"
 #include "kernels/table-inl.h"
 
 }  // namespace

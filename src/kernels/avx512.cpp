@@ -13,6 +13,7 @@
 
 #include "kernels/isa.h"
 #include "kernels/pack.h"
+#include "kernels/split.h"
 
 #if !defined(LAPIDARY_EMULATE_AVX512)
 LAPIDARY_ENTER_TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,fma,f16c")
@@ -154,6 +155,33 @@ inline I merge_pairs(I even, I odd) {
 #include "kernels/dense-inl.h"
 #include "kernels/matmul-inl.h"
 
+inline Q join_nibbles(Q high, Q low) {
+  return {_mm512_xor_si512(_mm512_or_si512(_mm512_slli_epi16(high.v, 4), low.v),
+                           _mm512_set1_epi8(-128))};
+}
+// Rows r, r + 4, r + 8 and r + 12 side by side.
+inline __m512i load_four_rows(const std::uint8_t* row, std::size_t four_rows) {
+  __m512i out = _mm512_castsi128_si512(load_128(row));
+  out = _mm512_inserti32x4(out, load_128(row + four_rows), 1);
+  out = _mm512_inserti32x4(out, load_128(row + 2 * four_rows), 2);
+  return _mm512_inserti32x4(out, load_128(row + 3 * four_rows), 3);
+}
+// Word p of each of sixteen rows becomes plane p.
+LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride, Q* planes) {
+  const __m512i r0 = load_four_rows(rows, 4 * stride);
+  const __m512i r1 = load_four_rows(rows + stride, 4 * stride);
+  const __m512i r2 = load_four_rows(rows + 2 * stride, 4 * stride);
+  const __m512i r3 = load_four_rows(rows + 3 * stride, 4 * stride);
+  const __m512i a = _mm512_unpacklo_epi32(r0, r1), b = _mm512_unpacklo_epi32(r2, r3);
+  const __m512i c = _mm512_unpackhi_epi32(r0, r1), d = _mm512_unpackhi_epi32(r2, r3);
+  planes[0].v = _mm512_unpacklo_epi64(a, b);
+  planes[1].v = _mm512_unpackhi_epi64(a, b);
+  planes[2].v = _mm512_unpacklo_epi64(c, d);
+  planes[3].v = _mm512_unpackhi_epi64(c, d);
+}
+
+#include "kernels/split-inl.h"
+
 template <int kLeft>
 LAPIDARY_INLINE void peak_round(__m512i* sums, __m512i w, __m512i x) {
   if constexpr (kLeft > 0) {
@@ -181,7 +209,12 @@ inline void store_bytes(std::uint8_t* p, I x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(x.v));
 }
 
+inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
+  return {_mm512_dpbusd_epi32(sum.v, load_group(bounds).v, broadcast_four(norms))};
+}
+
 #include "kernels/resample-inl.h"
+#include "kernels/screen-inl.h"
 #include "kernels/table-inl.h"
 
 }  // namespace

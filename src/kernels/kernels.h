@@ -37,6 +37,8 @@ enum class Packing : std::uint8_t {
   kQ4_K,
   kQ5_K,
   kQ6_K,
+  kQ8Split,  // Q8_0 in two planes: the head's (split.h).
+  kQ8Top,    // The upper plane of kQ8Split alone, as a matrix of its own.
   kBF16,
   kF16,
   kCount
@@ -44,11 +46,11 @@ enum class Packing : std::uint8_t {
 
 constexpr bool is_quantized(Packing packing) { return packing < Packing::kBF16; }
 
-/// Bytes of one panel: kPanelRows rows of `columns` values.
+/// Bytes of one panel: kPanelRows rows of `columns` values; of kQ8Split, of a top panel.
 std::size_t panel_bytes(Packing packing, int columns);
 
 /// The packing of a matrix of `type` whose rows have `columns` values. F16 stays F16 only for a
-/// `head`, F32 becomes BF16.
+/// `head`, F32 becomes BF16. A head of Q8_0 becomes kQ8Split, which pack_split_panel packs.
 Packing packing_for(BlockType type, bool head);
 
 /// Packs kPanelRows rows, each `row_stride` bytes apart in the file's form `type`, into one panel.
@@ -81,9 +83,10 @@ struct MatmulArgs {
   const QuantizedInput* input;  // For quantised packings…
   const float* dense_input;     // … or [tokens][columns] for kBF16 and kF16.
   int token_begin, tokens;
-  float* out;              // Points at (token_begin, panel_begin · 16).
-  std::size_t out_stride;  // Floats between tokens.
-  std::byte* scratch;      // matmul_scratch_bytes(columns), 64-byte aligned.
+  float* out;                      // Points at (token_begin, panel_begin · 16).
+  std::size_t out_stride;          // Floats between tokens.
+  std::byte* scratch;              // matmul_scratch_bytes(columns), 64-byte aligned.
+  const std::byte* low = nullptr;  // kQ8Split: the first low panel.
 };
 
 /// Bytes that one thread's matmul needs to hold a panel's unpacked values.
@@ -134,6 +137,16 @@ struct PixelTaps {
   int first;
   int groups;
   const std::int32_t* weights;  // [groups][16]: lane 3 · pixel + channel; lane 15 is 0.
+};
+
+/// What a token's vector x is to the bounds and the low plane of a kQ8Split matrix (split.h).
+struct ScreenInput {
+  int blocks;                // Of 32 values.
+  const std::int8_t* norms;  // [blocks, to a multiple of 4], 0 … kNormLevels: in units of …
+  float norm_unit;           // … this, at least the length of each block of x; with slack.
+  const float* low;     // [blocks][16]: x of k = j, what byte j of the low plane multiplies …
+  const float* high;    // [blocks][16]: … and its upper nibble: x of k = j + 16 less 16 · low.
+  const float* centre;  // [blocks][16]: lane 0 is -7.5 · the sum of the block, others 0.
 };
 
 struct Kernels {
@@ -190,6 +203,14 @@ struct Kernels {
   /// maximum and the running sum, and returns what the row's output so far must be multiplied by.
   float (*bfp_softmax)(const float* scores, int keys, float* maximum, float* sum,
                        std::int16_t* values, float* scales);
+
+  /// For a top panel whose rows' products with x are `estimates` [16]: upper[r] is at least what
+  /// the product with both planes, rounded as matmul16 rounds, can be. Returns the largest
+  /// estimate.
+  float (*screen_panel)(const std::byte* top, const ScreenInput& x, const float* estimates,
+                        float* upper);
+  /// What the low plane adds to the estimate of row `row` of a low panel, to within rounding.
+  float (*screen_row)(const std::byte* low, int row, const ScreenInput& x);
 
   /// Multiplications and additions of the int8 dot product done by `iterations` rounds of it in
   /// registers.

@@ -52,6 +52,10 @@ LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
     out.scale = mul(load_half(super), to_float(load_u8_rows(scales)));
     out.offset =
         mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
+  } else if constexpr (kPacking == Packing::kQ8Top) {
+    const F scale = load_half(scales);
+    out.scale = mul(scale, broadcast(16.0F));
+    out.offset = mul(scale, broadcast(7.5F));
   } else if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
     out.scale = load_half(panel + super_offset(kTraits, block));
     out.half0 = load_s8_rows(scales);

@@ -6,6 +6,7 @@
 
 #include "kernels/isa.h"
 #include "kernels/pack.h"
+#include "kernels/split.h"
 
 #if !defined(__clang__)  // Clang cannot raise this architecture inside a file: CMakeLists.txt gives
                          // it the option.
@@ -191,6 +192,30 @@ inline I merge_pairs(const I& even, const I& odd) {
 #include "kernels/dense-inl.h"
 #include "kernels/matmul-inl.h"
 
+inline Q join_nibbles(const Q& high, const Q& low) {
+  LAPIDARY_EACH_PART(
+      Q, values(veorq_u8(vsliq_n_u8(bits(low.v[i]), bits(high.v[i]), 4), vdupq_n_u8(0x80))));
+}
+inline int64x2_t words(int32x4_t x) { return vreinterpretq_s64_s32(x); }
+inline int8x16_t bytes(int64x2_t x) { return vreinterpretq_s8_s64(x); }
+// Word p of each of sixteen rows becomes plane p, four rows at a time.
+LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride, Q* planes) {
+  for (int i = 0; i < 4; ++i, rows += 4 * stride) {
+    const int32x4_t r0 = vreinterpretq_s32_u8(vld1q_u8(rows));
+    const int32x4_t r1 = vreinterpretq_s32_u8(vld1q_u8(rows + stride));
+    const int32x4_t r2 = vreinterpretq_s32_u8(vld1q_u8(rows + 2 * stride));
+    const int32x4_t r3 = vreinterpretq_s32_u8(vld1q_u8(rows + 3 * stride));
+    const int64x2_t even0 = words(vtrn1q_s32(r0, r1)), even1 = words(vtrn1q_s32(r2, r3));
+    const int64x2_t odd0 = words(vtrn2q_s32(r0, r1)), odd1 = words(vtrn2q_s32(r2, r3));
+    planes[0].v[i] = bytes(vtrn1q_s64(even0, even1));
+    planes[1].v[i] = bytes(vtrn1q_s64(odd0, odd1));
+    planes[2].v[i] = bytes(vtrn2q_s64(even0, even1));
+    planes[3].v[i] = bytes(vtrn2q_s64(odd0, odd1));
+  }
+}
+
+#include "kernels/split-inl.h"
+
 template <int kLeft>
 LAPIDARY_INLINE void peak_round(int32x4_t* sums, int8x16_t w, int8x16_t x) {
   if constexpr (kLeft > 0) {
@@ -218,7 +243,13 @@ inline void store_bytes(std::uint8_t* p, const I& x) {
   vst1q_u8(p, vcombine_u8(vqmovn_u16(low), vqmovn_u16(high)));
 }
 
+inline I bound_sum(const I& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
+  const Q levels = load_group(bounds);
+  LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], levels.v[i], broadcast_four(norms)));
+}
+
 #include "kernels/resample-inl.h"
+#include "kernels/screen-inl.h"
 #include "kernels/table-inl.h"
 
 }  // namespace

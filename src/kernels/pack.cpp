@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/half.h"
+#include "kernels/split.h"
 
 namespace lapidary::kernels {
 namespace {
@@ -165,23 +166,13 @@ void write_scales(Packing packing, const PackedTraits& traits, const FileBlock& 
   }
 }
 
-/// Value `k` of a row of an unquantised type.
-float read_float(BlockType type, const Byte* row, int k) {
-  const auto i = static_cast<std::size_t>(k);
-  if (type == BlockType::kF16) return half_to_float(load_u16(row + 2 * i));
-  if (type == BlockType::kBF16) return bf16_to_float(load_u16(row + 2 * i));
-  float value;
-  std::memcpy(&value, row + 4 * i, 4);
-  return value;
-}
-
 bool pack_dense(Packing packing, BlockType type, const Byte* data, std::size_t row_stride, int rows,
                 int columns, Byte* panel) {
   float largest = 0.0F;
   for (int r = 0; r < rows; ++r) {
     const Byte* row = data + static_cast<std::size_t>(r) * row_stride;
     for (int k = 0; k < columns; ++k) {
-      const float value = read_float(type, row, k);
+      const float value = read_float(type, reinterpret_cast<const std::byte*>(row), k);
       if (!std::isfinite(value)) return false;
       largest = std::max(largest, std::fabs(value));
       const auto pair = static_cast<std::size_t>(k / 2 * 32 + 2 * r + k % 2);
@@ -198,7 +189,18 @@ bool pack_dense(Packing packing, BlockType type, const Byte* data, std::size_t r
 
 }  // namespace
 
+float read_float(BlockType type, const std::byte* row, int k) {
+  const Byte* value = reinterpret_cast<const Byte*>(row);
+  const auto i = static_cast<std::size_t>(k);
+  if (type == BlockType::kF16) return half_to_float(load_u16(value + 2 * i));
+  if (type == BlockType::kBF16) return bf16_to_float(load_u16(value + 2 * i));
+  float out;
+  std::memcpy(&out, value + 4 * i, 4);
+  return out;
+}
+
 std::size_t panel_bytes(Packing packing, int columns) {
+  if (packing == Packing::kQ8Split) return SplitLayout(columns).top_bytes();
   const PackedTraits traits = packed_traits(packing);
   if (!is_quantized(packing)) return static_cast<std::size_t>(columns) * kPanelRows * 2;
   const auto blocks = static_cast<std::size_t>(columns / kBlock);
@@ -218,7 +220,7 @@ Packing packing_for(BlockType type, bool head) {
     case BlockType::kQ5_1:
       return Packing::kQ5_1;
     case BlockType::kQ8_0:
-      return Packing::kQ8_0;
+      return head ? Packing::kQ8Split : Packing::kQ8_0;
     case BlockType::kQ4_K:
       return Packing::kQ4_K;
     case BlockType::kQ5_K:
@@ -280,6 +282,10 @@ void read_row_block(Packing packing, const std::byte* panel, int block, int row,
         -(half_to_float(load_u16(super + 32 + 2 * row)) * static_cast<float>(scales[16 + row]));
   } else if (packing == Packing::kQ6_K) {
     out.scale = half_to_float(load_u16(super + 2 * row));
+  } else if (packing == Packing::kQ8Top) {
+    const float scale = half_to_float(load_u16(scales + 2 * row));
+    out.scale = 16.0F * scale;
+    out.offset = 7.5F * scale;
   } else {
     out.scale = half_to_float(load_u16(scales + 2 * row));
     if (traits.scheme == Scheme::kAffine)

@@ -52,6 +52,10 @@ constexpr PackedTraits packed_traits(Packing packing) {
       return {5, 0, Scheme::kAffine, 64, 32};
     case Packing::kQ6_K:
       return {6, 32, Scheme::kHalfScaled, 32, 32};
+    case Packing::kQ8Split:  // Its layout is split.h's.
+      return {8, 0, Scheme::kSymmetric, 0, 32};
+    case Packing::kQ8Top:  // 16 · (top - 8) + 7.5
+      return {4, 8, Scheme::kAffine, 0, 32};
     default:
       return {16, 0, Scheme::kSymmetric, 0, 0};
   }
@@ -78,5 +82,8 @@ struct RowBlock {
   float offset;  // Added to every value: -minimum, or 0.
 };
 void read_row_block(Packing packing, const std::byte* panel, int block, int row, RowBlock& out);
+
+/// Value `k` of a row of F16, BF16 or F32.
+float read_float(BlockType type, const std::byte* row, int k);
 
 }  // namespace lapidary::kernels

@@ -5,6 +5,7 @@
 #include "kernels/half.h"
 #include "kernels/isa.h"
 #include "kernels/pack.h"
+#include "kernels/split.h"
 
 // The plain reference: float code over sixteen lanes of an array, and quantised matmuls as the
 // contract in kernels.h says them.
@@ -152,6 +153,23 @@ void matmul_quantized(const MatmulArgs& a) {
   matmul_plain<kPacking, kWide>(a);
 }
 
+// As a matrix of Q8_0: sixteen rows unpacked to whole bytes, in the layout of kQ8_0.
+template <bool kWide>
+void matmul_split(const MatmulArgs& a) {
+  const SplitLayout layout(a.columns);
+  for (int p = a.panel_begin; p < a.panel_end; ++p) {
+    const auto index = static_cast<std::size_t>(p);
+    repack_split_panel(a.panels + index * layout.top_bytes(), a.low + index * layout.low_bytes(),
+                       a.columns, a.scratch);
+    MatmulArgs plain = a;
+    plain.panels = a.scratch;
+    plain.panel_begin = 0;
+    plain.panel_end = 1;
+    plain.out = a.out + (p - a.panel_begin) * kPanelRows;
+    matmul_plain<Packing::kQ8_0, kWide>(plain);
+  }
+}
+
 std::uint64_t int8_peak(std::uint64_t iterations) {
   int w[kBlock];
   std::int8_t x[kBlock];
@@ -177,7 +195,14 @@ inline void store_bytes(std::uint8_t* p, const I& x) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<std::uint8_t>(x.lane[i] < 255 ? x.lane[i] : 255);
 }
 
+inline I bound_sum(const I& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
+  I out = sum;
+  for (int i = 0; i < 64; ++i) out.lane[i / 4] += bounds[i] * norms[i % 4];
+  return out;
+}
+
 #include "kernels/resample-inl.h"
+#include "kernels/screen-inl.h"
 #include "kernels/table-inl.h"
 
 }  // namespace

@@ -62,6 +62,11 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
   matrix("token_embd.weight", c.width, c.vocabulary, w.embedding, true);
   if (source.find("output.weight") != nullptr)
     matrix("output.weight", c.width, c.vocabulary, w.head, true);
+  const Slot head = slots.back();
+  if (!head.matrix->quantized()) {
+    w.screen = {kernels::Packing::kQ8Split, c.vocabulary, c.width, nullptr};
+    slots.push_back({head.tensor, &w.screen, nullptr});
+  }
   norm("output_norm.weight", c.width, w.output_norm);
   w.layers.resize(static_cast<std::size_t>(c.layers));
   for (std::size_t i = 0; i < w.layers.size(); ++i) {
@@ -122,6 +127,18 @@ std::vector<Piece> cut(const std::vector<Slot>& slots) {
   return pieces;
 }
 
+bool pack_into(const PackedMatrix& matrix, int panel, BlockType type, const std::byte* rows,
+               std::size_t row_bytes, int rows_left) {
+  const int count = std::min(kernels::kPanelRows, rows_left);
+  const auto index = static_cast<std::size_t>(panel);
+  std::byte* out = matrix.panels + index * matrix.panel_bytes();
+  if (matrix.packing != kernels::Packing::kQ8Split) {
+    return kernels::pack_panel(matrix.packing, type, rows, row_bytes, count, matrix.columns, out);
+  }
+  return kernels::pack_split_panel(type, rows, row_bytes, count, matrix.columns, out,
+                                   matrix.low() + index * matrix.low_panel_bytes());
+}
+
 std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
                          std::vector<std::byte>& buffer) {
   const TensorInfo& tensor = *piece.slot->tensor;
@@ -134,9 +151,7 @@ std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
   for (int p = piece.panel_begin; p < piece.panel_end; ++p) {
     const int row = p * kernels::kPanelRows;
     const std::byte* rows = buffer.data() + static_cast<std::size_t>(row - first) * row_bytes;
-    std::byte* panel = matrix.panels + static_cast<std::size_t>(p) * matrix.panel_bytes();
-    if (!kernels::pack_panel(matrix.packing, tensor.type, rows, row_bytes,
-                             std::min(kernels::kPanelRows, last - row), matrix.columns, panel)) {
+    if (!pack_into(matrix, p, tensor.type, rows, row_bytes, last - row)) {
       throw Error(ErrorCode::kFile, source.path() + ": tensor " + tensor.name +
                                         " holds a scale or value that is not finite, in rows " +
                                         std::to_string(row) + " to " +
@@ -163,6 +178,7 @@ std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& c
   std::uint64_t total = 0;
   for (const Slot& slot : plan(source, config, shapes)) {
     if (own_head && slot.matrix == &shapes.embedding) continue;
+    if (slot.matrix == &shapes.screen) continue;
     total += slot_bytes(slot);
   }
   return total;
@@ -207,6 +223,7 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
   team.run(body);
   if (progress) progress(file_bytes, file_bytes);
   if (source.find("output.weight") == nullptr) weights->head = weights->embedding;
+  if (weights->head.packing == kernels::Packing::kQ8Split) weights->screen = weights->head;
   return weights;
 }
 

@@ -31,6 +31,8 @@ struct Weights {
   const kernels::Kernels* kernels = nullptr;
   PackedMatrix embedding;              // vocabulary × width
   PackedMatrix head;                   // The same, or the file's own output matrix.
+  PackedMatrix screen;                 // The head in Packing::kQ8Split, or a copy of it in that;
+                                       // no rows: the head cannot be screened.
   const float* output_norm = nullptr;  // [width]
   std::vector<LayerWeights> layers;
   Arena arena;

@@ -4,11 +4,13 @@
 
 #include "base/team.h"
 #include "kernels/kernels.h"
+#include "kernels/split.h"
 
 namespace lapidary {
 
-/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out. Points into an
-/// arena that someone else owns.
+/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out; of kQ8Split, top
+/// panels with the low panels behind them (kernels/split.h). Points into an arena that someone else
+/// owns.
 struct PackedMatrix {
   kernels::Packing packing = kernels::Packing::kBF16;
   int rows = 0;
@@ -18,7 +20,15 @@ struct PackedMatrix {
   bool quantized() const { return kernels::is_quantized(packing); }
   int panel_count() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   std::size_t panel_bytes() const { return kernels::panel_bytes(packing, columns); }
-  std::size_t bytes() const { return static_cast<std::size_t>(panel_count()) * panel_bytes(); }
+  std::size_t low_panel_bytes() const {
+    return packing == kernels::Packing::kQ8Split ? kernels::SplitLayout(columns).low_bytes() : 0;
+  }
+  std::size_t bytes() const {
+    return static_cast<std::size_t>(panel_count()) * (panel_bytes() + low_panel_bytes());
+  }
+  std::byte* low() const {
+    return panels + static_cast<std::size_t>(panel_count()) * panel_bytes();
+  }
 };
 
 /// Row `row` in fp32; `out` holds `columns` floats.

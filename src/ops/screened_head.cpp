@@ -1,0 +1,346 @@
+#include "ops/screened_head.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/split.h"
+
+namespace lapidary {
+namespace {
+
+using kernels::kBlock;
+using kernels::kPanelRows;
+using kernels::SplitLayout;
+
+constexpr int kMostPanels = 2048;  // That one token may multiply in full.
+constexpr int kFewestSeeds = 4;
+constexpr int kFilterPanels = 64;  // Of one task.
+// Reading the lower plane of a row costs about as much as reading both of it in order.
+constexpr double kMostLowRows = 0.3;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// What a bound is enlarged by, relative to itself: docs/numerics.md.
+float slack_of(const PackedMatrix& planes, const PackedMatrix& head) {
+  float slack = static_cast<float>(planes.columns / kBlock + 16) * 0x1p-14F;
+  if (!head.quantized()) slack += static_cast<float>(planes.columns) * 0x1p-15F + 1.0F / 44;
+  return slack;
+}
+
+std::size_t padded_rows(int rows) {
+  return static_cast<std::size_t>((rows + kPanelRows - 1) / kPanelRows) * kPanelRows;
+}
+
+std::size_t float_count(std::size_t padded) {
+  return padded * ScreenedHead::kMostTokens * 2 + padded / kPanelRows * ScreenedHead::kMostTokens +
+         std::size_t{kMostPanels} * kPanelRows;
+}
+
+bool better(const ScoredRow& a, const ScoredRow& b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.row < b.row);
+}
+
+}  // namespace
+
+std::size_t ScreenedHead::memory_bytes(int rows, int columns) {
+  const std::size_t padded = padded_rows(rows);
+  const auto blocks = static_cast<std::size_t>(columns / kBlock);
+  return float_count(padded) * sizeof(float) + kMostTokens * blocks * 200 + padded / kPanelRows +
+         (std::size_t{kMostPanels} * kPanelRows + kMostTokens * (kMostCount + kMostAlso)) *
+             sizeof(ScoredRow);
+}
+
+ScreenedHead::ScreenedHead(const PackedMatrix& planes, const PackedMatrix& head,
+                           const kernels::Kernels& kernels)
+    : planes_(planes),
+      head_(head),
+      kernels_(kernels),
+      padded_(padded_rows(planes.rows)),
+      slack_(slack_of(planes, head)),
+      copied_(planes.panels != head.panels),
+      memory_(float_count(padded_) * sizeof(float), Pages::kSmall),
+      estimates_(reinterpret_cast<float*>(memory_.data())),
+      uppers_(estimates_ + padded_ * kMostTokens),
+      peaks_(uppers_ + padded_ * kMostTokens),
+      exact_(peaks_ + padded_ / kPanelRows * kMostTokens),
+      inputs_(kMostTokens),
+      lengths_(kMostTokens),
+      panels_(kMostPanels),
+      listed_(padded_ / kPanelRows),
+      found_(kMostTokens) {
+  const auto blocks = static_cast<std::size_t>(planes.columns / kBlock);
+  lanes_.resize(kMostTokens * 3 * blocks * 16);
+  norms_.resize(kMostTokens * ((blocks + 3) / 4 * 4));
+  rows_.reserve(std::size_t{kMostPanels} * kPanelRows);
+  for (auto& rows : found_) rows.reserve(kMostCount + kMostAlso);
+}
+
+std::span<const ScoredRow> ScreenedHead::found(int token) const {
+  return found_[static_cast<std::size_t>(token)];
+}
+
+bool ScreenedHead::search(Worker& worker, const LinearInput& input, int tokens,
+                          const HeadQuery& query, std::byte* scratch) {
+  worker.for_each(tokens, [&](int t) { prepare(input, t); });
+  scan(worker, input, tokens, scratch);
+  for (int t = 0; t < tokens; ++t) {
+    if (!select(worker, input, t, query, scratch)) return false;
+  }
+  return true;
+}
+
+/// What the bounds and the lower plane need of x: the lengths of its blocks, rounded up, and its
+/// values as screen_row takes them.
+void ScreenedHead::prepare(const LinearInput& input, int token) {
+  const kernels::QuantizedInput& q = input.quantized;
+  const int blocks = planes_.columns / kBlock;
+  const auto t = static_cast<std::size_t>(token), count = static_cast<std::size_t>(blocks);
+  float* low = lanes_.data() + t * 3 * count * 16;
+  float* high = low + count * 16;
+  float* centre = high + count * 16;
+  std::int8_t* norms = norms_.data() + t * ((count + 3) / 4 * 4);
+  float longest = 0.0F;
+  double total = 0.0;
+  const auto length_of = [&](std::size_t b) {
+    double sum = 0.0;
+    for (std::size_t j = 0; j < 16; ++j)
+      sum += double{low[16 * b + j]} * low[16 * b + j] +
+             double{centre[16 * b + j]} * centre[16 * b + j];
+    return sum;
+  };
+  for (std::size_t b = 0; b < count; ++b) {
+    const std::size_t block = t * count + b;
+    const std::int8_t* values = q.values + block * kBlock;
+    const std::int8_t* rest = q.low + block * kBlock;
+    const auto value = [&](std::size_t k) {
+      return q.scales[block] * static_cast<float>(kernels::kHighBase * values[k] + rest[k]);
+    };
+    for (std::size_t j = 0; j < 16; ++j) {
+      low[16 * b + j] = value(j);
+      centre[16 * b + j] = value(j + 16);  // For now.
+      high[16 * b + j] = value(j + 16) - 16.0F * value(j);
+    }
+    total += length_of(b);
+    longest = std::max(longest, static_cast<float>(std::sqrt(length_of(b)) * (1 + 1e-6)));
+  }
+  const float unit = longest / kernels::kNormLevels * (1 + 1e-6F);
+  for (std::size_t b = 0; b < count; ++b) {
+    const double level = unit > 0 ? std::ceil(std::sqrt(length_of(b)) / unit) : 0.0;
+    norms[b] = static_cast<std::int8_t>(std::min(level, double{kernels::kNormLevels}));
+    std::fill_n(centre + 16 * b, 16, 0.0F);
+    centre[16 * b] = -7.5F * q.scaled_sums[t * count + b];
+  }
+  lengths_[t] = static_cast<float>(std::sqrt(total) * (1 + 1e-6));
+  inputs_[t] = {blocks, norms, unit * (1.0F + slack_), low, high, centre};
+}
+
+/// Estimates and upper bounds of all rows, and the largest estimate of each panel.
+void ScreenedHead::scan(Worker& worker, const LinearInput& input, int tokens, std::byte* scratch) {
+  const SplitLayout layout(planes_.columns);
+  const int panels = planes_.panel_count();
+  const int step = panels_per_task(planes_, tokens);
+  const auto matmul = kernels_.matmul16[static_cast<int>(kernels::Packing::kQ8Top)];
+  worker.for_each((panels + step - 1) / step, [&](int task) {
+    const int begin = task * step, end = std::min(begin + step, panels);
+    const std::size_t row = static_cast<std::size_t>(begin) * kPanelRows;
+    matmul({.panels = planes_.panels,
+            .panel_bytes = layout.top_bytes(),
+            .columns = planes_.columns,
+            .panel_begin = begin,
+            .panel_end = end,
+            .input = &input.quantized,
+            .dense_input = nullptr,
+            .token_begin = 0,
+            .tokens = tokens,
+            .out = estimates_ + row,
+            .out_stride = padded_,
+            .scratch = scratch});
+    for (int p = begin; p < end; ++p) {
+      const std::byte* top = planes_.panels + static_cast<std::size_t>(p) * layout.top_bytes();
+      for (int t = 0; t < tokens; ++t) {
+        const std::size_t at = static_cast<std::size_t>(p) * kPanelRows;
+        peaks_[static_cast<std::size_t>(t * panels + p)] = kernels_.screen_panel(
+            top, inputs_[static_cast<std::size_t>(t)], estimates(t) + at, uppers(t) + at);
+      }
+    }
+  });
+}
+
+bool ScreenedHead::select(Worker& worker, const LinearInput& input, int token,
+                          const HeadQuery& query, std::byte* scratch) {
+  if (worker.index() == 0) pick_seeds(token, query);
+  worker.barrier();
+  const int seeds = panel_count_.load(std::memory_order_relaxed);
+  compute(worker, input, token, 0, seeds, scratch);
+  if (worker.index() == 0) least_ = threshold(query);
+  worker.barrier();
+  const int panels = (query.rows + kPanelRows - 1) / kPanelRows;
+  worker.for_each((panels + kFilterPanels - 1) / kFilterPanels, [&](int task) {
+    filter(token, task * kFilterPanels, std::min(panels, (task + 1) * kFilterPanels), query.rows,
+           least_);
+  });
+  const bool gave_up = gave_up_.load(std::memory_order_relaxed);
+  if (!gave_up) {
+    compute(worker, input, token, seeds, panel_count_.load(std::memory_order_relaxed), scratch);
+  }
+  if (worker.index() == 0) collect(token, query);
+  worker.barrier();
+  return !gave_up;
+}
+
+void ScreenedHead::want(int panel) {
+  std::uint8_t& listed = listed_[static_cast<std::size_t>(panel)];
+  if (listed != 0) return;
+  const int at = panel_count_.fetch_add(1, std::memory_order_relaxed);
+  if (at >= kMostPanels) {
+    gave_up_.store(true, std::memory_order_relaxed);
+    return;
+  }
+  listed = 1;
+  panels_[static_cast<std::size_t>(at)] = panel;
+}
+
+/// The panels with the largest estimates: their rows give the first threshold.
+void ScreenedHead::pick_seeds(int token, const HeadQuery& query) {
+  panel_count_.store(0, std::memory_order_relaxed);
+  low_rows_.store(0, std::memory_order_relaxed);
+  gave_up_.store(false, std::memory_order_relaxed);
+  limit_ = static_cast<int>(kMostLowRows * query.rows);
+  const int panels = (query.rows + kPanelRows - 1) / kPanelRows;
+  const float* peaks = peaks_ + static_cast<std::size_t>(token * planes_.panel_count());
+  const auto seeds =
+      static_cast<std::size_t>(std::min(std::max(query.count, kFewestSeeds), panels));
+  rows_.clear();
+  for (int p = 0; p < panels; ++p) {
+    // A heap of the best so far, the worst of them in front.
+    if (rows_.size() == seeds && !(peaks[p] > rows_.front().logit)) continue;
+    if (rows_.size() == seeds) {
+      std::pop_heap(rows_.begin(), rows_.end(), better);
+      rows_.pop_back();
+    }
+    rows_.push_back({peaks[p], p});
+    std::push_heap(rows_.begin(), rows_.end(), better);
+  }
+  for (const ScoredRow& seed : rows_) want(seed.row);
+  for (const std::int32_t row : query.also) {
+    if (row >= 0 && row < query.rows) want(row / kPanelRows);
+  }
+}
+
+void ScreenedHead::compute(Worker& worker, const LinearInput& input, int token, int begin, int end,
+                           std::byte* scratch) {
+  worker.for_each(end - begin, [&](int i) {
+    const auto slot = static_cast<std::size_t>(begin + i);
+    const int panel = panels_[slot];
+    linear_panels(kernels_, input, token, 1, head_, panel, panel + 1, exact_ + slot * kPanelRows,
+                  kPanelRows, scratch, true);
+  });
+}
+
+/// Every row of the listed panels whose logit is at least `least`.
+void ScreenedHead::gather(const HeadQuery& query, float least) {
+  rows_.clear();
+  const int count = panel_count_.load(std::memory_order_relaxed);
+  for (int i = 0; i < count; ++i) {
+    const int first = panels_[static_cast<std::size_t>(i)] * kPanelRows;
+    const float* logits = exact_ + static_cast<std::size_t>(i) * kPanelRows;
+    for (int r = 0; r < std::min(kPanelRows, query.rows - first); ++r) {
+      if (logits[r] >= least) rows_.push_back({logits[r], first + r});
+    }
+  }
+}
+
+float ScreenedHead::threshold(const HeadQuery& query) {
+  gather(query, -kInfinity);
+  const auto count = static_cast<std::size_t>(query.count);
+  if (rows_.size() < count) return -kInfinity;
+  const auto last = rows_.begin() + static_cast<std::ptrdiff_t>(count - 1);
+  std::nth_element(rows_.begin(), last, rows_.end(), better);
+  const float best = std::min_element(rows_.begin(), last + 1, better)->logit;
+  return std::max(last->logit, best - query.range);
+}
+
+/// Lists the panels of [begin, end) that hold a row whose logit may reach `least`. Comparisons are
+/// such that a NaN passes.
+void ScreenedHead::filter(int token, int begin, int end, int rows, float least) {
+  if (gave_up_.load(std::memory_order_relaxed)) return;
+  std::int32_t passed[kFilterPanels * kPanelRows];
+  int count = 0;
+  const SplitLayout layout(planes_.columns);
+  const std::byte* low = planes_.low();
+  for (int p = begin; p < end; ++p) {
+    if (listed_[static_cast<std::size_t>(p)] != 0) continue;
+    const float* upper = uppers(token) + static_cast<std::size_t>(p) * kPanelRows;
+    for (int r = 0; r < kPanelRows; ++r) {
+      if (upper[r] < least || p * kPanelRows + r >= rows) continue;
+      const std::byte* row =
+          low + static_cast<std::size_t>(p) * layout.low_bytes() + layout.low_row(r);
+      for (std::size_t at = 0; at < layout.count() * 16; at += 64) __builtin_prefetch(row + at);
+      passed[count++] = p * kPanelRows + r;
+    }
+  }
+  if (low_rows_.fetch_add(count, std::memory_order_relaxed) + count > limit_) {
+    gave_up_.store(true, std::memory_order_relaxed);
+    return;
+  }
+  refine(token, {passed, static_cast<std::size_t>(count)}, least);
+}
+
+void ScreenedHead::refine(int token, std::span<const std::int32_t> rows, float least) {
+  const SplitLayout layout(planes_.columns);
+  const auto t = static_cast<std::size_t>(token);
+  for (const std::int32_t row : rows) {
+    const auto at = static_cast<std::size_t>(row);
+    const std::byte* panel = planes_.low() + at / kPanelRows * layout.low_bytes();
+    const int r = row % kPanelRows;
+    const float estimate = estimates(token)[at];
+    float error = (uppers(token)[at] - estimate) * slack_;
+    if (copied_) {
+      float rest;
+      std::memcpy(&rest, panel + layout.rests() + sizeof rest * static_cast<std::size_t>(r),
+                  sizeof rest);
+      error += rest * lengths_[t] * (1.0F + slack_);
+    }
+    if (estimate + kernels_.screen_row(panel, r, inputs_[t]) + error < least) continue;
+    want(row / kPanelRows);
+  }
+}
+
+/// The rows of `also` that are not there yet: their panels are among the listed ones.
+void ScreenedHead::add_wanted(const HeadQuery& query, std::vector<ScoredRow>& found) {
+  const auto listed = std::span(panels_).first(
+      static_cast<std::size_t>(panel_count_.load(std::memory_order_relaxed)));
+  for (const std::int32_t row : query.also) {
+    const auto is_row = [row](const ScoredRow& r) { return r.row == row; };
+    if (row < 0 || row >= query.rows || std::any_of(found.begin(), found.end(), is_row)) continue;
+    const auto slot = std::find(listed.begin(), listed.end(), row / kPanelRows) - listed.begin();
+    found.push_back({exact_[slot * kPanelRows + row % kPanelRows], row});
+  }
+}
+
+void ScreenedHead::collect(int token, const HeadQuery& query) {
+  const bool gave_up = gave_up_.load(std::memory_order_relaxed);
+  const int listed = std::min(panel_count_.load(std::memory_order_relaxed), kMostPanels);
+  stats_.searches += 1;
+  stats_.gave_up += gave_up ? 1 : 0;
+  stats_.rows += static_cast<std::uint64_t>(query.rows);
+  stats_.low_rows += static_cast<std::uint64_t>(low_rows_.load(std::memory_order_relaxed));
+  stats_.exact_rows += static_cast<std::uint64_t>(listed) * kPanelRows;
+  std::vector<ScoredRow>& found = found_[static_cast<std::size_t>(token)];
+  found.clear();
+  if (!gave_up) {
+    gather(query, least_);
+    const auto kept = std::min(rows_.size(), static_cast<std::size_t>(query.count));
+    const auto end = rows_.begin() + static_cast<std::ptrdiff_t>(kept);
+    std::nth_element(rows_.begin(), end, rows_.end(), better);
+    std::sort(rows_.begin(), end, better);
+    found.assign(rows_.begin(), end);
+    add_wanted(query, found);
+  }
+  for (int i = 0; i < listed; ++i)
+    listed_[static_cast<std::size_t>(panels_[static_cast<std::size_t>(i)])] = 0;
+}
+
+}  // namespace lapidary

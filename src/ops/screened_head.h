@@ -1,0 +1,117 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/memory.h"
+#include "base/team.h"
+#include "kernels/kernels.h"
+#include "ops/packed_matrix.h"
+
+namespace lapidary {
+
+/// Which logits are wanted: every row that is among the `count` best (ties go to the lower row) and
+/// not more than `range` below the best.
+struct HeadQuery {
+  int rows;  // Rows 0 … rows-1 count.
+  int count;
+  float range;                              // 0 or more; may be infinite.
+  std::span<const std::int32_t> also = {};  // Rows that are wanted whatever their logits are.
+};
+
+struct ScoredRow {
+  float logit;
+  std::int32_t row;
+};
+
+/// Rows that a search read, of what it could have.
+struct ScreenStats {
+  std::uint64_t searches = 0;
+  std::uint64_t gave_up = 0;     // Searches that ended in a full head.
+  std::uint64_t rows = 0;        // In all searches: each had its upper plane read, …
+  std::uint64_t low_rows = 0;    // … of these the lower plane too, …
+  std::uint64_t exact_rows = 0;  // … and these were multiplied as the full head does.
+};
+
+/// Finds the best rows of a head without reading all of it: the upper plane of every row
+/// (kernels/split.h) bounds its logit from above; the lower plane is read where that does not rule
+/// the row out, and what is left is multiplied as the full head multiplies it. The logits found are
+/// the full head's, bit for bit, and none is missed: docs/numerics.md has the proof. Holds work
+/// buffers for one team; allocates nothing after construction.
+class ScreenedHead {
+ public:
+  static constexpr int kMostTokens = 8;
+  static constexpr int kMostCount = 512;
+  static constexpr int kMostAlso = 64;
+
+  /// Bytes that one takes for a head of `rows` × `columns`.
+  static std::size_t memory_bytes(int rows, int columns);
+
+  /// `planes` is the head in Packing::kQ8Split: `head` itself, or an 8-bit copy of an unquantised
+  /// one. Both must outlive it. Throws Error(kMemory).
+  ScreenedHead(const PackedMatrix& planes, const PackedMatrix& head,
+               const kernels::Kernels& kernels);
+
+  /// Answers `query` for tokens [0, tokens) of `input` (in 16 bits, and fp32 where `head` is not
+  /// quantised), 1 ≤ tokens ≤ kMostTokens, 1 ≤ count ≤ kMostCount, at most kMostAlso `also`. Every
+  /// worker of the team calls it; `scratch` is the worker's own. False: reading the full head is
+  /// cheaper.
+  bool search(Worker& worker, const LinearInput& input, int tokens, const HeadQuery& query,
+              std::byte* scratch);
+
+  /// What the last search found for a token, best first, then the rows of `also` that are not among
+  /// them. Valid until the next.
+  std::span<const ScoredRow> found(int token) const;
+
+  const ScreenStats& stats() const { return stats_; }
+
+ private:
+  void prepare(const LinearInput& input, int token);
+  void scan(Worker& worker, const LinearInput& input, int tokens, std::byte* scratch);
+  bool select(Worker& worker, const LinearInput& input, int token, const HeadQuery& query,
+              std::byte* scratch);
+  void pick_seeds(int token, const HeadQuery& query);
+  void compute(Worker& worker, const LinearInput& input, int token, int begin, int end,
+               std::byte* scratch);
+  float threshold(const HeadQuery& query);
+  void filter(int token, int begin, int end, int rows, float least);
+  void refine(int token, std::span<const std::int32_t> rows, float least);
+  void want(int panel);
+  void collect(int token, const HeadQuery& query);
+  void add_wanted(const HeadQuery& query, std::vector<ScoredRow>& found);
+  void gather(const HeadQuery& query, float least);
+
+  float* estimates(int token) { return estimates_ + static_cast<std::size_t>(token) * padded_; }
+  float* uppers(int token) { return uppers_ + static_cast<std::size_t>(token) * padded_; }
+
+  const PackedMatrix& planes_;
+  const PackedMatrix& head_;
+  const kernels::Kernels& kernels_;
+  std::size_t padded_;  // Rows in whole panels.
+  float slack_;         // Share of a bound that covers what rounding can add …
+  bool copied_;         // … and whether the planes are a copy.
+  HugeBuffer memory_;
+  float* estimates_;                // [kMostTokens][padded_]
+  float* uppers_;                   // [kMostTokens][padded_]
+  float* peaks_;                    // [kMostTokens][panels]: the largest estimate of a panel
+  float* exact_;                    // [kMostPanels][16]: logits of the panels listed in panels_
+  std::vector<float> lanes_;        // [kMostTokens][3][blocks][16]: ScreenInput's arrays
+  std::vector<std::int8_t> norms_;  // [kMostTokens][blocks to a multiple of 4]
+  std::vector<kernels::ScreenInput> inputs_;  // [kMostTokens]
+  std::vector<float> lengths_;                // [kMostTokens]: at least |x|
+  std::vector<std::int32_t> panels_;          // [kMostPanels]: to be multiplied in full.
+  std::vector<std::uint8_t> listed_;          // [panels]
+  std::vector<ScoredRow> rows_;               // Candidates of one token.
+  std::vector<std::vector<ScoredRow>> found_;
+  float least_ = 0;  // No row below this is wanted.
+  int limit_ = 0;    // Rows of the lower plane that a search may read.
+  std::atomic<int> panel_count_{0};
+  std::atomic<int> low_rows_{0};
+  std::atomic<bool> gave_up_{false};
+  ScreenStats stats_;
+};
+
+}  // namespace lapidary

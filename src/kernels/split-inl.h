@@ -40,12 +40,38 @@ struct SplitPanel {
   }
 };
 
+// The exact sums of one block, of the high and (kParts = 2) the low part of a token's activations:
+// 16 · upper plane + lower plane, the planes as the nibbles they are.
+template <int kParts>
+LAPIDARY_INLINE void split_sums(const SplitGroups& groups, const InputCursor& x, I* out) {
+  const std::int8_t* parts[2] = {x.values, x.low};
+  const std::int16_t* sums[2] = {x.sums, x.low_sums};
+  I low[kParts];
+  block_sums<4, 0, 8, kParts>(groups.top, parts, out);
+  block_sums<4, 0, 8, kParts>(groups.low, parts, low);
+  for (int i = 0; i < kParts; ++i) {
+    const I bias = broadcast_int(128 * (sums[i][0] + sums[i][1]));
+    out[i] = sub(add(mul(out[i], broadcast_int(16)), low[i]), bias);
+  }
+}
+
 template <bool kWide>
 void multiply_split(const MatmulArgs& a, const SplitPanel& panel, int token, float* out) {
   InputCursor x(*a.input, token);
   F acc = broadcast(0.0F);
-  for (int b = 0; b < panel.blocks; ++b)
-    accumulate<Packing::kQ8_0, 1, kWide>(panel.groups(b), panel.scales(b), x, &acc);
+  for (int b = 0; b < panel.blocks; ++b) {
+    const std::uint8_t* next_top = panel.top + static_cast<std::size_t>(b) * SplitLayout::kTopBlock;
+    for (int i = 0; i < 5; ++i) __builtin_prefetch(next_top + 3072 + 64 * i);
+    for (int i = 0; i < 16; i += 4) __builtin_prefetch(panel.low + 16 * b * 16 + 3072 + 16 * i);
+    I sums[2];
+    split_sums<kWide ? 2 : 1>(panel.groups(b), x, sums);
+    F block = to_float(sums[0]);
+    if constexpr (kWide) {
+      block = fma(broadcast(static_cast<float>(kHighBase)), block, to_float(sums[1]));
+    }
+    acc = fma(block, mul(panel.scales(b).scale, broadcast(*x.scales)), acc);
+    x.template step<kWide>();
+  }
   store(out, acc);
 }
 

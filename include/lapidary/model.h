@@ -15,8 +15,11 @@ struct ModelOptions {
   std::string isa =
       {};  ///< "avx512", "avx2", "neon", "scalar"; empty: $LAPIDARY_ISA, else the best one.
   std::uint64_t memory_limit =
-      0;                   ///< Bytes that weights may take; 0: what the machine has available.
-  Progress progress = {};  ///< Bytes read of the file.
+      0;                      ///< Bytes that weights may take; 0: what the machine has available.
+  bool screened_head = true;  ///< Lay the output matrix out so that drawing a token reads about
+                              ///< 0.6 of it. Changes no bit; false is faster where all logits of
+                              ///< every position are asked for, and saves memory.
+  Progress progress = {};     ///< Bytes read of the file.
   std::string vision =
       {};  ///< The vision half (an mmproj GGUF file); empty: a text model. Its header is checked at
            ///< once, its weights are read with the first picture.

@@ -102,9 +102,16 @@ class Session {
       const std::function<void(int position, std::span<const float> logits)>& on_logits,
       const std::atomic<bool>* cancel = nullptr);
 
-  /// Next-token logits after the last id (computed now, if generate() drew it last); empty before
-  /// the first. Valid until the session is next used.
+  /// Next-token logits after the last id, computed when first asked for; empty before the first id.
+  /// Valid until the session is next used.
   std::span<const float> logits() const;
+
+  /// Draws the id that would follow, as generate() draws it, and does not add it. The session must
+  /// not be empty (Error(kUsage)).
+  TokenId draw(const SamplingOptions& options) const;
+
+  /// What drawing read of the output matrix so far.
+  HeadStats head_stats() const;
 
   /// Draws tokens behind what is there until a stop. The session must not be empty (Error(kUsage)).
   /// A stop id is drawn but not part of the session; every other drawn token is in it afterwards

@@ -50,7 +50,7 @@ constexpr bool is_quantized(Packing packing) { return packing < Packing::kBF16; 
 std::size_t panel_bytes(Packing packing, int columns);
 
 /// The packing of a matrix of `type` whose rows have `columns` values. F16 stays F16 only for a
-/// `head`, F32 becomes BF16. A head of Q8_0 becomes kQ8Split, which pack_split_panel packs.
+/// `head`, F32 becomes BF16.
 Packing packing_for(BlockType type, bool head);
 
 /// Packs kPanelRows rows, each `row_stride` bytes apart in the file's form `type`, into one panel.

@@ -220,7 +220,7 @@ Packing packing_for(BlockType type, bool head) {
     case BlockType::kQ5_1:
       return Packing::kQ5_1;
     case BlockType::kQ8_0:
-      return head ? Packing::kQ8Split : Packing::kQ8_0;
+      return Packing::kQ8_0;
     case BlockType::kQ4_K:
       return Packing::kQ4_K;
     case BlockType::kQ5_K:

@@ -24,6 +24,8 @@ struct Config {
   float local_rope_base = 1e4F;
   float query_scale = 0.0F;
   float logit_softcap = 0.0F;  // 0: none.
+  // Not the file's: the head is laid out so that its best rows are found without reading all of it.
+  bool screened_head = true;
 
   int query_width() const { return query_heads * head_dim; }
   int kv_width() const { return kv_heads * head_dim; }

@@ -1,9 +1,11 @@
 #include "model/decoder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "base/memory.h"
@@ -27,6 +29,7 @@ class Decoder::Impl {
         arena_(state_bytes(weights.config, chunk, team.threads()), Pages::kSmall) {
     Layout layout(&arena_);
     s_ = make_state(layout, c_, chunk, team.threads());
+    if (w_.screen.rows > 0) screened_.emplace(w_.screen, w_.head, kernels_);
     frequencies_[0] = rope_frequencies(c_.global_rope_base, c_.global_rope_factor);
     frequencies_[1] = rope_frequencies(c_.local_rope_base, 1.0F);
   }
@@ -47,12 +50,7 @@ class Decoder::Impl {
 
   void logits(int first, int count, std::span<float> out) {
     auto body = [&](Worker& worker) {
-      worker.for_each(count, [&](int t) {
-        float* normed = s_.final.dense + at(t, c_.width);
-        kernels_.rmsnorm(s_.x + at(first + t, c_.width), w_.output_norm, c_.width, c_.norm_epsilon,
-                         normed);
-        if (w_.head.quantized()) kernels_.quantize16(normed, c_.width, s_.final.quantized, t);
-      });
+      norm_for_head(worker, first, count);
       head(worker, count, out.data());
     };
     team_.run(body);
@@ -60,6 +58,21 @@ class Decoder::Impl {
       for (float& v : out) v = c_.logit_softcap * std::tanh(v / c_.logit_softcap);
     }
   }
+
+  bool best_logits(int first, int count, const HeadQuery& query) {
+    if (!screened_ || c_.logit_softcap > 0) return false;
+    std::atomic<bool> found{false};
+    auto body = [&](Worker& worker) {
+      norm_for_head(worker, first, count);
+      const bool all = screened_->search(worker, s_.final, count, query, scratch(worker).matmul);
+      if (worker.index() == 0) found = all;
+    };
+    team_.run(body);
+    return found;
+  }
+
+  std::span<const ScoredRow> best(int row) const { return screened_->found(row); }
+  ScreenStats screen_stats() const { return screened_ ? screened_->stats() : ScreenStats{}; }
 
  private:
   static std::size_t at(int token, int width) {
@@ -280,6 +293,17 @@ class Decoder::Impl {
     });
   }
 
+  /// The last norm of rows [first, first + count), as the head reads them.
+  void norm_for_head(Worker& worker, int first, int count) {
+    worker.for_each(count, [&](int t) {
+      float* normed = s_.final.dense + at(t, c_.width);
+      kernels_.rmsnorm(s_.x + at(first + t, c_.width), w_.output_norm, c_.width, c_.norm_epsilon,
+                       normed);
+      if (w_.head.quantized() || screened_)
+        kernels_.quantize16(normed, c_.width, s_.final.quantized, t);
+    });
+  }
+
   /// logits = embed · h; `out` has `vocabulary` floats a row, of which the last panel may fill only
   /// some.
   void head(Worker& worker, int count, float* out) {
@@ -312,13 +336,16 @@ class Decoder::Impl {
   KvCache cache_;
   Arena arena_;
   State s_;
+  std::optional<ScreenedHead> screened_;
   std::vector<double> frequencies_[2];  // By layer kind; radians a position.
   int tokens_ = 0;                      // Of the last forward,
   int position_ = 0;                    // which began here.
 };
 
 std::uint64_t Decoder::memory_bytes(const Config& config, int context, int chunk, int threads) {
-  return kv_cache_bytes(config, context, chunk) + state_bytes(config, chunk, threads);
+  const std::uint64_t screened =
+      config.screened_head ? ScreenedHead::memory_bytes(config.vocabulary, config.width) : 0;
+  return kv_cache_bytes(config, context, chunk) + state_bytes(config, chunk, threads) + screened;
 }
 
 Decoder::Decoder(const Weights& weights, Team& team, int context, int chunk)
@@ -332,5 +359,10 @@ void Decoder::forward(std::span<const std::int32_t> ids, int position,
 void Decoder::logits(int first, int count, std::span<float> out) {
   impl_->logits(first, count, out);
 }
+bool Decoder::best_logits(int first, int count, const HeadQuery& query) {
+  return impl_->best_logits(first, count, query);
+}
+std::span<const ScoredRow> Decoder::best(int row) const { return impl_->best(row); }
+ScreenStats Decoder::screen_stats() const { return impl_->screen_stats(); }
 
 }  // namespace lapidary

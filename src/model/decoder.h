@@ -7,6 +7,7 @@
 #include "base/team.h"
 #include "lapidary/stats.h"
 #include "model/config.h"
+#include "ops/screened_head.h"
 
 namespace lapidary {
 
@@ -72,6 +73,16 @@ class Decoder {
   /// Logits of rows [first, first + count) of the last forward, `count` × vocabulary floats.
   /// Allocates nothing.
   void logits(int first, int count, std::span<float> out);
+
+  /// The best of these rows' logits instead of all: those that `query` asks for, for each of
+  /// `count` (1 to ScreenedHead::kMostTokens) rows. False: the head must be read in full, or is
+  /// cheaper so. Allocates nothing.
+  bool best_logits(int first, int count, const HeadQuery& query);
+
+  /// What the last best_logits found for row `first + row`, best first, then query.also.
+  std::span<const ScoredRow> best(int row) const;
+
+  ScreenStats screen_stats() const;
 
  private:
   class Impl;

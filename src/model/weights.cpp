@@ -54,6 +54,8 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
                           bool head = false) {
     const TensorInfo& tensor = require(source, name, columns, rows);
     out = {kernels::packing_for(tensor.type, head), rows, columns, nullptr};
+    if (head && c.screened_head && out.packing == kernels::Packing::kQ8_0)
+      out.packing = kernels::Packing::kQ8Split;
     slots.push_back({&tensor, &out, nullptr});
   };
   const auto norm = [&](const std::string& name, int columns, const float*& out) {
@@ -63,7 +65,7 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
   if (source.find("output.weight") != nullptr)
     matrix("output.weight", c.width, c.vocabulary, w.head, true);
   const Slot head = slots.back();
-  if (!head.matrix->quantized()) {
+  if (c.screened_head && !head.matrix->quantized()) {
     w.screen = {kernels::Packing::kQ8Split, c.vocabulary, c.width, nullptr};
     slots.push_back({head.tensor, &w.screen, nullptr});
   }

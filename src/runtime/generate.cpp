@@ -40,13 +40,6 @@ Generation::Generation(Sequence& session, const GenerateOptions& options)
   const std::size_t room = static_cast<std::size_t>(session_.plan.context) - session_.ids.size();
   limit_ = options_.max_tokens < 0 ? room
                                    : std::min(room, static_cast<std::size_t>(options_.max_tokens));
-  drawable_ = static_cast<std::size_t>(
-      std::min(session_.model.info().vocabulary, session_.model.tokenizer().vocabulary_size()));
-  // An image token stands for features, which a drawn one has not. Gemma's is the last id, but for
-  // padding.
-  const Tokenizer& tokenizer = session_.model.tokenizer();
-  if (tokenizer.image_token() > tokenizer.end_of_image())
-    drawable_ = std::min(drawable_, static_cast<std::size_t>(tokenizer.image_token()));
   completion_.ids.reserve(limit_);
   completion_.text.reserve(limit_ * longest_piece(session_.model.tokenizer()) +
                            kReplacement.size());
@@ -72,11 +65,8 @@ bool Generation::step() {
 }
 
 void Generation::draw() {
-  const std::span<const float> logits = session_.logits().first(drawable_);
   std::vector<TokenId>& ids = session_.ids;
-  const std::span<const TokenId> recent =
-      std::span<const TokenId>(ids).last(std::min(kPenaltyWindow, ids.size()));
-  const TokenId id = session_.sampler.sample(logits, recent, options_.sampling, ids.size());
+  const TokenId id = session_.draw(options_.sampling);
   completion_.ids.push_back(id);
   completion_.usage.completion_tokens += 1;
   const std::span<const TokenId> stop_ids = session_.model.tokenizer().stop_ids();

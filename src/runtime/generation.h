@@ -50,8 +50,6 @@ class Generation {
   std::size_t released_ = 0;  // … behind the bytes that were handed out.
   std::string_view piece_;
   std::size_t limit_ = 0;  // Tokens that may be drawn.
-  std::size_t drawable_ =
-      0;  // Ids that have a piece of text; padding rows behind them are never drawn.
   bool finished_ = false;
   bool settled_ = false;
 };

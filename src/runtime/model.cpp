@@ -32,6 +32,7 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   const std::unique_ptr<WeightSource> source = open_gguf(path);
   check_architecture(*source);
   Config config = read_config(*source);
+  config.screened_head = options.screened_head;
   ModelInfo info = describe(*source, config);
   std::unique_ptr<VisionPart> vision;
   if (!options.vision.empty())

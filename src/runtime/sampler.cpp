@@ -11,6 +11,9 @@
 namespace lapidary {
 namespace {
 
+// Ids that min-p alone may leave before all logits are looked at.
+constexpr int kMinPCount = 256;
+
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 template <class T>
@@ -61,6 +64,14 @@ std::size_t argmax(std::span<const float> logits) {
   if (best == kMinusInfinity) fail_nothing_to_draw();
   while (logits[block] != best) ++block;
   return block;
+}
+
+bool better(const ScoredRow& a, const ScoredRow& b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.row < b.row);
+}
+
+float penalized(float logit, float penalty) {
+  return logit > 0 ? logit / penalty : logit * penalty;
 }
 
 /// The probability of `logit` relative to that of `best`, the largest one.
@@ -125,6 +136,7 @@ double counter_random(std::uint64_t seed, std::uint64_t position) {
 Sampler::Sampler(TokenId vocabulary_size)
     : vocabulary_(static_cast<std::size_t>(std::max(vocabulary_size, 0))) {
   penalized_.reserve(vocabulary_);
+  recent_.reserve(kPenaltyWindow);
   candidates_.reserve(vocabulary_);
 }
 
@@ -140,7 +152,7 @@ TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> 
   const auto wanted = static_cast<std::size_t>(options.top_k);
   if (wanted > 0 && wanted < logits.size()) {
     collect_best(logits, wanted);
-    return *draw(mass_of_candidates(options), random, true, options);
+    return *draw(mass_of_candidates(options, candidates_.front().logit), random, true, options);
   }
   // All ids count, but the draw nearly always falls on one of the best few: sort no more of them
   // than it takes.
@@ -150,6 +162,62 @@ TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> 
     collect_best(logits, std::min(count, logits.size()));
     if (const auto id = draw(mass, random, all, options)) return *id;
   }
+}
+
+std::optional<HeadQuery> Sampler::query(std::size_t count, std::span<const TokenId> recent,
+                                        const SamplingOptions& options) {
+  HeadQuery query{static_cast<int>(count), 1, std::numeric_limits<float>::infinity(), {}};
+  if (options.temperature > 0 && options.top_k != 1) {
+    query.count = options.top_k;
+    if (options.top_k == 0) {
+      // Without top-k and top-p, min-p alone says what counts.
+      if (options.top_p < 1 || options.min_p <= 0) return std::nullopt;
+      query.count = kMinPCount;
+      query.range = options.temperature * -std::log(options.min_p) * 1.001F + 0.001F;
+    }
+  }
+  recent_.clear();
+  if (options.repeat_penalty != 1.0F) {
+    for (const TokenId id : recent.last(std::min(recent.size(), kPenaltyWindow))) {
+      const bool seen = std::find(recent_.begin(), recent_.end(), id) != recent_.end();
+      if (id >= 0 && static_cast<std::size_t>(id) < count && !seen) recent_.push_back(id);
+    }
+    // Penalised ids may leave the best; as many others then take their places.
+    query.count += static_cast<int>(recent_.size());
+    query.also = recent_;
+    if (options.top_k == 0) return recent_.empty() ? std::optional(query) : std::nullopt;
+  }
+  if (query.count > ScreenedHead::kMostCount || static_cast<std::size_t>(query.count) >= count)
+    return std::nullopt;
+  return query;
+}
+
+std::optional<TokenId> Sampler::sample_best(std::span<const ScoredRow> best, const HeadQuery& query,
+                                            const SamplingOptions& options,
+                                            std::uint64_t position) {
+  candidates_.assign(best.begin(), best.end());
+  std::erase_if(candidates_, [](const ScoredRow& row) { return !(row.logit > kMinusInfinity); });
+  if (candidates_.empty()) fail_nothing_to_draw();
+  for (ScoredRow& row : candidates_) {
+    if (std::find(query.also.begin(), query.also.end(), row.row) != query.also.end())
+      row.logit = penalized(row.logit, options.repeat_penalty);
+  }
+  const bool greedy = options.temperature == 0 || options.top_k == 1;
+  if (greedy) return std::min_element(candidates_.begin(), candidates_.end(), better)->row;
+  const double random = counter_random(options.seed, position);
+  if (options.top_k == 0) {
+    if (candidates_.size() >= static_cast<std::size_t>(query.count)) return std::nullopt;
+    // Summed in the order of mass_of_all; what is missing adds 0 there.
+    std::sort(candidates_.begin(), candidates_.end(),
+              [](const ScoredRow& a, const ScoredRow& b) { return a.row < b.row; });
+    const auto first = std::min_element(candidates_.begin(), candidates_.end(), better);
+    const double mass = mass_of_candidates(options, first->logit);
+    std::sort(candidates_.begin(), candidates_.end(), better);
+    return draw(mass, random, true, options);
+  }
+  std::sort(candidates_.begin(), candidates_.end(), better);
+  candidates_.resize(std::min(candidates_.size(), static_cast<std::size_t>(options.top_k)));
+  return draw(mass_of_candidates(options, candidates_.front().logit), random, true, options);
 }
 
 std::span<const float> Sampler::penalize(std::span<const float> logits,
@@ -163,15 +231,12 @@ std::span<const float> Sampler::penalize(std::span<const float> logits,
     if (id < 0 || static_cast<std::size_t>(id) >= logits.size()) continue;
     if (std::find(seen.begin(), seen.end(), id) != seen.end()) continue;
     float& logit = penalized_[static_cast<std::size_t>(id)];
-    logit = logit > 0 ? logit / penalty : logit * penalty;
+    logit = penalized(logit, penalty);
   }
   return penalized_;
 }
 
 void Sampler::collect_best(std::span<const float> logits, std::size_t count) {
-  const auto better = [](const Candidate& a, const Candidate& b) {
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-  };
   // Whenever twice as many are gathered as are wanted, the worse half goes, and only what beats the
   // worst of the rest is gathered from there on. Ids come in order: an equal logit that comes later
   // has the higher id and loses.
@@ -202,10 +267,10 @@ void Sampler::collect_best(std::span<const float> logits, std::size_t count) {
   std::sort(candidates_.begin(), candidates_.end(), better);
 }
 
-double Sampler::mass_of_candidates(const SamplingOptions& options) const {
-  const RelativeWeight weight(candidates_.front().logit, options.temperature);
+double Sampler::mass_of_candidates(const SamplingOptions& options, float best) const {
+  const RelativeWeight weight(best, options.temperature);
   double mass = 0;
-  for (const Candidate& candidate : candidates_) mass += counted(weight(candidate.logit), options);
+  for (const ScoredRow& candidate : candidates_) mass += counted(weight(candidate.logit), options);
   return mass;
 }
 
@@ -236,12 +301,12 @@ std::optional<TokenId> Sampler::draw(double mass, double random, bool all,
   }
   const double target = random * mass;
   double sum = 0;
-  TokenId last = candidates_.front().id;
+  TokenId last = candidates_.front().row;
   for (std::size_t i = 0; i < kept; ++i) {
     const double w = weight(candidates_[i].logit);
     if (dropped(w) || w == 0) return last;
     sum += w;
-    last = candidates_[i].id;
+    last = candidates_[i].row;
     if (sum > target) return last;
   }
   // The sums of a mass taken in another order may differ in the last bit: the last id is the answer

@@ -8,6 +8,7 @@
 
 #include "lapidary/sampling.h"
 #include "lapidary/tokenizer.h"
+#include "model/decoder.h"
 
 namespace lapidary {
 
@@ -33,12 +34,16 @@ class Sampler {
   TokenId sample(std::span<const float> logits, std::span<const TokenId> recent,
                  const SamplingOptions& options, std::uint64_t position);
 
- private:
-  struct Candidate {
-    float logit;
-    TokenId id;
-  };
+  /// Which of `count` logits decide what sample() would draw; nothing when all of them do. `also`
+  /// of the result is valid until the next call.
+  std::optional<HeadQuery> query(std::size_t count, std::span<const TokenId> recent,
+                                 const SamplingOptions& options);
 
+  /// What sample() would draw, from the answer to that query; nothing when it does not suffice.
+  std::optional<TokenId> sample_best(std::span<const ScoredRow> best, const HeadQuery& query,
+                                     const SamplingOptions& options, std::uint64_t position);
+
+ private:
   std::span<const float> penalize(std::span<const float> logits, std::span<const TokenId> recent,
                                   float penalty);
 
@@ -48,7 +53,7 @@ class Sampler {
 
   /// The sum of all weights relative to the best one's; of those that min-p leaves when top-p is
   /// off.
-  double mass_of_candidates(const SamplingOptions& options) const;
+  double mass_of_candidates(const SamplingOptions& options, float best) const;
   static double mass_of_all(std::span<const float> logits, const SamplingOptions& options);
 
   /// Draws from candidates_, of a distribution with `mass`; nothing when it takes more candidates
@@ -58,7 +63,8 @@ class Sampler {
 
   std::size_t vocabulary_;
   std::vector<float> penalized_;
-  std::vector<Candidate> candidates_;
+  std::vector<ScoredRow> candidates_;
+  std::vector<TokenId> recent_;  // Of a query: every id once.
 };
 
 /// A number in [0, 1), every multiple of 2^-53 equally likely, that depends on `seed` and

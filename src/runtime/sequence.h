@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -42,6 +43,13 @@ class Sequence {
   /// Allocates nothing.
   std::span<const float> logits();
 
+  /// Draws the id that follows the last one, which is not added. Reads as much of the head as that
+  /// takes; the id is the one that sampling from logits() gives. Allocates nothing.
+  TokenId draw(const SamplingOptions& options);
+
+  /// Ids below this have a piece of text, and none stands for a picture: no other is ever drawn.
+  std::size_t drawable() const;
+
   void add_user(std::span<const ContentPart> parts, std::string_view system);
 
   /// Appends what add_user left. A queue that does not fit is dropped; one that is interrupted
@@ -66,14 +74,19 @@ class Sequence {
   void begin_append(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images);
   void check_ids(std::span<const TokenId> new_ids) const;
   std::span<const ImageRows> next_chunk(int& count) const;
+  void compute_rest();
+  std::optional<TokenId> draw_from_best(std::span<const TokenId> recent,
+                                        const SamplingOptions& options);
   int forward_chunk(std::size_t done, std::size_t total, const std::atomic<bool>* cancel);
   std::span<float> logit_rows(int count) const;
   bool model_turn_is_open() const;
 
   HugeBuffer logits_;  // [kLogitRows][vocabulary]
   const float* last_logits_ =
-      nullptr;         // Row of logits_ that is the last computed id's; nullptr: not computed.
-  int last_rows_ = 0;  // Tokens of the decoder's last forward.
+      nullptr;            // Row of logits_ that is the last computed id's; nullptr: not computed.
+  int last_rows_ = 0;     // Tokens of the decoder's last forward.
+  int screen_pause_ = 0;  // Draws that read the full head before the next search …
+  int pause_length_ = 0;  // … and how many there were the last time.
   std::vector<ImageRows> images_;  // Of the append that is going on.
   Prompt queue_;                   // What add_user left.
 };

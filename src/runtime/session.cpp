@@ -16,6 +16,8 @@ namespace lapidary {
 namespace {
 
 constexpr int kDefaultContext = 32768;
+// Draws from the full head after a search of the best logits that gave up; doubled each time.
+constexpr int kShortestPause = 8, kLongestPause = 256;
 constexpr std::uint64_t kSamplerBytes =
     20;  // An id of the vocabulary: penalised logit, candidate, weight.
 
@@ -178,7 +180,6 @@ void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFea
     done = static_cast<std::size_t>(std::max(computed - static_cast<int>(before), 0));
     if (progress) progress(done, new_ids.size());
   }
-  logits();
 }
 
 void Sequence::append_with_logits(std::span<const TokenId> new_ids,
@@ -211,14 +212,55 @@ void Sequence::append_with_logits(std::span<const TokenId> new_ids,
   }
 }
 
+void Sequence::compute_rest() {
+  while (static_cast<std::size_t>(computed) < ids.size()) forward_chunk(0, 0, nullptr);
+}
+
 std::span<const float> Sequence::logits() {
   if (ids.empty()) return {};
-  while (static_cast<std::size_t>(computed) < ids.size()) forward_chunk(0, 0, nullptr);
+  compute_rest();
   if (last_logits_ == nullptr) {
     decoder.logits(last_rows_ - 1, 1, logit_rows(1));
     last_logits_ = logit_rows(1).data();
   }
   return {last_logits_, static_cast<std::size_t>(model.info().vocabulary)};
+}
+
+std::size_t Sequence::drawable() const {
+  const Tokenizer& tokenizer = model.tokenizer();
+  auto count =
+      static_cast<std::size_t>(std::min(model.info().vocabulary, tokenizer.vocabulary_size()));
+  // An image token stands for features, which a drawn one has not. Gemma's is the last id, but for
+  // padding.
+  if (tokenizer.image_token() > tokenizer.end_of_image())
+    count = std::min(count, static_cast<std::size_t>(tokenizer.image_token()));
+  return count;
+}
+
+TokenId Sequence::draw(const SamplingOptions& options) {
+  const auto recent = std::span<const TokenId>(ids).last(std::min(kPenaltyWindow, ids.size()));
+  compute_rest();
+  if (last_logits_ == nullptr) {
+    if (const auto id = draw_from_best(recent, options)) return *id;
+  }
+  return sampler.sample(logits().first(drawable()), recent, options, ids.size());
+}
+
+std::optional<TokenId> Sequence::draw_from_best(std::span<const TokenId> recent,
+                                                const SamplingOptions& options) {
+  if (screen_pause_ > 0) {
+    --screen_pause_;
+    return std::nullopt;
+  }
+  const std::optional<HeadQuery> query = sampler.query(drawable(), recent, options);
+  if (!query) return std::nullopt;
+  if (!decoder.best_logits(last_rows_ - 1, 1, *query)) {
+    pause_length_ = std::clamp(2 * pause_length_, kShortestPause, kLongestPause);
+    screen_pause_ = pause_length_;
+    return std::nullopt;
+  }
+  pause_length_ = 0;
+  return sampler.sample_best(decoder.best(0), *query, options, ids.size());
 }
 
 bool Sequence::model_turn_is_open() const {
@@ -292,6 +334,16 @@ void Session::append_with_logits(const Prompt& prompt,
 }
 
 std::span<const float> Session::logits() const { return impl_->logits(); }
+TokenId Session::draw(const SamplingOptions& options) const {
+  validate(options);
+  if (impl_->ids.empty())
+    throw Error(ErrorCode::kUsage, "nothing to draw from: the session is empty");
+  return impl_->draw(options);
+}
+HeadStats Session::head_stats() const {
+  const ScreenStats stats = impl_->decoder.screen_stats();
+  return {stats.searches, stats.gave_up, stats.rows, stats.low_rows, stats.exact_rows};
+}
 void Session::add_user(std::string_view text, std::string_view system) {
   const ContentPart part{std::string(text)};
   impl_->add_user({&part, 1}, system);

@@ -51,6 +51,7 @@ struct Options {
   int depth = 0;
   int rounds = 3;
   std::string head = "full";
+  lapidary::SamplingOptions sampling = {.temperature = 0};
   bool json = false;
 };
 
@@ -70,8 +71,8 @@ std::vector<TokenId> fixed_ids(const lapidary::Tokenizer& tokenizer, std::size_t
 }
 
 // Tokens per second of `count` tokens behind the first `depth`; `step` of them at a time.
-double measure(lapidary::Session& session, std::span<const TokenId> ids, int depth, int count,
-               int step) {
+double measure(lapidary::Session& session, const Options& options, std::span<const TokenId> ids,
+               int depth, int count, int step) {
   session.clear();
   if (depth > 0) session.append(ids.first(static_cast<std::size_t>(depth)), {}, &interrupted);
   std::span<const TokenId> rest =
@@ -79,6 +80,11 @@ double measure(lapidary::Session& session, std::span<const TokenId> ids, int dep
   const double start = now();
   for (; !rest.empty(); rest = rest.subspan(static_cast<std::size_t>(step))) {
     session.append(rest.first(static_cast<std::size_t>(step)), {}, &interrupted);
+    if (options.head == "screened") {
+      session.draw(options.sampling);
+    } else {
+      session.logits();
+    }
   }
   return rate(count, now() - start);
 }
@@ -94,16 +100,26 @@ std::vector<Measurement> measure_all(lapidary::Session& session, const Options& 
   // One warm-up: pages are touched, threads are up, the clock has settled.
   for (const Measurement& test : tests) {
     const int count = std::min(test.tokens, test.test == "decode" ? 8 : 512);
-    measure(session, ids, 0, count, test.test == "decode" ? 1 : count);
+    measure(session, options, ids, 0, count, test.test == "decode" ? 1 : count);
   }
   for (int round = 0; round < options.rounds; ++round) {
     for (Measurement& test : tests) {
       const int step = test.test == "decode" ? 1 : test.tokens;
-      test.speeds.push_back(measure(session, ids, options.depth, test.tokens, step));
+      test.speeds.push_back(measure(session, options, ids, options.depth, test.tokens, step));
       test.hash = hash_of(session.logits());
     }
   }
   return tests;
+}
+
+// Of all rows that draws had before them, how many had their lower half read, and how many were
+// multiplied in full.
+void add_shares(Json& object, const lapidary::HeadStats& stats) {
+  const auto rows = static_cast<double>(stats.rows);
+  object["head_low_share"] = rate(static_cast<double>(stats.low_rows), rows);
+  object["head_exact_share"] = rate(static_cast<double>(stats.exact_rows), rows);
+  object["head_gave_up_share"] =
+      rate(static_cast<double>(stats.gave_up), static_cast<double>(stats.searches));
 }
 
 Json describe(const Measurement& test, const Options& options, const lapidary::Session& session,
@@ -130,6 +146,7 @@ Json describe(const Measurement& test, const Options& options, const lapidary::S
   object["threads"] = session.threads();
   object["isa"] = session.model().isa();
   object["head"] = options.head;
+  if (options.head == "screened") add_shares(object, session.head_stats());
   object["gigabytes_per_second"] = gigabytes;
   object["bandwidth_share"] = rate(gigabytes, limits.read_gigabytes_per_second);
   object["gigaops_per_second"] = gigaops;
@@ -152,7 +169,8 @@ std::string table_row(const Json& test) {
 int bench(const Options& options) {
   if (options.image)
     return bench_image(options.model, options.images, options.rounds, options.json);
-  const lapidary::Model model = load_model(options.model);
+  const bool screened = options.head == "screened";
+  const lapidary::Model model = load_model(options.model, {.screened_head = screened});
   lapidary::SessionOptions wanted = options.model.session();
   if (wanted.context == 0)
     wanted.context = std::max(1, options.depth + std::max(options.prefill, options.decode));
@@ -206,7 +224,11 @@ void add_bench(CLI::App& app, Run& run) {
       ->envname("LAPIDARY_BENCH_IMAGE");
   add_vision_flag(command, options->images);
   add_option(command, "--head", options->head, "how the output matrix is computed")
-      ->check(CLI::IsMember({"full"}));
+      ->check(CLI::IsMember({"full", "screened"}));
+  add_option(command, "--temp", options->sampling.temperature,
+             "of the draws from a screened head; 0: greedy")
+      ->check(in_range(0, 100))
+      ->envname("LAPIDARY_BENCH_TEMP");
   add_flag(command, "--json", options->json, "one JSON object a line");
   command.callback([options, &run] { run = [options] { return bench(*options); }; });
 }

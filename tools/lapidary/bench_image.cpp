@@ -40,7 +40,8 @@ std::string table_row(const Json& test) {
 
 int bench_image(const ModelFlags& flags, ImageFlags images, int rounds, bool json) {
   images.cache_bytes = 0;
-  const lapidary::Model model = load_model(flags, images, Vision::kNeeded);
+  const lapidary::Model model =
+      load_model(flags, images, Vision::kNeeded, {.screened_head = false});
   hold_interrupts(Interrupts::kStop);
   const lapidary::Image picture = built_in_picture();
   lapidary::ImageEncoder encoder(model,

@@ -107,7 +107,8 @@ void encode(const Options& options, const lapidary::Model& model,
 
 int encode_image(const Options& options) {
   const std::vector<Picture> pictures = read_pictures(options.images);
-  const lapidary::Model model = load_model(options.model, options.images, Vision::kNeeded);
+  const lapidary::Model model =
+      load_model(options.model, options.images, Vision::kNeeded, {.screened_head = false});
   hold_interrupts(Interrupts::kStop);
   Output output;
   for (const Picture& picture : pictures) {

@@ -78,10 +78,10 @@ void add_image_flags(CLI::App& app, ImageFlags& flags) {
   add_view_flags(app, flags);
 }
 
-lapidary::Model load_model(const ModelFlags& model, const ImageFlags& images, Vision vision) {
+lapidary::Model load_model(const ModelFlags& model, const ImageFlags& images, Vision vision,
+                           lapidary::ModelOptions options) {
   ModelFlags found = model;
   found.model = find_model(model.model);
-  lapidary::ModelOptions options;
   options.vision = images.vision;
   options.image_cache_folder = images.cache_folder;
   options.image_cache_bytes = images.cache_bytes;

@@ -38,7 +38,8 @@ enum class Vision {
 
 /// As load_model, with the vision file of the flags or the one beside the model. Only its header is
 /// read.
-lapidary::Model load_model(const ModelFlags& model, const ImageFlags& images, Vision vision);
+lapidary::Model load_model(const ModelFlags& model, const ImageFlags& images, Vision vision,
+                           lapidary::ModelOptions options = {});
 
 /// What is wrong when a picture meets a model that was loaded without a vision file.
 extern const char* const kNoVisionFile;

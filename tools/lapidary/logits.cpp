@@ -67,8 +67,9 @@ int logits(const Options& options) {
   lapidary::Prompt prompt{read_ids(options.ids), {}};
   const std::vector<TokenId>& ids = prompt.ids;
   const std::vector<Picture> pictures = read_pictures(options.images);
-  const lapidary::Model model = load_model(options.model, options.images,
-                                           pictures.empty() ? Vision::kIfGiven : Vision::kNeeded);
+  const lapidary::Model model =
+      load_model(options.model, options.images,
+                 pictures.empty() ? Vision::kIfGiven : Vision::kNeeded, {.screened_head = false});
   check_ids(ids, model.tokenizer(), options.ids);
   if (!pictures.empty()) check_images(ids, pictures, model, options.ids);
   lapidary::SessionOptions wanted = options.model.session();

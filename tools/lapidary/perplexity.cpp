@@ -64,7 +64,7 @@ void score_chunk(lapidary::Session& session, std::vector<TokenId> ids, Score& sc
 int perplexity(const Options& options) {
   const std::string text = read_text_file(options.file);
   require_utf8(text, options.file);
-  const lapidary::Model model = load_model(options.model);
+  const lapidary::Model model = load_model(options.model, {.screened_head = false});
   const std::vector<TokenId> ids = lapidary::text_prompt(model.tokenizer(), text).ids;
   const auto chunk = static_cast<std::size_t>(options.model.context);
   if (ids.size() < 2 * chunk) {

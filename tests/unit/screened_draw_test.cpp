@@ -1,0 +1,151 @@
+#include <bit>
+#include <memory>
+
+#include "model/decoder.h"
+#include "model_fixture.h"
+#include "runtime/model_impl.h"
+#include "runtime/sampler.h"
+
+namespace lapidary::testing {
+namespace {
+
+constexpr int kChunk = 512;
+constexpr int kRows = ScreenedHead::kMostTokens;
+
+const std::vector<SamplingOptions>& all_options() {
+  static const std::vector<SamplingOptions> options = {
+      {.temperature = 0},
+      {.seed = 3},
+      {.temperature = 0.8F, .top_k = 40, .repeat_penalty = 1.2F, .seed = 4},
+      {.temperature = 1.3F, .top_k = 0, .top_p = 1, .min_p = 0.05F, .seed = 5},
+  };
+  return options;
+}
+
+/// Draws at every position of a text twice: from all logits, and from what a search finds.
+class Comparison {
+ public:
+  explicit Comparison(const Model& model)
+      : model_(model),
+        decoder_(*model.impl().weights, team_, 2048, kChunk),
+        sampler_(model.info().vocabulary),
+        logits_(static_cast<std::size_t>(kRows) * vocabulary()) {}
+
+  void run(std::span<const TokenId> ids) {
+    for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
+      const auto chunk = ids.subspan(begin, std::min<std::size_t>(kChunk, ids.size() - begin));
+      decoder_.forward(chunk, static_cast<int>(begin));
+      for (std::size_t row = 0; row < chunk.size(); row += kRows)
+        compare_rows(ids, begin, static_cast<int>(row),
+                     static_cast<int>(std::min<std::size_t>(kRows, chunk.size() - row)));
+    }
+  }
+
+  int steps = 0;
+  int searched = 0;  // Of them, those that were answered without the full head.
+
+ private:
+  std::size_t vocabulary() const { return static_cast<std::size_t>(model_.info().vocabulary); }
+  std::span<const float> full(int row) const {
+    return std::span(logits_).subspan(static_cast<std::size_t>(row) * vocabulary(), vocabulary());
+  }
+
+  void compare_rows(std::span<const TokenId> ids, std::size_t begin, int first, int count) {
+    decoder_.logits(first, count,
+                    std::span(logits_).first(static_cast<std::size_t>(count) * vocabulary()));
+    for (const SamplingOptions& options : all_options()) {
+      if (options.repeat_penalty != 1.0F) {
+        for (int row = 0; row < count; ++row) compare(ids, begin, first, row, 1, options);
+      } else {
+        compare(ids, begin, first, 0, count, options);
+      }
+    }
+  }
+
+  /// Rows [first + row, first + row + count) of the last forward in one search; a query that looks
+  /// at recent ids is one row's own.
+  void compare(std::span<const TokenId> ids, std::size_t begin, int first, int row, int count,
+               const SamplingOptions& options) {
+    const auto history = [&](int i) {
+      return ids.first(begin + static_cast<std::size_t>(first + row + i) + 1);
+    };
+    steps += count;
+    const auto query = sampler_.query(vocabulary(), history(0), options);
+    ASSERT_TRUE(query.has_value());
+    if (!decoder_.best_logits(first + row, count, *query)) return;
+    for (int i = 0; i < count; ++i) {
+      const std::span<const ScoredRow> best = decoder_.best(i);
+      for (const ScoredRow& scored : best) {
+        ASSERT_EQ(
+            std::bit_cast<std::uint32_t>(scored.logit),
+            std::bit_cast<std::uint32_t>(full(row + i)[static_cast<std::size_t>(scored.row)]));
+      }
+      const std::size_t position = history(i).size();
+      const auto id = sampler_.sample_best(best, *query, options, position);
+      if (!id) continue;
+      ++searched;
+      ASSERT_EQ(*id, sampler_.sample(full(row + i), history(i), options, position))
+          << "position " << position << " temperature " << options.temperature;
+    }
+  }
+
+  Model model_;
+  Team team_;
+  Decoder decoder_;
+  Sampler sampler_;
+  std::vector<float> logits_;
+};
+
+TEST(ScreenedDraw, RealTextsInSeveralLanguagesDrawTheFullHeadsTokens) {
+  if (real_model_path() == nullptr) GTEST_SKIP() << "LAPIDARY_TEST_MODEL is not set";
+  Comparison comparison(real_model());
+  for (const char* name : {"botchan_700", "botchan_2000", "neko_1100", "fr", "ja", "code", "json"})
+    comparison.run(golden_ids("gemma3-270m/text.jsonl", name));
+  EXPECT_GE(comparison.steps, 10000);
+  EXPECT_GT(comparison.searched, comparison.steps / 2);
+  RecordProperty("searched", comparison.searched);
+}
+
+TEST(ScreenedDraw, ADenseHeadIsScreenedThroughACopy) {
+  Comparison comparison(tiny_model());
+  comparison.run(tiny_ids());
+  EXPECT_GT(comparison.searched, 0);
+}
+
+TEST(ScreenedDraw, TextsDoNotDependOnHowTheHeadIsLaidOut) {
+  const Model plain =
+      Model::load(data_path("tiny-gemma3-text-bf16.gguf"), {.screened_head = false});
+  EXPECT_LT(plain.info().weight_bytes, tiny_model().info().weight_bytes);
+  for (const SamplingOptions& sampling : all_options()) {
+    std::vector<std::vector<TokenId>> drawn;
+    for (const Model& model : {plain, tiny_model()}) {
+      Session session(model, {.context = 256, .threads = 1});
+      session.append(std::span(tiny_ids()).first(20));
+      EXPECT_EQ(session.draw(sampling), session.draw(sampling)) << "drawing adds nothing";
+      drawn.push_back(session.generate({.max_tokens = 60, .sampling = sampling}).ids);
+    }
+    EXPECT_EQ(drawn[0], drawn[1]);
+  }
+}
+
+TEST(ScreenedDraw, StatisticsCountWhatWasRead) {
+  Session session(tiny_model(), {.context = 64, .threads = 1});
+  EXPECT_EQ(session.head_stats().searches, 0U);
+  session.append(std::span(tiny_ids()).first(8));
+  session.draw({.temperature = 0});
+  const HeadStats stats = session.head_stats();
+  EXPECT_EQ(stats.searches, 1U);
+  EXPECT_GT(stats.rows, 0U);
+  EXPECT_GT(stats.exact_rows, 0U);
+  EXPECT_LE(stats.low_rows, stats.rows);
+}
+
+TEST(ScreenedDraw, AnEmptySessionHasNothingToDrawFrom) {
+  Session session(tiny_model(), {.context = 64, .threads = 1});
+  EXPECT_EQ(thrown_error([&] { session.draw({}); }).code(), ErrorCode::kUsage);
+  session.append(std::span(tiny_ids()).first(2));
+  EXPECT_EQ(thrown_error([&] { session.draw({.temperature = -1}); }).code(), ErrorCode::kUsage);
+}
+
+}  // namespace
+}  // namespace lapidary::testing

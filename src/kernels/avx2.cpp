@@ -232,6 +232,14 @@ inline Q join_nibbles(Q high, Q low) {
   return {_mm256_xor_si256(_mm256_or_si256(_mm256_slli_epi16(high.a, 4), low.a), sign),
           _mm256_xor_si256(_mm256_or_si256(_mm256_slli_epi16(high.b, 4), low.b), sign)};
 }
+template <int kBit>
+inline Q append_bit(Q q, Q plane) {  // 2 · q + bit kBit of every byte.
+  const __m256i one = _mm256_set1_epi8(1);
+  return {_mm256_or_si256(_mm256_add_epi8(q.a, q.a),
+                          _mm256_and_si256(_mm256_srli_epi16(plane.a, kBit), one)),
+          _mm256_or_si256(_mm256_add_epi8(q.b, q.b),
+                          _mm256_and_si256(_mm256_srli_epi16(plane.b, kBit), one))};
+}
 // Rows r and r + 4 side by side.
 inline __m256i load_row_pair(const std::uint8_t* row, std::size_t four_rows) {
   const __m128i first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row));
@@ -288,6 +296,10 @@ inline void store_bytes(std::uint8_t* p, I x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(low));
 }
 
+inline I mask_lanes(I x, int mask) {
+  const __m256i bits = _mm256_set1_epi32(mask);
+  return {_mm256_and_si256(x.a, bits), _mm256_and_si256(x.b, bits)};
+}
 inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   const I pairs = products<6>(load_group(bounds), broadcast_four(norms));
   return add(sum, widen(pairs));

@@ -159,6 +159,11 @@ inline Q join_nibbles(Q high, Q low) {
   return {_mm512_xor_si512(_mm512_or_si512(_mm512_slli_epi16(high.v, 4), low.v),
                            _mm512_set1_epi8(-128))};
 }
+template <int kBit>
+inline Q append_bit(Q q, Q plane) {  // 2 · q + bit kBit of every byte.
+  return {_mm512_or_si512(_mm512_slli_epi16(q.v, 1),
+                          _mm512_and_si512(_mm512_srli_epi16(plane.v, kBit), _mm512_set1_epi8(1)))};
+}
 // Rows r, r + 4, r + 8 and r + 12 side by side.
 inline __m512i load_four_rows(const std::uint8_t* row, std::size_t four_rows) {
   __m512i out = _mm512_castsi128_si512(load_128(row));
@@ -209,6 +214,7 @@ inline void store_bytes(std::uint8_t* p, I x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(x.v));
 }
 
+inline I mask_lanes(I x, int mask) { return {_mm512_and_si512(x.v, _mm512_set1_epi32(mask))}; }
 inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   return {_mm512_dpbusd_epi32(sum.v, load_group(bounds).v, broadcast_four(norms))};
 }

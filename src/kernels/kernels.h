@@ -37,8 +37,9 @@ enum class Packing : std::uint8_t {
   kQ4_K,
   kQ5_K,
   kQ6_K,
-  kQ8Split,  // Q8_0 in two planes: the head's (split.h).
-  kQ8Top,    // The upper plane of kQ8Split alone, as a matrix of its own.
+  kQ8Split,  // Q8_0 in planes: the head's (split.h).
+  kQ8Top,    // The upper four bits of kQ8Split alone, as a matrix of its own …
+  kQ8Top5,   // … and the upper five.
   kBF16,
   kF16,
   kCount
@@ -86,7 +87,7 @@ struct MatmulArgs {
   float* out;                      // Points at (token_begin, panel_begin · 16).
   std::size_t out_stride;          // Floats between tokens.
   std::byte* scratch;              // matmul_scratch_bytes(columns), 64-byte aligned.
-  const std::byte* low = nullptr;  // kQ8Split: the first low panel.
+  const std::byte* low = nullptr;  // kQ8Split: the first low panel; kQ8Top5: middle panel.
 };
 
 /// Bytes that one thread's matmul needs to hold a panel's unpacked values.
@@ -139,14 +140,16 @@ struct PixelTaps {
   const std::int32_t* weights;  // [groups][16]: lane 3 · pixel + channel; lane 15 is 0.
 };
 
-/// What a token's vector x is to the bounds and the low plane of a kQ8Split matrix (split.h).
+/// What a token's vector x is to the bounds and the low plane of a kQ8Split matrix (split.h), where
+/// the estimates come from the upper four (five) bits.
 struct ScreenInput {
   int blocks;                // Of 32 values.
   const std::int8_t* norms;  // [blocks, to a multiple of 4], 0 … kNormLevels: in units of …
   float norm_unit;           // … this, at least the length of each block of x; with slack.
   const float* low;     // [blocks][16]: x of k = j, what byte j of the low plane multiplies …
   const float* high;    // [blocks][16]: … and its upper nibble: x of k = j + 16 less 16 · low.
-  const float* centre;  // [blocks][16]: lane 0 is -7.5 · the sum of the block, others 0.
+  const float* centre;  // [blocks][16]: lane 0 is -7.5 (-3.5) · the sum of the block, others 0.
+  int mask;             // The bits of a low plane's byte that count: 0xFF (0x77).
 };
 
 struct Kernels {
@@ -204,10 +207,10 @@ struct Kernels {
   float (*bfp_softmax)(const float* scores, int keys, float* maximum, float* sum,
                        std::int16_t* values, float* scales);
 
-  /// For a top panel whose rows' products with x are `estimates` [16]: upper[r] is at least what
-  /// the product with both planes, rounded as matmul16 rounds, can be. Returns the largest
-  /// estimate.
-  float (*screen_panel)(const std::byte* top, const ScreenInput& x, const float* estimates,
+  /// For a panel with these bounds and units, whose rows' products with x are `estimates` [16]:
+  /// upper[r] is at least what the product with all planes, rounded as matmul16 rounds, can be.
+  /// Returns the largest estimate.
+  float (*screen_panel)(const std::byte* bounds, const ScreenInput& x, const float* estimates,
                         float* upper);
   /// What the low plane adds to the estimate of row `row` of a low panel, to within rounding.
   float (*screen_row)(const std::byte* low, int row, const ScreenInput& x);

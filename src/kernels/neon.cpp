@@ -196,6 +196,15 @@ inline Q join_nibbles(const Q& high, const Q& low) {
   LAPIDARY_EACH_PART(
       Q, values(veorq_u8(vsliq_n_u8(bits(low.v[i]), bits(high.v[i]), 4), vdupq_n_u8(0x80))));
 }
+template <int kBit>
+inline Q append_bit(const Q& q, const Q& plane) {  // 2 · q + bit kBit of every byte.
+  Q shifted = plane;
+  if constexpr (kBit > 0) {
+    for (int i = 0; i < 4; ++i) shifted.v[i] = values(vshrq_n_u8(bits(plane.v[i]), kBit));
+  }
+  LAPIDARY_EACH_PART(Q, values(vorrq_u8(vshlq_n_u8(bits(q.v[i]), 1),
+                                        vandq_u8(bits(shifted.v[i]), vdupq_n_u8(1)))));
+}
 inline int64x2_t words(int32x4_t x) { return vreinterpretq_s64_s32(x); }
 inline int8x16_t bytes(int64x2_t x) { return vreinterpretq_s8_s64(x); }
 // Word p of each of sixteen rows becomes plane p, four rows at a time.
@@ -243,6 +252,9 @@ inline void store_bytes(std::uint8_t* p, const I& x) {
   vst1q_u8(p, vcombine_u8(vqmovn_u16(low), vqmovn_u16(high)));
 }
 
+inline I mask_lanes(const I& x, int mask) {
+  LAPIDARY_EACH_PART(I, vandq_s32(x.v[i], vdupq_n_s32(mask)));
+}
 inline I bound_sum(const I& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   const Q levels = load_group(bounds);
   LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], levels.v[i], broadcast_four(norms)));

@@ -90,6 +90,53 @@ inline void unpack_split_panel(const SplitPanel& panel, std::uint8_t* scratch) {
   }
 }
 
+// The upper five bits.
+struct Top5Groups {
+  PackedGroups<Packing::kQ8Top> top;
+  const std::uint8_t* bits;
+  template <int g>
+  LAPIDARY_INLINE Q get() const {
+    return append_bit<g>(top.template get<g>(), load_group(bits));
+  }
+};
+
+struct Top5Panel {
+  const std::uint8_t* top;
+  const std::uint8_t* middle;
+  int blocks;
+
+  LAPIDARY_INLINE Top5Groups groups(int block) const {
+    return {{top + static_cast<std::size_t>(block) * SplitLayout::kTopBlock}, middle + 64 * block};
+  }
+  LAPIDARY_INLINE BlockScales scales(int block) const {
+    BlockScales out{};
+    const F scale = load_half(top + static_cast<std::size_t>(block) * SplitLayout::kTopBlock + 256);
+    out.scale = mul(scale, broadcast(8.0F));
+    out.offset = mul(scale, broadcast(3.5F));
+    return out;
+  }
+};
+
+template <bool kWide>
+void matmul_top5(const MatmulArgs& a) {
+  const SplitLayout layout(a.columns);
+  for (int p = a.panel_begin; p < a.panel_end; ++p) {
+    const auto index = static_cast<std::size_t>(p);
+    const Top5Panel panel{
+        reinterpret_cast<const std::uint8_t*>(a.panels + index * layout.top_bytes()),
+        reinterpret_cast<const std::uint8_t*>(a.low + index * layout.middle_bytes()),
+        layout.blocks};
+    float* out = a.out + (p - a.panel_begin) * kPanelRows;
+    for (int t = 0; t < a.tokens; ++t, out += a.out_stride) {
+      InputCursor x(*a.input, a.token_begin + t);
+      F acc = broadcast(0.0F);
+      for (int b = 0; b < panel.blocks; ++b)
+        accumulate<Packing::kQ8Top5, 1, kWide>(panel.groups(b), panel.scales(b), x, &acc);
+      store(out, acc);
+    }
+  }
+}
+
 template <bool kWide>
 void matmul_split(const MatmulArgs& a) {
   const SplitLayout layout(a.columns);

@@ -342,7 +342,8 @@ TokenId Session::draw(const SamplingOptions& options) const {
 }
 HeadStats Session::head_stats() const {
   const ScreenStats stats = impl_->decoder.screen_stats();
-  return {stats.searches, stats.gave_up, stats.rows, stats.low_rows, stats.exact_rows};
+  return {stats.searches,      stats.gave_up,  stats.rows,
+          stats.five_bit_rows, stats.low_rows, stats.exact_rows};
 }
 void Session::add_user(std::string_view text, std::string_view system) {
   const ContentPart part{std::string(text)};

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -13,6 +15,11 @@
 #include "runtime/sampler.h"
 
 namespace lapidary {
+
+class Speculator;
+
+/// Most ids that are guessed and verified in one forward.
+inline constexpr int kMaxDraft = 8;
 
 /// What a session takes, settled and checked before any of it is taken.
 struct SessionPlan {
@@ -26,11 +33,16 @@ struct SessionPlan {
   std::uint64_t memory_limit = 0;
 };
 
+SessionPlan make_plan(const Model& model, const SessionOptions& options, int threads);
+
 /// The tokens behind a Session. Its last ids may be drawn and not computed yet (`computed` <
 /// ids.size()): they are computed with whatever comes next, or when their logits are asked for.
 class Sequence {
  public:
   Sequence(const Model& model, const SessionOptions& options);
+  ~Sequence();
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
 
   void append(std::span<const TokenId> ids, std::span<const ImageFeatures> images,
               const Progress& progress, const std::atomic<bool>* cancel);
@@ -41,6 +53,31 @@ class Sequence {
   /// Computes what is left to compute, then the logits of the last id. Empty for an empty session.
   /// Allocates nothing.
   std::span<const float> logits();
+
+  /// Computes what is left to compute. When that is one id, `draft` is computed behind it in the
+  /// same forward (at most kMaxDraft ids, drawable, within chunk and context): as long as the ids
+  /// drawn next are those of the draft, compute() finds them done. Allocates nothing.
+  void compute(std::span<const TokenId> draft = {});
+
+  /// As compute(), without any logits.
+  void compute_keys();
+
+  /// The rest of the last draft: what is computed behind `computed` if it is drawn.
+  std::span<const TokenId> ahead() const { return ahead_; }
+
+  /// Whether compute() will run the model: the last id is not computed, not even as a draft.
+  bool needs_forward() const;
+
+  /// The row of the last computed id in the decoder's last forward.
+  int last_row() const { return computed - 1 - forward_begin_; }
+
+  /// The id that follows row `row` of the last forward, where `history` are the ids up to there:
+  /// its size is the position of the random number. Only the first `drawable` ids are drawn.
+  TokenId draw(int row, std::span<const TokenId> history, std::size_t drawable,
+               const SamplingOptions& sampling);
+
+  /// Drops the ids from `count` on; no further back than the decoder may go.
+  void rewind(std::size_t count);
 
   void add_user(std::span<const ContentPart> parts, std::string_view system);
 
@@ -59,6 +96,7 @@ class Sequence {
   int computed = 0;            // Ids whose keys and values are in the cache.
   int cached = 0;              // Of those, how many a generation or reply left behind; for Usage.
   double prefill_seconds = 0;  // Spent in append since then.
+  std::unique_ptr<Speculator> speculator;  // nullptr: this one drafts for another.
 
  private:
   struct Rollback;
@@ -67,20 +105,26 @@ class Sequence {
   void check_ids(std::span<const TokenId> new_ids) const;
   std::span<const ImageRows> next_chunk(int& count) const;
   int forward_chunk(std::size_t done, std::size_t total, const std::atomic<bool>* cancel);
+  void forward_draft(std::span<const TokenId> draft);
+  bool take_ahead();
+  void prepare_logits(int first, int count);
   std::span<float> logit_rows(int count) const;
+  std::span<const float> row_logits(int row) const;
   bool model_turn_is_open() const;
 
-  HugeBuffer logits_;  // [kLogitRows][vocabulary]
-  const float* last_logits_ =
-      nullptr;         // Row of logits_ that is the last computed id's; nullptr: not computed.
-  int last_rows_ = 0;  // Tokens of the decoder's last forward.
-  std::vector<ImageRows> images_;  // Of the append that is going on.
-  Prompt queue_;                   // What add_user left.
+  HugeBuffer logits_;     // [kLogitRows][vocabulary]
+  int logits_first_ = 0;  // Rows [first, first + count) of the last forward that are in logits_.
+  int logits_count_ = 0;
+  int forward_begin_ = 0;                                // Position of the decoder's last forward.
+  std::array<TokenId, kMaxDraft + 1> forward_ids_ = {};  // An id and the draft behind it.
+  std::span<const TokenId> ahead_;                       // Part of it.
+  std::vector<ImageRows> images_;                        // Of the append that is going on.
+  Prompt queue_;                                         // What add_user left.
 };
 
 class Session::Impl : public Sequence {
  public:
-  using Sequence::Sequence;
+  Impl(const Model& model, const SessionOptions& options);
 };
 
 }  // namespace lapidary

@@ -14,6 +14,8 @@ struct Usage {
   int prompt_tokens = 0;      ///< Tokens of the prompt, BOS included.
   int cached_tokens = 0;      ///< Of those, tokens whose keys and values were already there.
   int completion_tokens = 0;  ///< Tokens drawn, the stop id included.
+  int drafted_tokens = 0;     ///< Tokens that were guessed and verified. Differs from run to run.
+  int accepted_tokens = 0;    ///< Of those, tokens that were drawn.
   double prefill_seconds = 0;
   double decode_seconds = 0;
 };

@@ -37,6 +37,8 @@ class Generation {
 
  private:
   void draw();
+  TokenId next_id();
+  std::span<const TokenId> make_draft();
   void finish(FinishReason reason);
   void release_text(std::size_t end);
   bool cut_at_stop_string();

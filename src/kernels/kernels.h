@@ -13,6 +13,7 @@ namespace lapidary::kernels {
 
 inline constexpr int kPanelRows = 16;  // Rows of a weight matrix that lie interleaved.
 inline constexpr int kBlock = 32;      // Values along k that share an activation scale.
+inline constexpr int kBlockSums = 4;   // Sums of a block's activations that are kept with it.
 inline constexpr int kKeyPanel = 16;   // Keys of the KV cache that lie interleaved.
 inline constexpr int kSegment =
     512;  // Keys whose softmax is finished before they are merged; aligned to positions.
@@ -68,8 +69,10 @@ struct QuantizedInput {
   std::int8_t* values;  // [tokens][columns], |value| ≤ 127; with 16 bits: the high part.
   std::int8_t* low;     // The low part of 16-bit activations, or nullptr.
   float* scales;        // [tokens][columns / 32]
-  std::int16_t* sums;   // [tokens][columns / 32][2]: sums of the halves of each block's `values`…
-  std::int16_t* low_sums;  // … and of `low`.
+  // Of each block's `values`: the sum where k mod 4 is 0 or 1, the sum of the others, and these two
+  // of its first half alone.
+  std::int16_t* sums;      // [tokens][columns / 32][kBlockSums]
+  std::int16_t* low_sums;  // The same of `low`.
   float* scaled_sums;      // [tokens][columns / 32]: scale · sum of the whole block (both parts).
   int columns;
 };

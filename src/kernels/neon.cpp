@@ -93,7 +93,7 @@ inline I load_u8_rows(const std::uint8_t* p) {
            vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))),
            vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))}};
 }
-inline I load_s8_rows(const std::uint8_t* p) {
+inline I load_half_scales(const std::uint8_t* p) {
   const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(p));
   const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
   return {{vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)),
@@ -152,22 +152,13 @@ inline int8x16_t broadcast_four(const std::int8_t* p) {
   return vreinterpretq_s8_s32(vdupq_n_s32(word));
 }
 
-template <int kBits, int kGroup, int kCount, int kTokens, class Groups>
-LAPIDARY_INLINE void add_groups(const Groups& groups, const std::int8_t* const* x, I* out) {
-  if constexpr (kCount > 0) {
-    const Q w = groups.template get<kGroup>();
-    for (int t = 0; t < kTokens; ++t) {
-      const int8x16_t four = broadcast_four(x[t] + 4 * kGroup);
-      for (int i = 0; i < 4; ++i) out[t].v[i] = vdotq_s32(out[t].v[i], w.v[i], four);
-    }
-    add_groups<kBits, kGroup + 1, kCount - 1, kTokens>(groups, x, out);
-  }
+template <int kBits>
+LAPIDARY_INLINE const Q& load_weights(const Q& w) {
+  return w;
 }
-
-template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
-LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
-  for (int t = 0; t < kTokens; ++t) out[t] = broadcast_int(0);
-  add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
+LAPIDARY_INLINE I dot(const I& sum, const Q& w, const std::int8_t* x) {
+  const int8x16_t four = broadcast_four(x);
+  LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], w.v[i], four));
 }
 
 inline constexpr int kBfpTile = 4;
@@ -189,7 +180,9 @@ inline I merge_pairs(const I& even, const I& odd) {
 }
 
 #include "kernels/bfp-inl.h"
+#include "kernels/blocks-inl.h"
 #include "kernels/dense-inl.h"
+#include "kernels/dot-inl.h"
 #include "kernels/matmul-inl.h"
 
 inline Q join_nibbles(const Q& high, const Q& low) {

@@ -44,7 +44,7 @@ struct ScreenStats {
 /// Holds work buffers for one team; allocates nothing after construction.
 class ScreenedHead {
  public:
-  static constexpr int kMostTokens = 8;
+  static constexpr int kMostTokens = 9;  // A drawn id and a draft of eight.
   static constexpr int kMostCount = 512;
   static constexpr int kMostAlso = 64;
 

@@ -19,6 +19,7 @@ namespace {
 constexpr int kDefaultContext = 32768;
 // Draws from the full head after a search of the best logits that gave up; doubled each time.
 constexpr int kShortestPause = 8, kLongestPause = 256;
+static_assert(kMaxDraft + 1 <= ScreenedHead::kMostTokens);
 constexpr std::uint64_t kSamplerBytes =
     20;  // An id of the vocabulary: penalised logit, candidate, weight.
 

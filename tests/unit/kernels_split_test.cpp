@@ -77,8 +77,8 @@ struct Input {
         low(x.size()),
         scales(x.size() / kBlock),
         scaled_sums(scales.size()),
-        sums(2 * scales.size()),
-        low_sums(2 * scales.size()),
+        sums(kernels::kBlockSums * scales.size()),
+        low_sums(kernels::kBlockSums * scales.size()),
         view{values.data(),   low.data(),         scales.data(), sums.data(),
              low_sums.data(), scaled_sums.data(), columns} {
     for (int t = 0; t < kTokens; ++t)

@@ -118,13 +118,14 @@ struct Input {
   Input(const std::vector<std::vector<float>>& tokens, int columns) : arena(1 << 20) {
     const std::size_t count = tokens.size() * static_cast<std::size_t>(columns);
     view.dense = arena.allocate_array<float>(count).data();
-    view.quantized = {arena.allocate_array<std::int8_t>(count).data(),
-                      arena.allocate_array<std::int8_t>(count).data(),
-                      arena.allocate_array<float>(count / kBlock).data(),
-                      arena.allocate_array<std::int16_t>(count / 16).data(),
-                      arena.allocate_array<std::int16_t>(count / 16).data(),
-                      arena.allocate_array<float>(count / kBlock).data(),
-                      columns};
+    view.quantized = {
+        arena.allocate_array<std::int8_t>(count).data(),
+        arena.allocate_array<std::int8_t>(count).data(),
+        arena.allocate_array<float>(count / kBlock).data(),
+        arena.allocate_array<std::int16_t>(count / kBlock * kernels::kBlockSums).data(),
+        arena.allocate_array<std::int16_t>(count / kBlock * kernels::kBlockSums).data(),
+        arena.allocate_array<float>(count / kBlock).data(),
+        columns};
     for (std::size_t t = 0; t < tokens.size(); ++t) {
       std::copy(tokens[t].begin(), tokens[t].end(),
                 view.dense + t * static_cast<std::size_t>(columns));

@@ -270,7 +270,7 @@ void add_vectors(const Table& table, const std::string& isa) {
 // Block floating point, at the width of the vision encoder.
 
 void run_bfp_matmul(benchmark::State& state, const Table& table, int tokens) {
-  constexpr int kWidth = 1152, kBlocks = kWidth / kernels::kBfpBlock, kPanels = 8;
+  constexpr int kWidth = 1152, kBlocks = kWidth / kernels::kBfpBlock, kPanels = 4;
   constexpr std::size_t kPanelValues = std::size_t{kWidth} * kPanelRows;
   std::vector<std::int16_t> panels(kPanels * kPanelValues);
   for (std::size_t i = 0; i < panels.size(); ++i)

@@ -25,7 +25,8 @@ has_command() { command -v "$1" > /dev/null; }
 has_header() { has_command "$compiler" && printf '#include <%s>\n' "$1" | "$compiler" -E -x c++ - > /dev/null 2>&1; }
 has_module() { has_command python3 && python3 -c "import $1" > /dev/null 2>&1; }
 
-# What is needed, one a line: a check, then the package's name for apt, dnf and brew ("-": comes with something else).
+# needed [test|all]: what it takes to build, to run test.sh too, or test.sh --all. One a line: a check, then the package's
+# name for apt, dnf and brew ("-": comes with something else).
 needed() {
   cat << 'LIST'
 has_command cmake             | cmake                | cmake                | cmake
@@ -50,7 +51,9 @@ LIST
   else
     echo 'has_command g++ | g++ | gcc-c++ | -'
   fi
-  [ "${1:-}" = all ] || return 0
+  [ -n "${1:-}" ] || return 0
+  echo 'has_header benchmark/benchmark.h | libbenchmark-dev | google-benchmark-devel | google-benchmark'
+  [ "$1" = all ] || return 0
   cat << 'LIST'
 has_command clang++           | clang                | clang                | llvm
 has_command clang-format      | clang-format         | clang-tools-extra    | clang-format
@@ -66,7 +69,7 @@ has_clang_openmp() {
   has_command clang++ && echo 'int main() {}' | clang++ -fopenmp -x c++ - -o /dev/null > /dev/null 2>&1
 }
 
-# missing COLUMN [all]: the packages to install, without repeats.
+# missing COLUMN [test|all]: the packages to install, without repeats.
 missing() {
   local check apt dnf brew name
   needed "${2:-}" | while IFS='|' read -r check apt dnf brew; do
@@ -77,7 +80,7 @@ missing() {
   done | sort -u | tr '\n' ' '
 }
 
-# install_missing [all]
+# install_missing [test|all]
 install_missing() {
   local manager packages line sudo=""
   for manager in apt-get dnf brew none; do has_command $manager && break; done

@@ -91,10 +91,10 @@ build_fuzzers() {
     && cmake --build "$root/build-fuzz" --target image_fuzz gguf_fuzz
 }
 
-install_missing "$all"
+install_missing "${all:-test}"
 fetch_model
 release=(-DCMAKE_BUILD_TYPE=Release -DLAPIDARY_TEST_MODEL="$model")
-test_build build "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DLAPIDARY_WERROR=ON
+test_build build "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DLAPIDARY_WERROR=ON -DLAPIDARY_BENCHMARKS=ON
 
 if [ -n "$all" ]; then
   test_build build-clang "${release[@]}" -DCMAKE_CXX_COMPILER=clang++ -DLAPIDARY_WERROR=ON

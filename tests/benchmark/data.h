@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/memory.h"
+#include "kernels/kernels.h"
+
+/// What the kernels are timed on: random, and numbers of ordinary size everywhere.
+namespace lapidary {
+
+/// A packing as benchmarks know it.
+struct Form {
+  kernels::Packing packing;
+  const char* name;
+  BlockType type;           // Of the file that it is packed from.
+  std::vector<int> halves;  // Where a block of the file holds its fp16 scales.
+};
+std::span<const Form> forms();
+
+/// Some panels of a packed matrix. Of kQ8Split, `panels` are the top panels.
+struct Matrix {
+  const std::byte* panels;
+  const std::byte* low;
+  std::size_t panel_bytes;
+  std::size_t low_bytes;  // Of a low panel; 0 where there is none.
+  int panel_count;
+  int columns;
+
+  std::size_t bytes() const {
+    return static_cast<std::size_t>(panel_count) * (panel_bytes + low_bytes);
+  }
+};
+
+/// A matrix that fits the second-level cache. Made once; lives as long as the program.
+const Matrix& cached_matrix(const Form& form, int columns);
+
+/// Memory far larger than any cache, in huge pages. One for the whole program.
+std::span<std::byte> large_memory();
+
+/// All of large_memory() filled with panels; valid until it is filled with others.
+const Matrix& streamed_matrix(const Form& form, int columns);
+
+/// Activations of some tokens, in fp32 and quantised. Made once, as matrices are.
+struct Activations {
+  std::vector<float> values;  // [tokens][columns]
+  std::vector<std::int8_t> high, low;
+  std::vector<float> scales, scaled_sums;
+  std::vector<std::int16_t> sums, low_sums;
+  kernels::QuantizedInput quantized;
+};
+const Activations& activations(int tokens, int columns, bool wide);
+
+/// Normally distributed with deviation `size`, none of it nearer to 0 than size / 1000.
+std::vector<float> random_floats(std::size_t count, float size = 1.0F);
+std::vector<std::uint16_t> random_bf16(std::size_t count);
+
+}  // namespace lapidary

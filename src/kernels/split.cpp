@@ -13,32 +13,18 @@ namespace {
 
 using Byte = std::uint8_t;
 
-/// A block of one row: what the planes hold of it, and the lengths of what they lack.
+/// A block of one row as the planes hold it.
 struct SplitBlock {
   std::int8_t q[kBlock];
-  std::uint16_t scale;   // fp16
-  double without_low;    // |row - top plane|
-  double without_three;  // |row - top and middle planes|
-  double without_any;    // |row - both planes|², 0 for Q8_0.
+  std::uint16_t scale;  // fp16
+  double rest;          // |row - scale · q|², 0 for Q8_0.
 };
-
-int low_part(std::int8_t q) { return (q + 128) & 15; }
-int top_part(std::int8_t q) { return (q + 128) >> 4; }
 
 bool read_q8_block(const Byte* p, SplitBlock& out) {
   std::memcpy(&out.scale, p, 2);
   std::memcpy(out.q, p + 2, kBlock);
-  int four = 0, three = 0;  // Squares of twice the distances from 7.5 and 3.5.
-  for (const std::int8_t q : out.q) {
-    const int u = 2 * low_part(q) - 15, v = 2 * (low_part(q) & 7) - 7;
-    four += u * u;
-    three += v * v;
-  }
-  const double scale = half_to_float(out.scale);
-  out.without_low = std::fabs(scale) * std::sqrt(four) / 2;
-  out.without_three = std::fabs(scale) * std::sqrt(three) / 2;
-  out.without_any = 0.0;
-  return std::isfinite(scale);
+  out.rest = 0.0;
+  return std::isfinite(half_to_float(out.scale));
 }
 
 /// The smallest fp16 that is not below `value`, 0 to 65,504.
@@ -58,20 +44,13 @@ bool round_block(const float* x, SplitBlock& out) {
   if (largest / 127.0F > 65504.0F) return false;
   out.scale = half_above(largest / 127.0F);
   const float scale = half_to_float(out.scale);
-  double four = 0.0, three = 0.0;
-  out.without_any = 0.0;
+  out.rest = 0.0;
   for (int k = 0; k < kBlock; ++k) {
     const float level = scale > 0.0F ? std::nearbyint(x[k] / scale) : 0.0F;
     out.q[k] = static_cast<std::int8_t>(std::clamp(level, -127.0F, 127.0F));
     const double rest = x[k] - double{scale} * out.q[k];
-    const double u = low_part(out.q[k]) - 7.5, v = (low_part(out.q[k]) & 7) - 3.5;
-    out.without_any += rest * rest;
-    four += u * u;
-    three += v * v;
+    out.rest += rest * rest;
   }
-  // Never below scale · |low - 7.5|, which is what roundings are measured by.
-  out.without_low = double{scale} * std::sqrt(four) + std::sqrt(out.without_any);
-  out.without_three = double{scale} * std::sqrt(three) + std::sqrt(out.without_any);
   return true;
 }
 
@@ -90,25 +69,50 @@ struct Planes {
   Byte* low;
 };
 
+/// Of two nibbles in a byte: the squares of twice their distances from the middle of what they can
+/// be, with all four bits unknown and with the lower three.
+struct NibbleSquares {
+  std::uint16_t four[256], three[256];
+
+  constexpr NibbleSquares() : four(), three() {
+    for (int pair = 0; pair < 256; ++pair) {
+      const int a = pair & 15, b = pair >> 4;
+      four[pair] = square(2 * a - 15, 2 * b - 15);
+      three[pair] = square(2 * (a & 7) - 7, 2 * (b & 7) - 7);
+    }
+  }
+  static constexpr std::uint16_t square(int a, int b) {
+    return static_cast<std::uint16_t>(a * a + b * b);
+  }
+};
+constexpr NibbleSquares kSquares;
+
+/// Four bytes at a time: groups of four k, whose bytes are w + 128.
 void write_block(const SplitBlock& in, const SplitLayout& layout, int row, int block,
                  const Planes& planes) {
+  constexpr std::uint32_t kLow = 0x0F0F0F0F, kHigh = 0xF0F0F0F0, kBit = 0x01010101;
   const auto b = static_cast<std::size_t>(block);
   Byte* plane = planes.top + b * SplitLayout::kTopBlock;
-  Byte* bits = planes.middle + b * 64 + 4 * row;
   Byte* bytes = planes.low + layout.low_row(row) + b * 16;
-  for (int j = 0; j < 16; ++j) {
-    const std::int8_t q = in.q[j], r = in.q[j + 16];
-    plane[64 * (j / 4) + 4 * row + j % 4] = static_cast<Byte>(top_part(q) | top_part(r) << 4);
-    bytes[j] = static_cast<Byte>(low_part(q) | low_part(r) << 4);
-    bits[j % 4] = static_cast<Byte>(bits[j % 4] | low_part(q) >> 3 << (j / 4) |
-                                    low_part(r) >> 3 << (j / 4 + 4));
+  std::uint32_t groups[8], bits = 0;
+  std::memcpy(groups, in.q, sizeof groups);
+  for (unsigned g = 0; g < 8; ++g) {
+    groups[g] ^= 0x80808080U;
+    bits |= (groups[g] >> 3 & kBit) << g;
   }
+  for (std::size_t p = 0; p < 4; ++p) {
+    const std::uint32_t upper = (groups[p] >> 4 & kLow) | (groups[p + 4] & kHigh);
+    const std::uint32_t lower = (groups[p] & kLow) | (groups[p + 4] << 4 & kHigh);
+    std::memcpy(plane + 64 * p + 4 * row, &upper, 4);
+    std::memcpy(bytes + 4 * p, &lower, 4);
+  }
+  std::memcpy(planes.middle + b * 64 + 4 * row, &bits, 4);
   std::memcpy(plane + 256 + 2 * row, &in.scale, 2);
   std::memcpy(planes.low + layout.row_scales(row) + 2 * b, &in.scale, 2);
 }
 
 /// A float that is not below `value`, with room for the roundings on the way to it.
-float above(double value) { return static_cast<float>(value * (1.0 + 1e-6)); }
+float above(float value) { return value * (1.0F + 1e-6F); }
 
 float half_at(const Byte* p) {
   std::uint16_t half;
@@ -145,20 +149,36 @@ struct RowBounds {
   float lengths[kMostBlocks];
   float longest = 0.0F;
 
-  void set(int block, double length) {
-    lengths[block] = above(length);
-    longest = std::max(longest, lengths[block]);
+  void set(int block, float length) {
+    lengths[block] = length;
+    longest = std::max(longest, length);
   }
   void write(const SplitLayout& layout, int row, Byte* bounds, Byte* units) const {
     const float unit = above(longest / kBoundLevels);
     store_float(units, row, unit);
     for (int b = 0; b < layout.blocks; ++b) {
-      const float level = unit > 0 ? std::ceil(lengths[b] / unit) : 0.0F;
-      bounds[64 * (b / 4) + 4 * row + b % 4] =
-          static_cast<Byte>(std::min(level, static_cast<float>(kBoundLevels)));
+      const float ratio = unit > 0 ? lengths[b] / unit : 0.0F;
+      int level = static_cast<int>(ratio);
+      if (static_cast<float>(level) < ratio) ++level;
+      bounds[64 * (b / 4) + 4 * row + b % 4] = static_cast<Byte>(std::min(level, kBoundLevels));
     }
   }
 };
+
+/// The lengths of what a block lacks without the low plane, and without its lower three bits. Never
+/// below scale · |low - 7.5| (3.5), which is what roundings are measured by.
+void measure_block(const SplitBlock& in, const Byte* low, int block, RowBounds& four,
+                   RowBounds& three) {
+  unsigned squares4 = 0, squares3 = 0;
+  for (int j = 0; j < 16; ++j) {
+    squares4 += kSquares.four[low[j]];
+    squares3 += kSquares.three[low[j]];
+  }
+  const float half = std::fabs(half_to_float(in.scale)) / 2;
+  const float rest = in.rest > 0.0 ? static_cast<float>(std::sqrt(in.rest)) : 0.0F;
+  four.set(block, above(half * std::sqrt(static_cast<float>(squares4)) + rest));
+  three.set(block, above(half * std::sqrt(static_cast<float>(squares3)) + rest));
+}
 
 bool pack_row(BlockType type, const Byte* data, const SplitLayout& layout, int row,
               const Planes& planes) {
@@ -168,14 +188,14 @@ bool pack_row(BlockType type, const Byte* data, const SplitLayout& layout, int r
   for (int b = 0; b < layout.blocks; ++b) {
     if (!read_block(type, data, b, block)) return false;
     write_block(block, layout, row, b, planes);
-    four.set(b, block.without_low);
-    three.set(b, block.without_three);
-    rest += block.without_any;
+    measure_block(block, planes.low + layout.low_row(row) + 16 * static_cast<std::size_t>(b), b,
+                  four, three);
+    rest += block.rest;
   }
   four.write(layout, row, planes.top + layout.bounds(), planes.top + layout.units());
   three.write(layout, row, planes.middle + layout.middle_bounds(),
               planes.middle + layout.middle_units());
-  store_float(planes.low + layout.rests(), row, above(std::sqrt(rest)));
+  store_float(planes.low + layout.rests(), row, above(static_cast<float>(std::sqrt(rest))));
   return true;
 }
 

@@ -4,19 +4,18 @@
 
 #include "kernels/isa.h"
 
-#if defined(__x86_64__) && __has_include(<simde/x86/avx512.h>)
-#include "avx512_emulated.inc"
-#endif
-
 /// For the tests of the kernels: every table that can run here, the scalar reference last.
 namespace lapidary {
+
+/// The AVX-512 kernels on emulated intrinsics (avx512_emulated.cpp); nullptr where they cannot be
+/// built.
+const kernels::Kernels* emulated_avx512_table();
 
 inline std::vector<const kernels::Kernels*> all_tables() {
   std::vector<const kernels::Kernels*> tables(8);
   tables.resize(kernels::available(tables.data(), tables.size()));
-#if defined(LAPIDARY_EMULATE_AVX512)
-  tables.insert(tables.begin(), &kernels::kAvx512EmulatedKernels);
-#endif
+  if (const kernels::Kernels* emulated = emulated_avx512_table())
+    tables.insert(tables.begin(), emulated);
   return tables;
 }
 

@@ -1,5 +1,10 @@
-// The AVX-512 kernels, compiled with emulated intrinsics: their logic is tested on machines without AVX-512. SIMDe emulates most; what it
-// lacks, or does with other rounding (its fma is two roundings), follows here. Included by kernels_tables.h.
+// The AVX-512 kernels, compiled with emulated intrinsics: their logic is tested on machines without
+// AVX-512. SIMDe emulates most; what it lacks, or does with other rounding (its fma is two
+// roundings), follows here. One object for all tests of the kernels: it takes minutes to compile.
+
+#include "kernels_tables.h"
+
+#if defined(__x86_64__) && __has_include(<simde/x86/avx512.h>)
 
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
@@ -132,3 +137,13 @@ inline __m256 half_of(__m512 x, int index) {
 
 #define LAPIDARY_EMULATE_AVX512 1
 #include "kernels/avx512.cpp"
+
+const lapidary::kernels::Kernels* lapidary::emulated_avx512_table() {
+  return &kernels::kAvx512EmulatedKernels;
+}
+
+#else
+
+const lapidary::kernels::Kernels* lapidary::emulated_avx512_table() { return nullptr; }
+
+#endif

@@ -43,6 +43,13 @@ def draw(roofline, report, picture):
         assert done.stderr.startswith("roofline.py: matplotlib is missing") and done.stderr.count("\n") == 1, done.stderr
 
 
+def compare(report):
+    """A report gains nothing over itself."""
+    script = pathlib.Path(__file__).parent / "compare.py"
+    done = subprocess.run([sys.executable, script, report, report], capture_output=True, text=True, check=True)
+    assert "geometric mean" in done.stdout and "×1.000" in done.stdout.splitlines()[-2], done.stdout
+
+
 def main():
     benchmark, roofline = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
@@ -50,6 +57,7 @@ def main():
         subprocess.run([benchmark, f"--benchmark_filter={FILTER}", "--benchmark_min_time=0.001",
                         f"--benchmark_out={report}", "--benchmark_out_format=json"], check=True, stdout=subprocess.DEVNULL)
         check(json.loads(report.read_text(encoding="utf-8")))
+        compare(report)
         draw(roofline, report, pathlib.Path(folder) / "picture.svg")
 
 

@@ -25,6 +25,17 @@ struct SessionOptions {
   int threads = 0;  ///< 0: physical cores within the cgroup's quota and affinity.
   std::uint64_t memory_limit =
       0;  ///< Bytes for weights, KV cache and buffers; 0: what the machine has available.
+  /// A smaller model of the same vocabulary that drafts tokens for this one. It reads every prompt
+  /// as well, pictures left out. Changes speed and memory, never a bit.
+  std::optional<Model> draft = {};
+};
+
+/// Whether the next tokens are guessed and several of them verified in one pass. What is drawn is
+/// the same bits in every case: a guess counts only when it is the token that the sampler draws.
+enum class Speculation {
+  kAuto,    ///< Where measured costs and past guesses say that it pays.
+  kOff,     ///< Never.
+  kAlways,  ///< Whenever there is something to guess from, at whatever cost; for measurements.
 };
 
 enum class FinishReason {
@@ -40,6 +51,8 @@ struct GenerateOptions {
       {};  ///< Texts that end the generation; they may span tokens and are not returned.
   const std::atomic<bool>* cancel =
       nullptr;  ///< Set from elsewhere (a signal handler) to stop after the current chunk or token.
+  Speculation speculation = Speculation::kAuto;
+  int max_draft = 8;  ///< Most tokens guessed at a time, 1 to 8.
 };
 
 struct Completion {
@@ -73,7 +86,8 @@ class Reply;
 class Session {
  public:
   /// Reserves all memory that the context will need and checks it against the budget.
-  /// Throws Error(kMemory) with the bytes needed, Error(kUsage) for options out of range.
+  /// Throws Error(kMemory) with the bytes needed, Error(kUsage) for options out of range or a draft
+  /// model of another vocabulary.
   explicit Session(const Model& model, const SessionOptions& options = {});
   ~Session();
   Session(Session&&) noexcept;

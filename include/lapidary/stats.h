@@ -14,6 +14,8 @@ struct Usage {
   int prompt_tokens = 0;      ///< Tokens of the prompt, BOS included.
   int cached_tokens = 0;      ///< Of those, tokens whose keys and values were already there.
   int completion_tokens = 0;  ///< Tokens drawn, the stop id included.
+  int drafted_tokens = 0;     ///< Tokens that were guessed and verified. Differs from run to run.
+  int accepted_tokens = 0;    ///< Of those, tokens that were drawn.
   double prefill_seconds = 0;
   double decode_seconds = 0;
 };
@@ -21,9 +23,10 @@ struct Usage {
 /// How the draws of a session read a screened output matrix (ModelOptions::screened_head); all 0
 /// where it is not screened.
 struct HeadStats {
-  std::uint64_t searches = 0;    ///< Draws that looked for the best rows alone.
-  std::uint64_t gave_up = 0;     ///< Of these, draws that had to read everything after all.
-  std::uint64_t rows = 0;        ///< Rows whose upper half was read, all searches together.
+  std::uint64_t searches = 0;  ///< Draws that looked for the best rows alone.
+  std::uint64_t gave_up = 0;   ///< Of these, draws that had to read everything after all.
+  std::uint64_t rows = 0;      ///< Rows whose upper four bits were read, all searches together.
+  std::uint64_t five_bit_rows = 0;  ///< Of these, rows whose fifth bit was read.
   std::uint64_t low_rows = 0;    ///< Of these, rows whose lower half was read to tell them apart.
   std::uint64_t exact_rows = 0;  ///< Rows multiplied as the full head multiplies them.
 };

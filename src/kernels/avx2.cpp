@@ -82,9 +82,11 @@ inline I load_u8_rows(const std::uint8_t* p) {
   return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),
           _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8)))};
 }
-inline I load_s8_rows(const std::uint8_t* p) {
-  return {_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),
-          _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8)))};
+// Each of 16 int8 scales twice, in both 16-bit halves of its lane: what vpmaddwd multiplies by.
+inline I load_half_scales(const std::uint8_t* p) {
+  const __m128i rows = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(rows, rows)),
+          _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(rows, rows))};
 }
 
 #include "kernels/float-inl.h"
@@ -101,8 +103,7 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 #include "kernels/attention-inl.h"
 
 inline constexpr int kTile =
-    3;  // 16 rows × 3 tokens: 6 integer and 6 float accumulators of 16 registers.
-inline constexpr int kByteBias = 0;
+    4;  // 8 integer accumulators, 2 weights and 2 products of 16 registers.
 
 inline Q load_group(const std::uint8_t* p) {
   return load_int(reinterpret_cast<const std::int32_t*>(p));
@@ -139,64 +140,6 @@ inline __m256i broadcast_four(const std::int8_t* p) {
   return _mm256_set1_epi32(word);
 }
 
-// vpmaddubsw adds two products in 16 bits. How many such sums fit: 15·127·2 = 3,810 eight times,
-// 31·127·2 = 7,874 four times, 63·127·2 = 16,002 twice; 8-bit weights go in as magnitude and sign,
-// 128·127·2 = 32,512, once.
-constexpr int sums_that_fit(int bits) { return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1; }
-
-template <int kBits>
-LAPIDARY_INLINE I products(Q w, __m256i x) {
-  if constexpr (kBits == 8) {
-    return {_mm256_maddubs_epi16(_mm256_abs_epi8(w.a), _mm256_sign_epi8(x, w.a)),
-            _mm256_maddubs_epi16(_mm256_abs_epi8(w.b), _mm256_sign_epi8(x, w.b))};
-  } else {
-    return {_mm256_maddubs_epi16(w.a, x), _mm256_maddubs_epi16(w.b, x)};
-  }
-}
-
-inline I add16(I x, I y) { return {_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)}; }
-inline I widen(I x) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  return {_mm256_madd_epi16(x.a, ones), _mm256_madd_epi16(x.b, ones)};
-}
-
-template <int kBits, int kGroup, int kLeft, int kTokens, class Groups>
-LAPIDARY_INLINE void add_groups(const Groups& groups, const std::int8_t* const* x, I* narrow) {
-  if constexpr (kLeft > 0) {
-    const Q w = groups.template get<kGroup>();
-    for (int t = 0; t < kTokens; ++t) {
-      narrow[t] = add16(narrow[t], products<kBits>(w, broadcast_four(x[t] + 4 * kGroup)));
-      // Keeps the sum a chain, here and below: reassociated to a tree it would need more registers
-      // than there are.
-      asm("" : "+x"(narrow[t].a), "+x"(narrow[t].b));
-    }
-    add_groups<kBits, kGroup + 1, kLeft - 1, kTokens>(groups, x, narrow);
-  }
-}
-
-template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
-LAPIDARY_INLINE void add_batches(const Groups& groups, const std::int8_t* const* x, I* out) {
-  if constexpr (kCount > 0) {
-    constexpr int kFit = sums_that_fit(kBits) < kCount ? sums_that_fit(kBits) : kCount;
-    I narrow[kTokens];
-    const Q w = groups.template get<kFirst>();
-    for (int t = 0; t < kTokens; ++t)
-      narrow[t] = products<kBits>(w, broadcast_four(x[t] + 4 * kFirst));
-    add_groups<kBits, kFirst + 1, kFit - 1, kTokens>(groups, x, narrow);
-    for (int t = 0; t < kTokens; ++t) {
-      out[t] = add(out[t], widen(narrow[t]));
-      asm("" : "+x"(out[t].a), "+x"(out[t].b));
-    }
-    add_batches<kBits, kFirst + kFit, kCount - kFit, kTokens>(groups, x, out);
-  }
-}
-
-template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
-LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
-  for (int t = 0; t < kTokens; ++t) out[t] = broadcast_int(0);
-  add_batches<kBits, kFirst, kCount, kTokens>(groups, x, out);
-}
-
 inline constexpr int kBfpTile = 6;  // 12 accumulators, 2 weights, a broadcast, a product.
 
 LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
@@ -224,13 +167,23 @@ inline I merge_pairs(I even, I odd) {
 }
 
 #include "kernels/bfp-inl.h"
+#include "kernels/blocks-inl.h"
 #include "kernels/dense-inl.h"
+#include "kernels/maddubs-inl.h"
 #include "kernels/matmul-inl.h"
 
 inline Q join_nibbles(Q high, Q low) {
   const __m256i sign = _mm256_set1_epi8(-128);
   return {_mm256_xor_si256(_mm256_or_si256(_mm256_slli_epi16(high.a, 4), low.a), sign),
           _mm256_xor_si256(_mm256_or_si256(_mm256_slli_epi16(high.b, 4), low.b), sign)};
+}
+template <int kBit>
+inline Q append_bit(Q q, Q plane) {  // 2 · q + bit kBit of every byte.
+  const __m256i one = _mm256_set1_epi8(1);
+  return {_mm256_or_si256(_mm256_add_epi8(q.a, q.a),
+                          _mm256_and_si256(_mm256_srli_epi16(plane.a, kBit), one)),
+          _mm256_or_si256(_mm256_add_epi8(q.b, q.b),
+                          _mm256_and_si256(_mm256_srli_epi16(plane.b, kBit), one))};
 }
 // Rows r and r + 4 side by side.
 inline __m256i load_row_pair(const std::uint8_t* row, std::size_t four_rows) {
@@ -288,9 +241,15 @@ inline void store_bytes(std::uint8_t* p, I x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(low));
 }
 
+inline I mask_lanes(I x, int mask) {
+  const __m256i bits = _mm256_set1_epi32(mask);
+  return {_mm256_and_si256(x.a, bits), _mm256_and_si256(x.b, bits)};
+}
 inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
-  const I pairs = products<6>(load_group(bounds), broadcast_four(norms));
-  return add(sum, widen(pairs));
+  const Q levels = load_group(bounds);
+  const __m256i four = broadcast_four(norms);
+  const I pairs = {_mm256_maddubs_epi16(levels.a, four), _mm256_maddubs_epi16(levels.b, four)};
+  return add(sum, widen(pairs, ones()));
 }
 
 #include "kernels/resample-inl.h"

@@ -79,7 +79,7 @@ inline F load_half(const std::uint8_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
 inline I load_u8_rows(const std::uint8_t* p) { return {_mm512_cvtepu8_epi32(load_128(p))}; }
-inline I load_s8_rows(const std::uint8_t* p) { return {_mm512_cvtepi8_epi32(load_128(p))}; }
+inline I load_half_scales(const std::uint8_t* p) { return {_mm512_cvtepi8_epi32(load_128(p))}; }
 
 #include "kernels/float-inl.h"
 
@@ -120,22 +120,14 @@ inline __m512i broadcast_four(const std::int8_t* p) {
   return _mm512_set1_epi32(word);
 }
 
-// Sums of (weight + kByteBias if kBits is 8) · activation, exact: 255 · 127 · 32 is far below 2^31.
-template <int kBits, int kGroup, int kCount, int kTokens, class Groups>
-LAPIDARY_INLINE void add_groups(const Groups& groups, const std::int8_t* const* x, I* out) {
-  if constexpr (kCount > 0) {
-    Q w = groups.template get<kGroup>();
-    if constexpr (kBits == 8) w.v = _mm512_xor_si512(w.v, _mm512_set1_epi8(-128));
-    for (int t = 0; t < kTokens; ++t)
-      out[t].v = _mm512_dpbusd_epi32(out[t].v, w.v, broadcast_four(x[t] + 4 * kGroup));
-    add_groups<kBits, kGroup + 1, kCount - 1, kTokens>(groups, x, out);
-  }
+// 8-bit weights plus kByteBias. The sums are exact: 255 · 127 · 32 is far below 2^31.
+template <int kBits>
+LAPIDARY_INLINE Q load_weights(Q w) {
+  if constexpr (kBits == 8) w.v = _mm512_xor_si512(w.v, _mm512_set1_epi8(-128));
+  return w;
 }
-
-template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
-LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
-  for (int t = 0; t < kTokens; ++t) out[t] = broadcast_int(0);
-  add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
+LAPIDARY_INLINE I dot(I sum, Q w, const std::int8_t* x) {
+  return {_mm512_dpbusd_epi32(sum.v, w.v, broadcast_four(x))};
 }
 
 inline constexpr int kBfpTile = 12;
@@ -152,12 +144,19 @@ inline I merge_pairs(I even, I odd) {
 }
 
 #include "kernels/bfp-inl.h"
+#include "kernels/blocks-inl.h"
 #include "kernels/dense-inl.h"
+#include "kernels/dot-inl.h"
 #include "kernels/matmul-inl.h"
 
 inline Q join_nibbles(Q high, Q low) {
   return {_mm512_xor_si512(_mm512_or_si512(_mm512_slli_epi16(high.v, 4), low.v),
                            _mm512_set1_epi8(-128))};
+}
+template <int kBit>
+inline Q append_bit(Q q, Q plane) {  // 2 · q + bit kBit of every byte.
+  return {_mm512_or_si512(_mm512_slli_epi16(q.v, 1),
+                          _mm512_and_si512(_mm512_srli_epi16(plane.v, kBit), _mm512_set1_epi8(1)))};
 }
 // Rows r, r + 4, r + 8 and r + 12 side by side.
 inline __m512i load_four_rows(const std::uint8_t* row, std::size_t four_rows) {
@@ -209,6 +208,7 @@ inline void store_bytes(std::uint8_t* p, I x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(x.v));
 }
 
+inline I mask_lanes(I x, int mask) { return {_mm512_and_si512(x.v, _mm512_set1_epi32(mask))}; }
 inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   return {_mm512_dpbusd_epi32(sum.v, load_group(bounds).v, broadcast_four(norms))};
 }

@@ -76,27 +76,37 @@ inline float block_scale(const float* x, float levels, float* inverse) {
   return top / levels;
 }
 
-inline int narrow_half(I v, std::int8_t* out) {
+// Writes sixteen int8 and adds them to the sums of pairs: those where k mod 4 is 0 or 1, and
+// others.
+inline void narrow_half(I v, std::int8_t* out, int* pair_sums) {
   alignas(64) std::int32_t lanes[16];
   store_int(lanes, v);
-  int sum = 0;
   for (int i = 0; i < 16; ++i) {
     out[i] = static_cast<std::int8_t>(lanes[i]);
-    sum += lanes[i];
+    pair_sums[i / 2 % 2] += lanes[i];
   }
-  return sum;
+}
+
+// Writes a block's int8 values and their sums, and returns the sum of all.
+inline int narrow_block(I first, I second, std::int8_t* values, std::int16_t* sums) {
+  int pairs[2] = {};
+  narrow_half(first, values, pairs);
+  sums[2] = static_cast<std::int16_t>(pairs[0]);
+  sums[3] = static_cast<std::int16_t>(pairs[1]);
+  narrow_half(second, values + 16, pairs);
+  sums[0] = static_cast<std::int16_t>(pairs[0]);
+  sums[1] = static_cast<std::int16_t>(pairs[1]);
+  return pairs[0] + pairs[1];
 }
 
 inline void quantize_block(const float* x, const QuantizedInput& out, std::size_t block) {
   float inverse;
   const float scale = block_scale(x, 127.0F, &inverse);
-  std::int8_t* values = out.values + block * kBlock;
-  const int a = narrow_half(round_to_int(mul(load(x), broadcast(inverse))), values);
-  const int b = narrow_half(round_to_int(mul(load(x + 16), broadcast(inverse))), values + 16);
-  out.sums[2 * block] = static_cast<std::int16_t>(a);
-  out.sums[2 * block + 1] = static_cast<std::int16_t>(b);
+  const int sum = narrow_block(round_to_int(mul(load(x), broadcast(inverse))),
+                               round_to_int(mul(load(x + 16), broadcast(inverse))),
+                               out.values + block * kBlock, out.sums + block * kBlockSums);
   out.scales[block] = scale;
-  out.scaled_sums[block] = scale * static_cast<float>(a + b);
+  out.scaled_sums[block] = scale * static_cast<float>(sum);
 }
 
 inline std::size_t first_block(const QuantizedInput& out, int token) {
@@ -113,29 +123,27 @@ void quantize(const float* x, int columns, const QuantizedInput& out, int token)
   quantize_part(x, 0, columns, out, token);
 }
 
+inline void quantize16_block(const float* x, const QuantizedInput& out, std::size_t block) {
+  float inverse;
+  const float scale = block_scale(x, kWideLevels, &inverse);
+  I high[2], low[2];
+  for (int half = 0; half < 2; ++half) {
+    const I rounded = round_to_int(mul(load(x + 16 * half), broadcast(inverse)));
+    high[half] = round_to_int(mul(to_float(rounded), broadcast(1.0F / kHighBase)));
+    low[half] = sub(rounded, mul(high[half], broadcast_int(kHighBase)));
+  }
+  const int high_sum =
+      narrow_block(high[0], high[1], out.values + block * kBlock, out.sums + block * kBlockSums);
+  const int low_sum =
+      narrow_block(low[0], low[1], out.low + block * kBlock, out.low_sums + block * kBlockSums);
+  out.scales[block] = scale;
+  out.scaled_sums[block] = scale * static_cast<float>(kHighBase * high_sum + low_sum);
+}
+
 void quantize16_part(const float* x, int first, int count, const QuantizedInput& out, int token) {
   const std::size_t base = first_block(out, token) + static_cast<std::size_t>(first / kBlock);
-  for (int b = 0; b < count / kBlock; ++b) {
-    const std::size_t block = base + static_cast<std::size_t>(b);
-    float inverse;
-    const float scale = block_scale(x + b * kBlock, kWideLevels, &inverse);
-    int total = 0;
-    for (int half = 0; half < 2; ++half) {
-      const F v = load(x + b * kBlock + 16 * half);
-      const I rounded = round_to_int(mul(v, broadcast(inverse)));
-      const I high = round_to_int(mul(to_float(rounded), broadcast(1.0F / kHighBase)));
-      const I low = sub(rounded, mul(high, broadcast_int(kHighBase)));
-      const std::size_t at = block * kBlock + static_cast<std::size_t>(16 * half);
-      const int sum_high = narrow_half(high, out.values + at);
-      const int sum_low = narrow_half(low, out.low + at);
-      const std::size_t index = 2 * block + static_cast<std::size_t>(half);
-      out.sums[index] = static_cast<std::int16_t>(sum_high);
-      out.low_sums[index] = static_cast<std::int16_t>(sum_low);
-      total += kHighBase * sum_high + sum_low;
-    }
-    out.scales[block] = scale;
-    out.scaled_sums[block] = scale * static_cast<float>(total);
-  }
+  for (int b = 0; b < count / kBlock; ++b)
+    quantize16_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
 }
 
 void quantize16(const float* x, int columns, const QuantizedInput& out, int token) {

@@ -13,6 +13,7 @@ namespace lapidary::kernels {
 
 inline constexpr int kPanelRows = 16;  // Rows of a weight matrix that lie interleaved.
 inline constexpr int kBlock = 32;      // Values along k that share an activation scale.
+inline constexpr int kBlockSums = 4;   // Sums of a block's activations that are kept with it.
 inline constexpr int kKeyPanel = 16;   // Keys of the KV cache that lie interleaved.
 inline constexpr int kSegment =
     512;  // Keys whose softmax is finished before they are merged; aligned to positions.
@@ -37,8 +38,9 @@ enum class Packing : std::uint8_t {
   kQ4_K,
   kQ5_K,
   kQ6_K,
-  kQ8Split,  // Q8_0 in two planes: the head's (split.h).
-  kQ8Top,    // The upper plane of kQ8Split alone, as a matrix of its own.
+  kQ8Split,  // Q8_0 in planes: the head's (split.h).
+  kQ8Top,    // The upper four bits of kQ8Split alone, as a matrix of its own …
+  kQ8Top5,   // … and the upper five.
   kBF16,
   kF16,
   kCount
@@ -67,8 +69,10 @@ struct QuantizedInput {
   std::int8_t* values;  // [tokens][columns], |value| ≤ 127; with 16 bits: the high part.
   std::int8_t* low;     // The low part of 16-bit activations, or nullptr.
   float* scales;        // [tokens][columns / 32]
-  std::int16_t* sums;   // [tokens][columns / 32][2]: sums of the halves of each block's `values`…
-  std::int16_t* low_sums;  // … and of `low`.
+  // Of each block's `values`: the sum where k mod 4 is 0 or 1, the sum of the others, and these two
+  // of its first half alone.
+  std::int16_t* sums;      // [tokens][columns / 32][kBlockSums]
+  std::int16_t* low_sums;  // The same of `low`.
   float* scaled_sums;      // [tokens][columns / 32]: scale · sum of the whole block (both parts).
   int columns;
 };
@@ -86,7 +90,7 @@ struct MatmulArgs {
   float* out;                      // Points at (token_begin, panel_begin · 16).
   std::size_t out_stride;          // Floats between tokens.
   std::byte* scratch;              // matmul_scratch_bytes(columns), 64-byte aligned.
-  const std::byte* low = nullptr;  // kQ8Split: the first low panel.
+  const std::byte* low = nullptr;  // kQ8Split: the first low panel; kQ8Top5: middle panel.
 };
 
 /// Bytes that one thread's matmul needs to hold a panel's unpacked values.
@@ -139,14 +143,16 @@ struct PixelTaps {
   const std::int32_t* weights;  // [groups][16]: lane 3 · pixel + channel; lane 15 is 0.
 };
 
-/// What a token's vector x is to the bounds and the low plane of a kQ8Split matrix (split.h).
+/// What a token's vector x is to the bounds and the low plane of a kQ8Split matrix (split.h), where
+/// the estimates come from the upper four (five) bits.
 struct ScreenInput {
   int blocks;                // Of 32 values.
   const std::int8_t* norms;  // [blocks, to a multiple of 4], 0 … kNormLevels: in units of …
   float norm_unit;           // … this, at least the length of each block of x; with slack.
   const float* low;     // [blocks][16]: x of k = j, what byte j of the low plane multiplies …
   const float* high;    // [blocks][16]: … and its upper nibble: x of k = j + 16 less 16 · low.
-  const float* centre;  // [blocks][16]: lane 0 is -7.5 · the sum of the block, others 0.
+  const float* centre;  // [blocks][16]: lane 0 is -7.5 (-3.5) · the sum of the block, others 0.
+  int mask;             // The bits of a low plane's byte that count: 0xFF (0x77).
 };
 
 struct Kernels {
@@ -204,10 +210,10 @@ struct Kernels {
   float (*bfp_softmax)(const float* scores, int keys, float* maximum, float* sum,
                        std::int16_t* values, float* scales);
 
-  /// For a top panel whose rows' products with x are `estimates` [16]: upper[r] is at least what
-  /// the product with both planes, rounded as matmul16 rounds, can be. Returns the largest
-  /// estimate.
-  float (*screen_panel)(const std::byte* top, const ScreenInput& x, const float* estimates,
+  /// For a panel with these bounds and units, whose rows' products with x are `estimates` [16]:
+  /// upper[r] is at least what the product with all planes, rounded as matmul16 rounds, can be.
+  /// Returns the largest estimate.
+  float (*screen_panel)(const std::byte* bounds, const ScreenInput& x, const float* estimates,
                         float* upper);
   /// What the low plane adds to the estimate of row `row` of a low panel, to within rounding.
   float (*screen_row)(const std::byte* low, int row, const ScreenInput& x);

@@ -93,7 +93,7 @@ inline I load_u8_rows(const std::uint8_t* p) {
            vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))),
            vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))}};
 }
-inline I load_s8_rows(const std::uint8_t* p) {
+inline I load_half_scales(const std::uint8_t* p) {
   const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(p));
   const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
   return {{vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)),
@@ -152,22 +152,13 @@ inline int8x16_t broadcast_four(const std::int8_t* p) {
   return vreinterpretq_s8_s32(vdupq_n_s32(word));
 }
 
-template <int kBits, int kGroup, int kCount, int kTokens, class Groups>
-LAPIDARY_INLINE void add_groups(const Groups& groups, const std::int8_t* const* x, I* out) {
-  if constexpr (kCount > 0) {
-    const Q w = groups.template get<kGroup>();
-    for (int t = 0; t < kTokens; ++t) {
-      const int8x16_t four = broadcast_four(x[t] + 4 * kGroup);
-      for (int i = 0; i < 4; ++i) out[t].v[i] = vdotq_s32(out[t].v[i], w.v[i], four);
-    }
-    add_groups<kBits, kGroup + 1, kCount - 1, kTokens>(groups, x, out);
-  }
+template <int kBits>
+LAPIDARY_INLINE const Q& load_weights(const Q& w) {
+  return w;
 }
-
-template <int kBits, int kFirst, int kCount, int kTokens, class Groups>
-LAPIDARY_INLINE void block_sums(const Groups& groups, const std::int8_t* const* x, I* out) {
-  for (int t = 0; t < kTokens; ++t) out[t] = broadcast_int(0);
-  add_groups<kBits, kFirst, kCount, kTokens>(groups, x, out);
+LAPIDARY_INLINE I dot(const I& sum, const Q& w, const std::int8_t* x) {
+  const int8x16_t four = broadcast_four(x);
+  LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], w.v[i], four));
 }
 
 inline constexpr int kBfpTile = 4;
@@ -189,12 +180,23 @@ inline I merge_pairs(const I& even, const I& odd) {
 }
 
 #include "kernels/bfp-inl.h"
+#include "kernels/blocks-inl.h"
 #include "kernels/dense-inl.h"
+#include "kernels/dot-inl.h"
 #include "kernels/matmul-inl.h"
 
 inline Q join_nibbles(const Q& high, const Q& low) {
   LAPIDARY_EACH_PART(
       Q, values(veorq_u8(vsliq_n_u8(bits(low.v[i]), bits(high.v[i]), 4), vdupq_n_u8(0x80))));
+}
+template <int kBit>
+inline Q append_bit(const Q& q, const Q& plane) {  // 2 · q + bit kBit of every byte.
+  Q shifted = plane;
+  if constexpr (kBit > 0) {
+    for (int i = 0; i < 4; ++i) shifted.v[i] = values(vshrq_n_u8(bits(plane.v[i]), kBit));
+  }
+  LAPIDARY_EACH_PART(Q, values(vorrq_u8(vshlq_n_u8(bits(q.v[i]), 1),
+                                        vandq_u8(bits(shifted.v[i]), vdupq_n_u8(1)))));
 }
 inline int64x2_t words(int32x4_t x) { return vreinterpretq_s64_s32(x); }
 inline int8x16_t bytes(int64x2_t x) { return vreinterpretq_s8_s64(x); }
@@ -243,6 +245,9 @@ inline void store_bytes(std::uint8_t* p, const I& x) {
   vst1q_u8(p, vcombine_u8(vqmovn_u16(low), vqmovn_u16(high)));
 }
 
+inline I mask_lanes(const I& x, int mask) {
+  LAPIDARY_EACH_PART(I, vandq_s32(x.v[i], vdupq_n_s32(mask)));
+}
 inline I bound_sum(const I& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   const Q levels = load_group(bounds);
   LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], levels.v[i], broadcast_four(norms)));

@@ -56,6 +56,8 @@ constexpr PackedTraits packed_traits(Packing packing) {
       return {8, 0, Scheme::kSymmetric, 0, 32};
     case Packing::kQ8Top:  // 16 · (top - 8) + 7.5
       return {4, 8, Scheme::kAffine, 0, 32};
+    case Packing::kQ8Top5:  // 8 · (top - 16) + 3.5
+      return {5, 16, Scheme::kAffine, 0, 32};
     default:
       return {16, 0, Scheme::kSymmetric, 0, 0};
   }

@@ -170,6 +170,34 @@ void matmul_split(const MatmulArgs& a) {
   }
 }
 
+// As a matrix of 5-bit weights, row by row.
+template <bool kWide>
+void matmul_top5(const MatmulArgs& a) {
+  const SplitLayout layout(a.columns);
+  const QuantizedInput& in = *a.input;
+  for (int row = a.panel_begin * kPanelRows; row < a.panel_end * kPanelRows; ++row) {
+    const auto p = static_cast<std::size_t>(row / kPanelRows);
+    float* out = a.out + (row - a.panel_begin * kPanelRows);
+    for (int t = 0; t < a.tokens; ++t) {
+      float acc = 0.0F;
+      for (int b = 0; b < layout.blocks; ++b) {
+        int w[kBlock];
+        const float scale =
+            read_top5_row(a.panels + p * layout.top_bytes(), a.low + p * layout.middle_bytes(), b,
+                          row % kPanelRows, w);
+        const std::size_t block = first_block(in, a.token_begin + t) + static_cast<std::size_t>(b);
+        auto sum = static_cast<float>(dot(w, in.values + block * kBlock));
+        if (kWide)
+          sum = std::fma(static_cast<float>(kHighBase), sum,
+                         static_cast<float>(dot(w, in.low + block * kBlock)));
+        acc = std::fma(sum, 8.0F * scale * in.scales[block], acc);
+        acc = std::fma(3.5F * scale, in.scaled_sums[block], acc);
+      }
+      out[static_cast<std::size_t>(t) * a.out_stride] = acc;
+    }
+  }
+}
+
 std::uint64_t int8_peak(std::uint64_t iterations) {
   int w[kBlock];
   std::int8_t x[kBlock];
@@ -195,6 +223,7 @@ inline void store_bytes(std::uint8_t* p, const I& x) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<std::uint8_t>(x.lane[i] < 255 ? x.lane[i] : 255);
 }
 
+inline I mask_lanes(const I& x, int mask) { LAPIDARY_EACH_LANE(I, x.lane[i] & mask); }
 inline I bound_sum(const I& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   I out = sum;
   for (int i = 0; i < 64; ++i) out.lane[i / 4] += bounds[i] * norms[i % 4];

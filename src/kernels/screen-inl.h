@@ -1,15 +1,14 @@
 // Included after matmul-inl.h's or the scalar matmuls: what a screened head does beyond products.
-// The ISA gives load_u8_rows, shift_right<bits> and bound_sum, which adds 64 bytes of bounds
-// (16 rows × 4 blocks) times four norms to sixteen sums.
+// The ISA gives load_u8_rows, mask_lanes, shift_right<bits> and bound_sum, which adds 64 bytes of
+// bounds (16 rows × 4 blocks) times four norms to sixteen sums.
 
-float screen_panel(const std::byte* top, const ScreenInput& x, const float* estimates,
+float screen_panel(const std::byte* bounds, const ScreenInput& x, const float* estimates,
                    float* upper) {
-  const SplitLayout layout(x.blocks * kBlock);
-  const auto* bounds = reinterpret_cast<const std::uint8_t*>(top) + layout.bounds();
+  const int groups = SplitLayout(x.blocks * kBlock).bound_groups();
   I sums = broadcast_int(0);
-  for (int g = 0; g < layout.bound_groups(); ++g)
-    sums = bound_sum(sums, bounds + 64 * g, x.norms + 4 * g);
-  const F units = load(reinterpret_cast<const float*>(top + layout.units()));
+  for (int g = 0; g < groups; ++g)
+    sums = bound_sum(sums, reinterpret_cast<const std::uint8_t*>(bounds) + 64 * g, x.norms + 4 * g);
+  const F units = load(reinterpret_cast<const float*>(bounds + 64 * groups));
   const F estimate = load(estimates);
   store(upper, fma(to_float(sums), mul(units, broadcast(x.norm_unit)), estimate));
   return reduce_max(estimate);
@@ -26,7 +25,7 @@ float screen_row(const std::byte* low, int row, const ScreenInput& x) {
     store(scale, load_half(scales));  // May read on into the rests, no further.
     const int end = first + 16 < x.blocks ? first + 16 : x.blocks;
     for (int b = first; b < end; ++b) {
-      const I pair = load_u8_rows(bytes + 16 * b);
+      const I pair = mask_lanes(load_u8_rows(bytes + 16 * b), x.mask);
       F block = fma(to_float(pair), load(x.low + 16 * b), load(x.centre + 16 * b));
       block = fma(to_float(shift_right<4>(pair)), load(x.high + 16 * b), block);
       sum = fma(block, broadcast(scale[b - first]), sum);

@@ -16,9 +16,10 @@ using Byte = std::uint8_t;
 /// A block of one row: what the planes hold of it, and the lengths of what they lack.
 struct SplitBlock {
   std::int8_t q[kBlock];
-  std::uint16_t scale;  // fp16
-  double without_low;   // |row - top plane|
-  double without_any;   // |row - both planes|², 0 for Q8_0.
+  std::uint16_t scale;   // fp16
+  double without_low;    // |row - top plane|
+  double without_three;  // |row - top and middle planes|
+  double without_any;    // |row - both planes|², 0 for Q8_0.
 };
 
 int low_part(std::int8_t q) { return (q + 128) & 15; }
@@ -27,13 +28,15 @@ int top_part(std::int8_t q) { return (q + 128) >> 4; }
 bool read_q8_block(const Byte* p, SplitBlock& out) {
   std::memcpy(&out.scale, p, 2);
   std::memcpy(out.q, p + 2, kBlock);
-  int squares = 0;  // Of twice the distance from 7.5.
+  int four = 0, three = 0;  // Squares of twice the distances from 7.5 and 3.5.
   for (const std::int8_t q : out.q) {
-    const int twice = 2 * low_part(q) - 15;
-    squares += twice * twice;
+    const int u = 2 * low_part(q) - 15, v = 2 * (low_part(q) & 7) - 7;
+    four += u * u;
+    three += v * v;
   }
   const double scale = half_to_float(out.scale);
-  out.without_low = std::fabs(scale) * std::sqrt(squares) / 2;
+  out.without_low = std::fabs(scale) * std::sqrt(four) / 2;
+  out.without_three = std::fabs(scale) * std::sqrt(three) / 2;
   out.without_any = 0.0;
   return std::isfinite(scale);
 }
@@ -55,18 +58,20 @@ bool round_block(const float* x, SplitBlock& out) {
   if (largest / 127.0F > 65504.0F) return false;
   out.scale = half_above(largest / 127.0F);
   const float scale = half_to_float(out.scale);
-  double without_low = 0.0;
+  double four = 0.0, three = 0.0;
   out.without_any = 0.0;
   for (int k = 0; k < kBlock; ++k) {
     const float level = scale > 0.0F ? std::nearbyint(x[k] / scale) : 0.0F;
     out.q[k] = static_cast<std::int8_t>(std::clamp(level, -127.0F, 127.0F));
     const double rest = x[k] - double{scale} * out.q[k];
-    const double low = double{scale} * (low_part(out.q[k]) - 7.5);
+    const double u = low_part(out.q[k]) - 7.5, v = (low_part(out.q[k]) & 7) - 3.5;
     out.without_any += rest * rest;
-    without_low += low * low;
+    four += u * u;
+    three += v * v;
   }
-  // Never much below scale · |low - 7.5|, which is what roundings are measured by.
-  out.without_low = std::sqrt(without_low) + std::sqrt(out.without_any);
+  // Never below scale · |low - 7.5|, which is what roundings are measured by.
+  out.without_low = double{scale} * std::sqrt(four) + std::sqrt(out.without_any);
+  out.without_three = double{scale} * std::sqrt(three) + std::sqrt(out.without_any);
   return true;
 }
 
@@ -79,18 +84,27 @@ bool read_block(BlockType type, const Byte* row, int block, SplitBlock& out) {
   return round_block(values, out);
 }
 
-void write_block(const SplitBlock& in, const SplitLayout& layout, int row, int block, Byte* top,
-                 Byte* low) {
+struct Planes {
+  Byte* top;
+  Byte* middle;
+  Byte* low;
+};
+
+void write_block(const SplitBlock& in, const SplitLayout& layout, int row, int block,
+                 const Planes& planes) {
   const auto b = static_cast<std::size_t>(block);
-  Byte* plane = top + b * SplitLayout::kTopBlock;
-  Byte* bytes = low + layout.low_row(row) + b * 16;
+  Byte* plane = planes.top + b * SplitLayout::kTopBlock;
+  Byte* bits = planes.middle + b * 64 + 4 * row;
+  Byte* bytes = planes.low + layout.low_row(row) + b * 16;
   for (int j = 0; j < 16; ++j) {
     const std::int8_t q = in.q[j], r = in.q[j + 16];
     plane[64 * (j / 4) + 4 * row + j % 4] = static_cast<Byte>(top_part(q) | top_part(r) << 4);
     bytes[j] = static_cast<Byte>(low_part(q) | low_part(r) << 4);
+    bits[j % 4] = static_cast<Byte>(bits[j % 4] | low_part(q) >> 3 << (j / 4) |
+                                    low_part(r) >> 3 << (j / 4 + 4));
   }
   std::memcpy(plane + 256 + 2 * row, &in.scale, 2);
-  std::memcpy(low + layout.row_scales(row) + 2 * b, &in.scale, 2);
+  std::memcpy(planes.low + layout.row_scales(row) + 2 * b, &in.scale, 2);
 }
 
 /// A float that is not below `value`, with room for the roundings on the way to it.
@@ -122,55 +136,77 @@ void read_row(const std::byte* top, const std::byte* low, const SplitLayout& lay
 
 constexpr int kMostBlocks = 65536 / kBlock;  // Of a row: models have at most 65,536 columns.
 
-struct RowPacker {
-  const SplitLayout& layout;
-  Byte* top;
-  Byte* low;
+void store_float(Byte* floats, int row, float value) {
+  std::memcpy(floats + sizeof(float) * static_cast<std::size_t>(row), &value, sizeof value);
+}
 
-  bool pack(BlockType type, const Byte* data, int row) {
-    SplitBlock block;
-    float lengths[kMostBlocks];
-    float longest = 0.0F;
-    double rest = 0.0;
-    for (int b = 0; b < layout.blocks; ++b) {
-      if (!read_block(type, data, b, block)) return false;
-      write_block(block, layout, row, b, top, low);
-      lengths[b] = above(block.without_low);
-      longest = std::max(longest, lengths[b]);
-      rest += block.without_any;
-    }
-    write_bounds(lengths, above(longest / kBoundLevels), row);
-    store_float(low + layout.rests(), row, above(std::sqrt(rest)));
-    return true;
+/// Lengths of a row's blocks, rounded up to levels of a unit of the row's own.
+struct RowBounds {
+  float lengths[kMostBlocks];
+  float longest = 0.0F;
+
+  void set(int block, double length) {
+    lengths[block] = above(length);
+    longest = std::max(longest, lengths[block]);
   }
-
-  void write_bounds(const float* lengths, float unit, int row) {
-    store_float(top + layout.units(), row, unit);
+  void write(const SplitLayout& layout, int row, Byte* bounds, Byte* units) const {
+    const float unit = above(longest / kBoundLevels);
+    store_float(units, row, unit);
     for (int b = 0; b < layout.blocks; ++b) {
       const float level = unit > 0 ? std::ceil(lengths[b] / unit) : 0.0F;
-      top[layout.bounds() + static_cast<std::size_t>(64 * (b / 4) + 4 * row + b % 4)] =
+      bounds[64 * (b / 4) + 4 * row + b % 4] =
           static_cast<Byte>(std::min(level, static_cast<float>(kBoundLevels)));
     }
   }
-
-  static void store_float(Byte* floats, int row, float value) {
-    std::memcpy(floats + sizeof(float) * static_cast<std::size_t>(row), &value, sizeof value);
-  }
 };
+
+bool pack_row(BlockType type, const Byte* data, const SplitLayout& layout, int row,
+              const Planes& planes) {
+  SplitBlock block;
+  RowBounds four, three;
+  double rest = 0.0;
+  for (int b = 0; b < layout.blocks; ++b) {
+    if (!read_block(type, data, b, block)) return false;
+    write_block(block, layout, row, b, planes);
+    four.set(b, block.without_low);
+    three.set(b, block.without_three);
+    rest += block.without_any;
+  }
+  four.write(layout, row, planes.top + layout.bounds(), planes.top + layout.units());
+  three.write(layout, row, planes.middle + layout.middle_bounds(),
+              planes.middle + layout.middle_units());
+  store_float(planes.low + layout.rests(), row, above(std::sqrt(rest)));
+  return true;
+}
 
 }  // namespace
 
 bool pack_split_panel(BlockType type, const std::byte* rows_data, std::size_t row_stride, int rows,
-                      int columns, std::byte* top, std::byte* low) {
+                      int columns, const SplitPanels& out) {
   const SplitLayout layout(columns);
-  std::memset(top, 0, layout.top_bytes());
-  std::memset(low, 0, layout.low_bytes());
-  RowPacker packer{layout, reinterpret_cast<Byte*>(top), reinterpret_cast<Byte*>(low)};
+  std::memset(out.top, 0, layout.top_bytes());
+  std::memset(out.middle, 0, layout.middle_bytes());
+  std::memset(out.low, 0, layout.low_bytes());
+  const Planes planes{reinterpret_cast<Byte*>(out.top), reinterpret_cast<Byte*>(out.middle),
+                      reinterpret_cast<Byte*>(out.low)};
   const auto* data = reinterpret_cast<const Byte*>(rows_data);
   bool finite = true;
-  for (int r = 0; r < rows; ++r)
-    finite = packer.pack(type, data + static_cast<std::size_t>(r) * row_stride, r) && finite;
+  for (int r = 0; r < rows; ++r) {
+    const Byte* row = data + static_cast<std::size_t>(r) * row_stride;
+    finite = pack_row(type, row, layout, r, planes) && finite;
+  }
   return finite;
+}
+
+float read_top5_row(const std::byte* top, const std::byte* middle, int block, int row, int* out) {
+  const Byte* plane = top_block(top, block);
+  const Byte* bits = reinterpret_cast<const Byte*>(middle) + 64 * static_cast<std::size_t>(block);
+  for (int k = 0; k < kBlock; ++k) {
+    const int group = k / 4, at = 4 * row + k % 4;
+    const int upper = plane[64 * (group % 4) + at] >> (group < 4 ? 0 : 4) & 15;
+    out[k] = 2 * upper + (bits[at] >> group & 1) - 16;
+  }
+  return half_at(plane + 256 + 2 * row);
 }
 
 void repack_split_panel(const std::byte* top, const std::byte* low, int columns, std::byte* out) {

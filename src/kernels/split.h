@@ -6,16 +6,18 @@
 #include "formats/blocks.h"
 #include "kernels/kernels.h"
 
-/// Packing::kQ8Split: 8-bit weights in two planes, so that a screened head can read the upper half
-/// of every row and the lower half of a few (docs/numerics.md). A weight w of a block is
-/// 16 · (top - 8) + low, both 0 … 15. All of a matrix's top panels come first, then all of its low
-/// panels.
+/// Packing::kQ8Split: 8-bit weights in planes, so that a screened head can read the upper four or
+/// five bits of every row and the rest of a few (docs/numerics.md). A weight w of a block is
+/// 16 · (top - 8) + low, both 0 … 15. All of a matrix's top panels come first, then all of its
+/// middle panels, then all low panels.
 ///
 ///   top panel   for each block of 32: 256 bytes of top nibbles, as pack.h lays out nibbles, and
 ///               the fp16 scales of the 16 rows. Behind the blocks: for each four blocks 64 bytes,
 ///               the byte of (row, block) at 4 · row + (block mod 4); times the row's unit it is at
 ///               least the length of what the low plane adds to the block: scale · |low - 7.5|.
 ///               Then the 16 units, fp32.
+///   middle      for each block 64 bytes: bit g of a byte is the upper bit of `low` of group g.
+///               Then bounds and units as before, of what the lower three bits add.
 ///   low panel   for each row, for each block, 16 bytes: byte j holds low of k = j in its low and
 ///               of k = j + 16 in its high nibble. Then for each row the fp16 scales of its blocks,
 ///               and the 16 rows' rests, fp32: at least the length of row - planes.
@@ -35,6 +37,12 @@ struct SplitLayout {
   }
   constexpr std::size_t top_bytes() const { return units() + kPanelRows * sizeof(float); }
 
+  constexpr std::size_t middle_bounds() const { return count() * 64; }
+  constexpr std::size_t middle_units() const {
+    return middle_bounds() + static_cast<std::size_t>(bound_groups()) * 64;
+  }
+  constexpr std::size_t middle_bytes() const { return middle_units() + kPanelRows * sizeof(float); }
+
   constexpr std::size_t low_row(int row) const {
     return static_cast<std::size_t>(row) * count() * 16;
   }
@@ -49,10 +57,19 @@ struct SplitLayout {
 inline constexpr int kBoundLevels = 127;
 inline constexpr int kNormLevels = 63;
 
+struct SplitPanels {
+  std::byte* top;
+  std::byte* middle;
+  std::byte* low;
+};
+
 /// Packs kPanelRows rows as pack_panel does. Q8_0 rows are kept as they are; F16, BF16 and F32 rows
 /// are rounded to 8 bits, and bounds and rests are those of the rows that the file holds.
 bool pack_split_panel(BlockType type, const std::byte* rows_data, std::size_t row_stride, int rows,
-                      int columns, std::byte* top, std::byte* low);
+                      int columns, const SplitPanels& out);
+
+/// The upper five bits of a row's block, -16 … 15; returns the block's scale.
+float read_top5_row(const std::byte* top, const std::byte* middle, int block, int row, int* out);
 
 /// The same panel in the layout of kQ8_0 (pack.h), panel_bytes(kQ8_0, columns).
 void repack_split_panel(const std::byte* top, const std::byte* low, int columns, std::byte* out);

@@ -65,8 +65,9 @@ class Decoder {
   /// before, and adds theirs to the cache. 1 ≤ ids.size() ≤ chunk; position + ids.size() ≤ context;
   /// ids within the vocabulary, those of an image excepted. Every one of `images` lies within the
   /// positions as a whole, in order and apart; its tokens see each other. `position` may go back to
-  /// any earlier one only when it is 0 (local layers keep a window). Allocates nothing, takes no
-  /// lock.
+  /// 0, or by at most `chunk` positions from the highest end since position 0: local layers keep a
+  /// window and that much more, so what was written ahead has taken nothing that a window still
+  /// sees. Allocates nothing, takes no lock.
   void forward(std::span<const std::int32_t> ids, int position,
                std::span<const ImageRows> images = {});
 

@@ -14,8 +14,8 @@ LinearInput make_input(Layout& layout, int tokens, int columns, bool wide = fals
   in.quantized.values = layout.take<std::int8_t>(t * n);
   in.quantized.low = wide ? layout.take<std::int8_t>(t * n) : nullptr;
   in.quantized.scales = layout.take<float>(blocks);
-  in.quantized.sums = layout.take<std::int16_t>(2 * blocks);
-  in.quantized.low_sums = wide ? layout.take<std::int16_t>(2 * blocks) : nullptr;
+  in.quantized.sums = layout.take<std::int16_t>(kernels::kBlockSums * blocks);
+  in.quantized.low_sums = wide ? layout.take<std::int16_t>(kernels::kBlockSums * blocks) : nullptr;
   in.quantized.scaled_sums = layout.take<float>(blocks);
   in.quantized.columns = columns;
   return in;

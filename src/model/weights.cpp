@@ -132,13 +132,12 @@ std::vector<Piece> cut(const std::vector<Slot>& slots) {
 bool pack_into(const PackedMatrix& matrix, int panel, BlockType type, const std::byte* rows,
                std::size_t row_bytes, int rows_left) {
   const int count = std::min(kernels::kPanelRows, rows_left);
-  const auto index = static_cast<std::size_t>(panel);
-  std::byte* out = matrix.panels + index * matrix.panel_bytes();
-  if (matrix.packing != kernels::Packing::kQ8Split) {
+  if (!matrix.split()) {
+    std::byte* out = matrix.panels + static_cast<std::size_t>(panel) * matrix.panel_bytes();
     return kernels::pack_panel(matrix.packing, type, rows, row_bytes, count, matrix.columns, out);
   }
-  return kernels::pack_split_panel(type, rows, row_bytes, count, matrix.columns, out,
-                                   matrix.low() + index * matrix.low_panel_bytes());
+  return kernels::pack_split_panel(type, rows, row_bytes, count, matrix.columns,
+                                   matrix.planes(panel));
 }
 
 std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
@@ -225,7 +224,7 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
   team.run(body);
   if (progress) progress(file_bytes, file_bytes);
   if (source.find("output.weight") == nullptr) weights->head = weights->embedding;
-  if (weights->head.packing == kernels::Packing::kQ8Split) weights->screen = weights->head;
+  if (weights->head.split()) weights->screen = weights->head;
   return weights;
 }
 

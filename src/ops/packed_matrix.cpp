@@ -12,10 +12,10 @@ constexpr std::size_t kTaskBytes = 64 * 1024;
 
 void copy_row(const PackedMatrix& matrix, int row, float* out) {
   const auto panel = static_cast<std::size_t>(row / kernels::kPanelRows);
-  if (matrix.packing == kernels::Packing::kQ8Split) {
-    kernels::unpack_split_row(matrix.panels + panel * matrix.panel_bytes(),
-                              matrix.low() + panel * matrix.low_panel_bytes(),
-                              row % kernels::kPanelRows, matrix.columns, out);
+  if (matrix.split()) {
+    const kernels::SplitPanels planes = matrix.planes(row / kernels::kPanelRows);
+    kernels::unpack_split_row(planes.top, planes.low, row % kernels::kPanelRows, matrix.columns,
+                              out);
     return;
   }
   kernels::unpack_row(matrix.packing, matrix.panels + panel * matrix.panel_bytes(),
@@ -42,7 +42,7 @@ void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, in
                                  .out = out,
                                  .out_stride = out_stride,
                                  .scratch = scratch,
-                                 .low = matrix.low()};
+                                 .low = matrix.split() ? matrix.planes(0).low : nullptr};
   const auto index = static_cast<std::size_t>(matrix.packing);
   (wide ? kernels.matmul16[index] : kernels.matmul[index])(args);
 }

@@ -8,9 +8,8 @@
 
 namespace lapidary {
 
-/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out; of kQ8Split, top
-/// panels with the low panels behind them (kernels/split.h). Points into an arena that someone else
-/// owns.
+/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out; of kQ8Split, all
+/// three planes (kernels/split.h). Points into an arena that someone else owns.
 struct PackedMatrix {
   kernels::Packing packing = kernels::Packing::kBF16;
   int rows = 0;
@@ -20,14 +19,20 @@ struct PackedMatrix {
   bool quantized() const { return kernels::is_quantized(packing); }
   int panel_count() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   std::size_t panel_bytes() const { return kernels::panel_bytes(packing, columns); }
-  std::size_t low_panel_bytes() const {
-    return packing == kernels::Packing::kQ8Split ? kernels::SplitLayout(columns).low_bytes() : 0;
-  }
+  bool split() const { return packing == kernels::Packing::kQ8Split; }
   std::size_t bytes() const {
-    return static_cast<std::size_t>(panel_count()) * (panel_bytes() + low_panel_bytes());
+    const kernels::SplitLayout layout(columns);
+    const std::size_t planes = split() ? layout.middle_bytes() + layout.low_bytes() : 0;
+    return static_cast<std::size_t>(panel_count()) * (panel_bytes() + planes);
   }
-  std::byte* low() const {
-    return panels + static_cast<std::size_t>(panel_count()) * panel_bytes();
+  /// The planes of panel `panel` of a kQ8Split matrix.
+  kernels::SplitPanels planes(int panel) const {
+    const kernels::SplitLayout layout(columns);
+    const auto p = static_cast<std::size_t>(panel), count = static_cast<std::size_t>(panel_count());
+    std::byte* middle = panels + count * layout.top_bytes();
+    std::byte* low = middle + count * layout.middle_bytes();
+    return {panels + p * layout.top_bytes(), middle + p * layout.middle_bytes(),
+            low + p * layout.low_bytes()};
   }
 };
 

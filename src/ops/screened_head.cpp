@@ -19,6 +19,10 @@ constexpr int kFewestSeeds = 4;
 constexpr int kFilterPanels = 64;  // Of one task.
 // Reading the lower plane of a row costs about as much as reading both of it in order.
 constexpr double kMostLowRows = 0.3;
+// What a fifth bit of every row costs, in rows of the lower plane; where more were read after four
+// bits, so many of the next searches begin with five.
+constexpr double kManyLowRows = 0.05;
+constexpr int kFiveBitSearches = 64;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -83,8 +87,30 @@ std::span<const ScoredRow> ScreenedHead::found(int token) const {
 
 bool ScreenedHead::search(Worker& worker, const LinearInput& input, int tokens,
                           const HeadQuery& query, std::byte* scratch) {
-  worker.for_each(tokens, [&](int t) { prepare(input, t); });
-  scan(worker, input, tokens, scratch);
+  // Four bits do for the best row, mostly, five for more. Nobody writes this while a team searches.
+  const bool four = query.count == 1 && five_bits_ == 0;
+  bool found = four && search_with(4, worker, input, tokens, query, scratch);
+  const int low_rows = low_rows_.load(std::memory_order_relaxed);
+  if (!found) found = search_with(5, worker, input, tokens, query, scratch);
+  if (worker.index() == 0) {
+    if (four && low_rows > kManyLowRows * query.rows) five_bits_ = kFiveBitSearches;
+    if (!four && five_bits_ > 0) --five_bits_;
+    stats_.searches += static_cast<std::uint64_t>(tokens);
+    stats_.gave_up += found ? 0U : static_cast<std::uint64_t>(tokens);
+  }
+  worker.barrier();
+  return found;
+}
+
+bool ScreenedHead::search_with(int bits, Worker& worker, const LinearInput& input, int tokens,
+                               const HeadQuery& query, std::byte* scratch) {
+  worker.for_each(tokens, [&](int t) { prepare(bits, input, t); });
+  scan(bits, worker, input, tokens, scratch);
+  if (worker.index() == 0) {
+    const auto rows = static_cast<std::uint64_t>(tokens) * static_cast<std::uint64_t>(query.rows);
+    stats_.rows += rows;
+    stats_.five_bit_rows += bits == 5 ? rows : 0;
+  }
   for (int t = 0; t < tokens; ++t) {
     if (!select(worker, input, t, query, scratch)) return false;
   }
@@ -93,7 +119,7 @@ bool ScreenedHead::search(Worker& worker, const LinearInput& input, int tokens,
 
 /// What the bounds and the lower plane need of x: the lengths of its blocks, rounded up, and its
 /// values as screen_row takes them.
-void ScreenedHead::prepare(const LinearInput& input, int token) {
+void ScreenedHead::prepare(int bits, const LinearInput& input, int token) {
   const kernels::QuantizedInput& q = input.quantized;
   const int blocks = planes_.columns / kBlock;
   const auto t = static_cast<std::size_t>(token), count = static_cast<std::size_t>(blocks);
@@ -130,18 +156,20 @@ void ScreenedHead::prepare(const LinearInput& input, int token) {
     const double level = unit > 0 ? std::ceil(std::sqrt(length_of(b)) / unit) : 0.0;
     norms[b] = static_cast<std::int8_t>(std::min(level, double{kernels::kNormLevels}));
     std::fill_n(centre + 16 * b, 16, 0.0F);
-    centre[16 * b] = -7.5F * q.scaled_sums[t * count + b];
+    centre[16 * b] = (bits == 4 ? -7.5F : -3.5F) * q.scaled_sums[t * count + b];
   }
   lengths_[t] = static_cast<float>(std::sqrt(total) * (1 + 1e-6));
-  inputs_[t] = {blocks, norms, unit * (1.0F + slack_), low, high, centre};
+  inputs_[t] = {blocks, norms, unit * (1.0F + slack_), low, high, centre, bits == 4 ? 0xFF : 0x77};
 }
 
 /// Estimates and upper bounds of all rows, and the largest estimate of each panel.
-void ScreenedHead::scan(Worker& worker, const LinearInput& input, int tokens, std::byte* scratch) {
+void ScreenedHead::scan(int bits, Worker& worker, const LinearInput& input, int tokens,
+                        std::byte* scratch) {
   const SplitLayout layout(planes_.columns);
   const int panels = planes_.panel_count();
   const int step = panels_per_task(planes_, tokens);
-  const auto matmul = kernels_.matmul16[static_cast<int>(kernels::Packing::kQ8Top)];
+  const auto packing = bits == 4 ? kernels::Packing::kQ8Top : kernels::Packing::kQ8Top5;
+  const auto matmul = kernels_.matmul16[static_cast<int>(packing)];
   worker.for_each((panels + step - 1) / step, [&](int task) {
     const int begin = task * step, end = std::min(begin + step, panels);
     const std::size_t row = static_cast<std::size_t>(begin) * kPanelRows;
@@ -156,13 +184,16 @@ void ScreenedHead::scan(Worker& worker, const LinearInput& input, int tokens, st
             .tokens = tokens,
             .out = estimates_ + row,
             .out_stride = padded_,
-            .scratch = scratch});
+            .scratch = scratch,
+            .low = planes_.planes(0).middle});
     for (int p = begin; p < end; ++p) {
-      const std::byte* top = planes_.panels + static_cast<std::size_t>(p) * layout.top_bytes();
+      const kernels::SplitPanels planes = planes_.planes(p);
+      const std::byte* bounds =
+          bits == 4 ? planes.top + layout.bounds() : planes.middle + layout.middle_bounds();
       for (int t = 0; t < tokens; ++t) {
         const std::size_t at = static_cast<std::size_t>(p) * kPanelRows;
         peaks_[static_cast<std::size_t>(t * panels + p)] = kernels_.screen_panel(
-            top, inputs_[static_cast<std::size_t>(t)], estimates(t) + at, uppers(t) + at);
+            bounds, inputs_[static_cast<std::size_t>(t)], estimates(t) + at, uppers(t) + at);
       }
     }
   });
@@ -269,14 +300,12 @@ void ScreenedHead::filter(int token, int begin, int end, int rows, float least) 
   std::int32_t passed[kFilterPanels * kPanelRows];
   int count = 0;
   const SplitLayout layout(planes_.columns);
-  const std::byte* low = planes_.low();
   for (int p = begin; p < end; ++p) {
     if (listed_[static_cast<std::size_t>(p)] != 0) continue;
     const float* upper = uppers(token) + static_cast<std::size_t>(p) * kPanelRows;
     for (int r = 0; r < kPanelRows; ++r) {
       if (upper[r] < least || p * kPanelRows + r >= rows) continue;
-      const std::byte* row =
-          low + static_cast<std::size_t>(p) * layout.low_bytes() + layout.low_row(r);
+      const std::byte* row = planes_.planes(p).low + layout.low_row(r);
       for (std::size_t at = 0; at < layout.count() * 16; at += 64) __builtin_prefetch(row + at);
       passed[count++] = p * kPanelRows + r;
     }
@@ -293,7 +322,7 @@ void ScreenedHead::refine(int token, std::span<const std::int32_t> rows, float l
   const auto t = static_cast<std::size_t>(token);
   for (const std::int32_t row : rows) {
     const auto at = static_cast<std::size_t>(row);
-    const std::byte* panel = planes_.low() + at / kPanelRows * layout.low_bytes();
+    const std::byte* panel = planes_.planes(row / kPanelRows).low;
     const int r = row % kPanelRows;
     const float estimate = estimates(token)[at];
     float error = (uppers(token)[at] - estimate) * slack_;
@@ -323,9 +352,6 @@ void ScreenedHead::add_wanted(const HeadQuery& query, std::vector<ScoredRow>& fo
 void ScreenedHead::collect(int token, const HeadQuery& query) {
   const bool gave_up = gave_up_.load(std::memory_order_relaxed);
   const int listed = std::min(panel_count_.load(std::memory_order_relaxed), kMostPanels);
-  stats_.searches += 1;
-  stats_.gave_up += gave_up ? 1 : 0;
-  stats_.rows += static_cast<std::uint64_t>(query.rows);
   stats_.low_rows += static_cast<std::uint64_t>(low_rows_.load(std::memory_order_relaxed));
   stats_.exact_rows += static_cast<std::uint64_t>(listed) * kPanelRows;
   std::vector<ScoredRow>& found = found_[static_cast<std::size_t>(token)];

@@ -30,20 +30,21 @@ struct ScoredRow {
 /// Rows that a search read, of what it could have.
 struct ScreenStats {
   std::uint64_t searches = 0;
-  std::uint64_t gave_up = 0;     // Searches that ended in a full head.
-  std::uint64_t rows = 0;        // In all searches: each had its upper plane read, …
-  std::uint64_t low_rows = 0;    // … of these the lower plane too, …
-  std::uint64_t exact_rows = 0;  // … and these were multiplied as the full head does.
+  std::uint64_t gave_up = 0;        // Searches that ended in a full head.
+  std::uint64_t rows = 0;           // In all searches: each had its upper four bits read, …
+  std::uint64_t five_bit_rows = 0;  // … of these the fifth bit too, …
+  std::uint64_t low_rows = 0;       // … of these the lower plane too, …
+  std::uint64_t exact_rows = 0;     // … and these were multiplied as the full head does.
 };
 
-/// Finds the best rows of a head without reading all of it: the upper plane of every row
-/// (kernels/split.h) bounds its logit from above; the lower plane is read where that does not rule
-/// the row out, and what is left is multiplied as the full head multiplies it. The logits found are
-/// the full head's, bit for bit, and none is missed: docs/numerics.md has the proof. Holds work
-/// buffers for one team; allocates nothing after construction.
+/// Finds the best rows of a head without reading all of it: the upper four or five bits of every
+/// row (kernels/split.h) bound its logit from above; the lower plane is read where that does not
+/// rule the row out, and what is left is multiplied as the full head multiplies it. The logits
+/// found are the full head's, bit for bit, and none is missed: docs/numerics.md has the proof.
+/// Holds work buffers for one team; allocates nothing after construction.
 class ScreenedHead {
  public:
-  static constexpr int kMostTokens = 8;
+  static constexpr int kMostTokens = 9;  // A drawn id and a draft of eight.
   static constexpr int kMostCount = 512;
   static constexpr int kMostAlso = 64;
 
@@ -69,8 +70,10 @@ class ScreenedHead {
   const ScreenStats& stats() const { return stats_; }
 
  private:
-  void prepare(const LinearInput& input, int token);
-  void scan(Worker& worker, const LinearInput& input, int tokens, std::byte* scratch);
+  bool search_with(int bits, Worker& worker, const LinearInput& input, int tokens,
+                   const HeadQuery& query, std::byte* scratch);
+  void prepare(int bits, const LinearInput& input, int token);
+  void scan(int bits, Worker& worker, const LinearInput& input, int tokens, std::byte* scratch);
   bool select(Worker& worker, const LinearInput& input, int token, const HeadQuery& query,
               std::byte* scratch);
   void pick_seeds(int token, const HeadQuery& query);
@@ -106,8 +109,9 @@ class ScreenedHead {
   std::vector<std::uint8_t> listed_;          // [panels]
   std::vector<ScoredRow> rows_;               // Candidates of one token.
   std::vector<std::vector<ScoredRow>> found_;
-  float least_ = 0;  // No row below this is wanted.
-  int limit_ = 0;    // Rows of the lower plane that a search may read.
+  int five_bits_ = 0;  // Searches for the best row that shall begin with five bits, not four.
+  float least_ = 0;    // No row below this is wanted.
+  int limit_ = 0;      // Rows of the lower plane that a search may read.
   std::atomic<int> panel_count_{0};
   std::atomic<int> low_rows_{0};
   std::atomic<bool> gave_up_{false};

@@ -4,6 +4,7 @@
 
 #include "lapidary/error.h"
 #include "runtime/generation.h"
+#include "runtime/speculator.h"
 #include "text/tokenizer_impl.h"
 
 namespace lapidary {
@@ -21,6 +22,10 @@ void Generation::check(const GenerateOptions& options) {
   if (options.max_tokens < -1) {
     throw Error(ErrorCode::kUsage, "max_tokens must be -1 (no limit) or more, not " +
                                        std::to_string(options.max_tokens));
+  }
+  if (options.max_draft < 1 || options.max_draft > kMaxDraft) {
+    throw Error(ErrorCode::kUsage, "max_draft must be 1 to " + std::to_string(kMaxDraft) +
+                                       ", not " + std::to_string(options.max_draft));
   }
   for (const std::string& stop : options.stop) {
     // A stop string inside a character would hand out the character's first bytes alone.
@@ -40,6 +45,7 @@ Generation::Generation(Sequence& session, const GenerateOptions& options)
   const std::size_t room = static_cast<std::size_t>(session_.plan.context) - session_.ids.size();
   limit_ = options_.max_tokens < 0 ? room
                                    : std::min(room, static_cast<std::size_t>(options_.max_tokens));
+  drawable_ = drawable_ids(session_.model);
   completion_.ids.reserve(limit_);
   completion_.text.reserve(limit_ * longest_piece(session_.model.tokenizer()) +
                            kReplacement.size());
@@ -64,9 +70,34 @@ bool Generation::step() {
   return true;
 }
 
+// Nothing where the model need not run, or where a draft cannot be used up.
+std::span<const TokenId> Generation::make_draft() {
+  if (options_.speculation == Speculation::kOff || !session_.needs_forward()) return {};
+  const std::size_t most = limit_ - completion_.ids.size() - 1;
+  return session_.speculator->propose(session_.ids, most, drawable_, options_);
+}
+
+TokenId Generation::next_id() {
+  const bool forward = session_.needs_forward();
+  const bool foreseen =
+      !forward && static_cast<std::size_t>(session_.computed) != session_.ids.size();
+  const std::span<const TokenId> draft = make_draft();
+  const auto start = std::chrono::steady_clock::now();
+  session_.compute(draft);
+  const TokenId id = session_.draw(session_.last_row(), session_.ids, drawable_, options_.sampling);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  if (options_.speculation == Speculation::kOff) return id;
+  const int rows = forward ? 1 + static_cast<int>(draft.size()) : 0;
+  session_.speculator->record(id, rows, seconds.count(), foreseen);
+  const std::span<const TokenId> ahead = session_.ahead();
+  completion_.usage.drafted_tokens += static_cast<int>(draft.size());
+  completion_.usage.accepted_tokens += !ahead.empty() && ahead.front() == id ? 1 : 0;
+  return id;
+}
+
 void Generation::draw() {
+  const TokenId id = next_id();
   std::vector<TokenId>& ids = session_.ids;
-  const TokenId id = session_.draw(options_.sampling);
   completion_.ids.push_back(id);
   completion_.usage.completion_tokens += 1;
   const std::span<const TokenId> stop_ids = session_.model.tokenizer().stop_ids();

@@ -37,6 +37,8 @@ class Generation {
 
  private:
   void draw();
+  TokenId next_id();
+  std::span<const TokenId> make_draft();
   void finish(FinishReason reason);
   void release_text(std::size_t end);
   bool cut_at_stop_string();
@@ -49,7 +51,8 @@ class Generation {
   Completion completion_;     // Its text also holds what might yet be a stop string …
   std::size_t released_ = 0;  // … behind the bytes that were handed out.
   std::string_view piece_;
-  std::size_t limit_ = 0;  // Tokens that may be drawn.
+  std::size_t limit_ = 0;     // Tokens that may be drawn.
+  std::size_t drawable_ = 0;  // Ids that may be drawn: drawable_ids().
   bool finished_ = false;
   bool settled_ = false;
 };

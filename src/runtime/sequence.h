@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -14,6 +16,11 @@
 #include "runtime/sampler.h"
 
 namespace lapidary {
+
+class Speculator;
+
+/// Most ids that are guessed and verified in one forward.
+inline constexpr int kMaxDraft = 8;
 
 /// What a session takes, settled and checked before any of it is taken.
 struct SessionPlan {
@@ -27,11 +34,16 @@ struct SessionPlan {
   std::uint64_t memory_limit = 0;
 };
 
+SessionPlan make_plan(const Model& model, const SessionOptions& options, int threads);
+
 /// The tokens behind a Session. Its last ids may be drawn and not computed yet (`computed` <
 /// ids.size()): they are computed with whatever comes next, or when their logits are asked for.
 class Sequence {
  public:
   Sequence(const Model& model, const SessionOptions& options);
+  ~Sequence();
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
 
   void append(std::span<const TokenId> ids, std::span<const ImageFeatures> images,
               const Progress& progress, const std::atomic<bool>* cancel);
@@ -43,12 +55,32 @@ class Sequence {
   /// Allocates nothing.
   std::span<const float> logits();
 
-  /// Draws the id that follows the last one, which is not added. Reads as much of the head as that
-  /// takes; the id is the one that sampling from logits() gives. Allocates nothing.
-  TokenId draw(const SamplingOptions& options);
+  /// Computes what is left to compute. When that is one id, `draft` is computed behind it in the
+  /// same forward (at most kMaxDraft ids, drawable, within chunk and context): as long as the ids
+  /// drawn next are those of the draft, compute() finds them done. Allocates nothing.
+  void compute(std::span<const TokenId> draft = {});
 
-  /// Ids below this have a piece of text, and none stands for a picture: no other is ever drawn.
-  std::size_t drawable() const;
+  /// The rest of the last draft: what is computed behind `computed` if it is drawn.
+  std::span<const TokenId> ahead() const { return ahead_; }
+
+  /// Whether compute() will run the model: the last id is not computed, not even as a draft.
+  bool needs_forward() const;
+
+  /// The row of the last computed id in the decoder's last forward.
+  int last_row() const { return computed - 1 - forward_begin_; }
+
+  /// The id that follows row `row` of the last forward, where `history` are the ids up to there:
+  /// its size is the position of the random number. Only the first `drawable` ids are drawn. Reads
+  /// as much of the head as that takes; the id is the one that sampling from all logits gives.
+  TokenId draw(int row, std::span<const TokenId> history, std::size_t drawable,
+               const SamplingOptions& sampling);
+
+  /// Drops the ids from `count` on; no further back than the decoder may go.
+  void rewind(std::size_t count);
+
+  /// Computes what is left to compute, then draws the id that follows the last one, which is not
+  /// added.
+  TokenId draw(const SamplingOptions& sampling);
 
   void add_user(std::span<const ContentPart> parts, std::string_view system);
 
@@ -67,6 +99,7 @@ class Sequence {
   int computed = 0;            // Ids whose keys and values are in the cache.
   int cached = 0;              // Of those, how many a generation or reply left behind; for Usage.
   double prefill_seconds = 0;  // Spent in append since then.
+  std::unique_ptr<Speculator> speculator;  // nullptr: this one drafts for another.
 
  private:
   struct Rollback;
@@ -74,26 +107,34 @@ class Sequence {
   void begin_append(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images);
   void check_ids(std::span<const TokenId> new_ids) const;
   std::span<const ImageRows> next_chunk(int& count) const;
-  void compute_rest();
-  std::optional<TokenId> draw_from_best(std::span<const TokenId> recent,
-                                        const SamplingOptions& options);
+  bool find_best(int row, const HeadQuery& query);
   int forward_chunk(std::size_t done, std::size_t total, const std::atomic<bool>* cancel);
+  void forward_draft(std::span<const TokenId> draft);
+  bool take_ahead();
+  bool has_logits(int row) const;
+  void prepare_logits(int first, int count);
   std::span<float> logit_rows(int count) const;
+  std::span<const float> row_logits(int row) const;
   bool model_turn_is_open() const;
 
-  HugeBuffer logits_;  // [kLogitRows][vocabulary]
-  const float* last_logits_ =
-      nullptr;            // Row of logits_ that is the last computed id's; nullptr: not computed.
-  int last_rows_ = 0;     // Tokens of the decoder's last forward.
-  int screen_pause_ = 0;  // Draws that read the full head before the next search …
-  int pause_length_ = 0;  // … and how many there were the last time.
-  std::vector<ImageRows> images_;  // Of the append that is going on.
-  Prompt queue_;                   // What add_user left.
+  HugeBuffer logits_;     // [kLogitRows][vocabulary]
+  int logits_first_ = 0;  // Rows [first, first + count) of the last forward that are in logits_.
+  int logits_count_ = 0;
+  int best_first_ = 0;  // Rows of the last forward that best_query_ was answered for.
+  int best_count_ = 0;
+  HeadQuery best_query_ = {};
+  int screen_pause_ = 0;   // Draws that read the full head before the next search …
+  int pause_length_ = 0;   // … and how many there were the last time.
+  int forward_begin_ = 0;  // Position of the decoder's last forward.
+  std::array<TokenId, kMaxDraft + 1> forward_ids_ = {};  // An id and the draft behind it.
+  std::span<const TokenId> ahead_;                       // Part of it.
+  std::vector<ImageRows> images_;                        // Of the append that is going on.
+  Prompt queue_;                                         // What add_user left.
 };
 
 class Session::Impl : public Sequence {
  public:
-  using Sequence::Sequence;
+  Impl(const Model& model, const SessionOptions& options);
 };
 
 }  // namespace lapidary

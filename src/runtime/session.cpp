@@ -9,6 +9,7 @@
 #include "runtime/model_impl.h"
 #include "runtime/prompt_images.h"
 #include "runtime/sequence.h"
+#include "runtime/speculator.h"
 #include "text/chat_template.h"
 
 namespace lapidary {
@@ -18,6 +19,7 @@ namespace {
 constexpr int kDefaultContext = 32768;
 // Draws from the full head after a search of the best logits that gave up; doubled each time.
 constexpr int kShortestPause = 8, kLongestPause = 256;
+static_assert(kMaxDraft + 1 <= ScreenedHead::kMostTokens);
 constexpr std::uint64_t kSamplerBytes =
     20;  // An id of the vocabulary: penalised logit, candidate, weight.
 
@@ -30,34 +32,6 @@ int checked_threads(int threads) {
 /// Tokens of a chunk that is `chunk` long and ends with the first token of an image.
 int longest_chunk(const Model& model, int chunk) {
   return model.vision() == nullptr ? chunk : chunk + model.vision()->tokens - 1;
-}
-
-SessionPlan make_plan(const Model& model, const SessionOptions& options, int threads) {
-  if (options.context < 0) {
-    throw Error(ErrorCode::kUsage,
-                "context must be 0 or more tokens, not " + std::to_string(options.context));
-  }
-  if (options.chunk < 1) {
-    throw Error(ErrorCode::kUsage,
-                "chunk must be at least 1 token, not " + std::to_string(options.chunk));
-  }
-  SessionPlan plan;
-  const int trained = model.info().trained_context;
-  plan.context = options.context;
-  if (plan.context == 0)
-    plan.context = trained > 0 ? std::min(trained, kDefaultContext) : kDefaultContext;
-  plan.chunk = std::min(options.chunk, plan.context);
-  plan.longest_chunk = std::min(longest_chunk(model, plan.chunk), plan.context);
-  const std::uint64_t vocabulary = static_cast<std::uint64_t>(model.info().vocabulary);
-  plan.bytes =
-      Decoder::memory_bytes(model.impl().config, plan.context, plan.longest_chunk, threads) +
-      vocabulary * sizeof(float) * SessionPlan::kLogitRows + vocabulary * kSamplerBytes +
-      static_cast<std::uint64_t>(plan.context) * sizeof(TokenId);
-  plan.memory_limit = options.memory_limit;
-  check_budget("a context of " + std::to_string(plan.context) + " tokens",
-               options.memory_limit == 0 ? 0 : model.info().weight_bytes, plan.bytes,
-               options.memory_limit);
-  return plan;
 }
 
 bool is_set(const std::atomic<bool>* cancel) {
@@ -80,6 +54,36 @@ class ScopedSeconds {
 };
 
 }  // namespace
+
+SessionPlan make_plan(const Model& model, const SessionOptions& options, int threads) {
+  if (options.context < 0) {
+    throw Error(ErrorCode::kUsage,
+                "context must be 0 or more tokens, not " + std::to_string(options.context));
+  }
+  if (options.chunk < 1) {
+    throw Error(ErrorCode::kUsage,
+                "chunk must be at least 1 token, not " + std::to_string(options.chunk));
+  }
+  SessionPlan plan;
+  const int trained = model.info().trained_context;
+  plan.context = options.context;
+  if (plan.context == 0)
+    plan.context = trained > 0 ? std::min(trained, kDefaultContext) : kDefaultContext;
+  plan.chunk = std::min(options.chunk, plan.context);
+  plan.longest_chunk = std::min(longest_chunk(model, plan.chunk), plan.context);
+  const std::uint64_t vocabulary = static_cast<std::uint64_t>(model.info().vocabulary);
+  plan.bytes =
+      Decoder::memory_bytes(model.impl().config, plan.context, plan.longest_chunk, threads) +
+      vocabulary * sizeof(float) * SessionPlan::kLogitRows + vocabulary * kSamplerBytes +
+      static_cast<std::uint64_t>(plan.context) * sizeof(TokenId) +
+      Speculator::memory_bytes(plan, options, threads);
+  std::uint64_t weights = model.info().weight_bytes;
+  if (options.draft) weights += options.draft->info().weight_bytes;
+  plan.memory_limit = options.memory_limit;
+  check_budget("a context of " + std::to_string(plan.context) + " tokens",
+               options.memory_limit == 0 ? 0 : weights, plan.bytes, options.memory_limit);
+  return plan;
+}
 
 /// Takes back ids that an append added and did not come to compute, however it ends.
 struct Sequence::Rollback {
@@ -105,6 +109,12 @@ Sequence::Sequence(const Model& shared, const SessionOptions& options)
   ids.reserve(static_cast<std::size_t>(plan.context));
   if (model.vision() != nullptr)
     images_.reserve(static_cast<std::size_t>(plan.context / model.vision()->tokens));
+}
+Sequence::~Sequence() = default;
+
+Session::Impl::Impl(const Model& shared, const SessionOptions& options)
+    : Sequence(shared, options) {
+  speculator = std::make_unique<Speculator>(model, plan, options);
 }
 
 void Sequence::check_ids(std::span<const TokenId> new_ids) const {
@@ -161,9 +171,10 @@ int Sequence::forward_chunk(std::size_t done, std::size_t total, const std::atom
   decoder.forward(
       std::span(ids).subspan(static_cast<std::size_t>(computed), static_cast<std::size_t>(count)),
       computed, images);
+  forward_begin_ = computed;
   computed += count;
-  last_rows_ = count;
-  last_logits_ = nullptr;
+  logits_count_ = best_count_ = 0;
+  ahead_ = {};
   return count;
 }
 
@@ -177,6 +188,8 @@ void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFea
   std::size_t done = 0;
   while (static_cast<std::size_t>(computed) < ids.size()) {
     forward_chunk(done, new_ids.size(), cancel);
+    if (speculator != nullptr)
+      speculator->follow(std::span(ids).first(static_cast<std::size_t>(computed)));
     done = static_cast<std::size_t>(std::max(computed - static_cast<int>(before), 0));
     if (progress) progress(done, new_ids.size());
   }
@@ -190,7 +203,6 @@ void Sequence::append_with_logits(std::span<const TokenId> new_ids,
   const int before = static_cast<int>(ids.size());
   const Rollback rollback(*this, ids.size());
   begin_append(new_ids, images);
-  const std::size_t vocabulary = static_cast<std::size_t>(model.info().vocabulary);
   while (static_cast<std::size_t>(computed) < ids.size()) {
     const int first = computed;
     const int rows = forward_chunk(static_cast<std::size_t>(std::max(first - before, 0)),
@@ -199,68 +211,120 @@ void Sequence::append_with_logits(std::span<const TokenId> new_ids,
     // for.
     for (int row = std::max(before - first, 0); row < rows; row += SessionPlan::kLogitRows) {
       const int count = std::min(SessionPlan::kLogitRows, rows - row);
-      const std::span<float> out = logit_rows(count);
-      last_logits_ = nullptr;
-      decoder.logits(row, count, out);
-      if (row + count == rows)
-        last_logits_ = out.data() + static_cast<std::size_t>(count - 1) * vocabulary;
-      for (int i = 0; i < count; ++i) {
-        on_logits(first + row + i,
-                  out.subspan(static_cast<std::size_t>(i) * vocabulary, vocabulary));
-      }
+      prepare_logits(row, count);
+      for (int i = 0; i < count; ++i) on_logits(first + row + i, row_logits(row + i));
     }
   }
 }
 
-void Sequence::compute_rest() {
-  while (static_cast<std::size_t>(computed) < ids.size()) forward_chunk(0, 0, nullptr);
-}
-
 std::span<const float> Sequence::logits() {
   if (ids.empty()) return {};
-  compute_rest();
-  if (last_logits_ == nullptr) {
-    decoder.logits(last_rows_ - 1, 1, logit_rows(1));
-    last_logits_ = logit_rows(1).data();
+  compute();
+  prepare_logits(last_row(), 1);
+  return row_logits(last_row());
+}
+
+bool Sequence::has_logits(int row) const {
+  return row >= logits_first_ && row < logits_first_ + logits_count_;
+}
+
+void Sequence::prepare_logits(int first, int count) {
+  if (has_logits(first) && has_logits(first + count - 1)) return;
+  logits_count_ = 0;
+  decoder.logits(first, count, logit_rows(count));
+  logits_first_ = first;
+  logits_count_ = count;
+}
+
+std::span<const float> Sequence::row_logits(int row) const {
+  const std::size_t vocabulary = static_cast<std::size_t>(model.info().vocabulary);
+  return logit_rows(SessionPlan::kLogitRows)
+      .subspan(static_cast<std::size_t>(row - logits_first_) * vocabulary, vocabulary);
+}
+
+bool Sequence::needs_forward() const {
+  const std::size_t done = static_cast<std::size_t>(computed);
+  if (done == ids.size()) return false;
+  return done + 1 != ids.size() || ahead_.empty() || ahead_.front() != ids.back();
+}
+
+// The last id is computed already where it is the one that the draft foresaw.
+bool Sequence::take_ahead() {
+  if (static_cast<std::size_t>(computed) == ids.size() || needs_forward()) return false;
+  ++computed;
+  ahead_ = ahead_.subspan(1);
+  return true;
+}
+
+void Sequence::forward_draft(std::span<const TokenId> draft) {
+  forward_ids_[0] = ids.back();
+  std::copy(draft.begin(), draft.end(), forward_ids_.begin() + 1);
+  decoder.forward(std::span(forward_ids_).first(draft.size() + 1), computed);
+  forward_begin_ = computed;
+  ++computed;
+  logits_count_ = best_count_ = 0;
+  ahead_ = std::span(forward_ids_).subspan(1, draft.size());
+}
+
+void Sequence::compute(std::span<const TokenId> draft) {
+  if (!draft.empty() && needs_forward() && static_cast<std::size_t>(computed) + 1 == ids.size()) {
+    forward_draft(draft);
+  } else if (!take_ahead()) {
+    while (static_cast<std::size_t>(computed) < ids.size()) forward_chunk(0, 0, nullptr);
   }
-  return {last_logits_, static_cast<std::size_t>(model.info().vocabulary)};
 }
 
-std::size_t Sequence::drawable() const {
-  const Tokenizer& tokenizer = model.tokenizer();
-  auto count =
-      static_cast<std::size_t>(std::min(model.info().vocabulary, tokenizer.vocabulary_size()));
-  // An image token stands for features, which a drawn one has not. Gemma's is the last id, but for
-  // padding.
-  if (tokenizer.image_token() > tokenizer.end_of_image())
-    count = std::min(count, static_cast<std::size_t>(tokenizer.image_token()));
-  return count;
+TokenId Sequence::draw(const SamplingOptions& sampling) {
+  compute();
+  return draw(last_row(), ids, drawable_ids(model), sampling);
 }
 
-TokenId Sequence::draw(const SamplingOptions& options) {
-  const auto recent = std::span<const TokenId>(ids).last(std::min(kPenaltyWindow, ids.size()));
-  compute_rest();
-  if (last_logits_ == nullptr) {
-    if (const auto id = draw_from_best(recent, options)) return *id;
+TokenId Sequence::draw(int row, std::span<const TokenId> history, std::size_t drawable,
+                       const SamplingOptions& sampling) {
+  const std::span<const TokenId> recent = history.last(std::min(kPenaltyWindow, history.size()));
+  if (!has_logits(row)) {
+    const std::optional<HeadQuery> query = sampler.query(drawable, recent, sampling);
+    if (query && find_best(row, *query)) {
+      const auto best = decoder.best(row - best_first_);
+      if (const auto id = sampler.sample_best(best, *query, sampling, history.size())) return *id;
+    }
+    prepare_logits(row, 1 + static_cast<int>(ahead_.size()));
   }
-  return sampler.sample(logits().first(drawable()), recent, options, ids.size());
+  return sampler.sample(row_logits(row).first(drawable), recent, sampling, history.size());
 }
 
-std::optional<TokenId> Sequence::draw_from_best(std::span<const TokenId> recent,
-                                                const SamplingOptions& options) {
+// Searches the head for row `row`, and for the draft behind it where the answer will do for that as
+// well.
+bool Sequence::find_best(int row, const HeadQuery& query) {
+  const bool same = query.rows == best_query_.rows && query.count == best_query_.count &&
+                    query.range == best_query_.range && query.also.empty();
+  if (same && row >= best_first_ && row < best_first_ + best_count_) return true;
   if (screen_pause_ > 0) {
     --screen_pause_;
-    return std::nullopt;
+    return false;
   }
-  const std::optional<HeadQuery> query = sampler.query(drawable(), recent, options);
-  if (!query) return std::nullopt;
-  if (!decoder.best_logits(last_rows_ - 1, 1, *query)) {
+  const int count = query.also.empty() ? 1 + static_cast<int>(ahead_.size()) : 1;
+  best_count_ = 0;
+  if (!decoder.best_logits(row, count, query)) {
     pause_length_ = std::clamp(2 * pause_length_, kShortestPause, kLongestPause);
     screen_pause_ = pause_length_;
-    return std::nullopt;
+    return false;
   }
   pause_length_ = 0;
-  return sampler.sample_best(decoder.best(0), *query, options, ids.size());
+  best_first_ = row;
+  best_count_ = query.also.empty() ? count : 0;
+  best_query_ = query;
+  best_query_.also = {};
+  return true;
+}
+
+void Sequence::rewind(std::size_t count) {
+  if (count >= ids.size()) return;
+  ids.resize(count);
+  computed = std::min(computed, static_cast<int>(count));
+  // The row of the id that is last now may be gone: it is computed anew.
+  if (computed > 0 && computed == static_cast<int>(count)) --computed;
+  ahead_ = {};
 }
 
 bool Sequence::model_turn_is_open() const {
@@ -302,7 +366,10 @@ void Sequence::clear() {
   computed = 0;
   cached = 0;
   prefill_seconds = 0;
-  last_logits_ = nullptr;
+  forward_begin_ = 0;
+  logits_count_ = best_count_ = 0;
+  ahead_ = {};
+  if (speculator != nullptr) speculator->clear();
 }
 
 Session::Session(const Model& model, const SessionOptions& options)
@@ -342,7 +409,8 @@ TokenId Session::draw(const SamplingOptions& options) const {
 }
 HeadStats Session::head_stats() const {
   const ScreenStats stats = impl_->decoder.screen_stats();
-  return {stats.searches, stats.gave_up, stats.rows, stats.low_rows, stats.exact_rows};
+  return {stats.searches,      stats.gave_up,  stats.rows,
+          stats.five_bit_rows, stats.low_rows, stats.exact_rows};
 }
 void Session::add_user(std::string_view text, std::string_view system) {
   const ContentPart part{std::string(text)};

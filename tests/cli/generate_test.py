@@ -131,6 +131,31 @@ class Output(Case):
         )
 
 
+class Speculation(Case):
+    OPTIONS = ["-p", "tick tock " * 30, "-n", "40", "--temp", "0", "--no-chat"]
+
+    def test_the_text_is_the_same(self):
+        plain = self.generate(*self.OPTIONS, "--speculation", "off")
+        self.assertEqual(plain["timings"]["drafted_tokens"], 0)
+        for mode in ("auto", "always"):
+            for draft in ([], ["--draft", TINY]):
+                got = self.generate(*self.OPTIONS, "--speculation", mode, *draft)
+                self.assertEqual(got["ids"], plain["ids"], (mode, draft))
+        self.assertGreater(got["timings"]["accepted_tokens"], 0)
+
+    def test_guesses_are_told(self):
+        done = self.run_cli("generate", "-m", TINY, *self.OPTIONS, "--speculation", "always")
+        self.assertRegex(done.stderr.decode(), r"\d+ of \d+ guesses right")
+
+    def test_bad_use(self):
+        self.fails(
+            2, "speculation", "generate", "-m", TINY, "-p", "x", "--speculation", "sometimes"
+        )
+        self.fails(
+            3, "none.gguf", "generate", "-m", TINY, "-p", "x", "--draft", self.path("none.gguf")
+        )
+
+
 class Pipes(Case):
     def test_closed_pipe_is_silent(self):
         process = self.start("generate", "-m", TINY, *self.endless(), "-c", "100000")

@@ -100,10 +100,15 @@ namespace {
 
 // Counts from the second piece of text to the last but two.
 void expect_nothing_taken(const Model& model, std::span<const TokenId> prompt,
-                          const SamplingOptions& sampling) {
-  Session session(model, {.context = 512, .threads = 2});
+                          const SamplingOptions& sampling, bool drafts) {
+  SessionOptions wanted{.context = 512, .threads = 2};
+  if (drafts) wanted.draft = model;
+  Session session(model, wanted);
   session.append(prompt);
-  GenerateOptions options{.max_tokens = 64, .sampling = sampling, .stop = {"no such text \x01"}};
+  GenerateOptions options{.max_tokens = 64,
+                          .sampling = sampling,
+                          .stop = {"no such text \x01"},
+                          .speculation = drafts ? Speculation::kAlways : Speculation::kAuto};
   int pieces = 0;
   const auto on_text = [&](std::string_view) {
     ++pieces;
@@ -139,7 +144,8 @@ void check_model(const Model& model, std::span<const TokenId> prompt) {
        {SamplingOptions{}, SamplingOptions{.repeat_penalty = 1.1F},
         SamplingOptions{.top_k = 0, .top_p = 1.0F, .min_p = 0.05F},
         SamplingOptions{.top_k = 0, .top_p = 0.9F}}) {
-    expect_nothing_taken(model, prompt, sampling_without_stop(model, prompt, sampling));
+    const SamplingOptions seeded = sampling_without_stop(model, prompt, sampling);
+    for (const bool drafts : {false, true}) expect_nothing_taken(model, prompt, seeded, drafts);
   }
 }
 

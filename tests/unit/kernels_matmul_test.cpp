@@ -88,7 +88,7 @@ struct Input {
       : values(static_cast<std::size_t>(tokens * columns)),
         low(values.size()),
         scales(values.size() / kBlock),
-        sums(2 * scales.size()),
+        sums(kernels::kBlockSums * scales.size()),
         low_sums(sums.size()),
         scaled_sums(scales.size()),
         view{values.data(),   low.data(),         scales.data(), sums.data(),
@@ -97,19 +97,22 @@ struct Input {
   /// Fills in what follows from `values`, `low` and `scales`.
   void finish(bool wide) {
     for (std::size_t b = 0; b < scales.size(); ++b) {
-      int total = 0;
-      for (std::size_t half = 0; half < 2; ++half) {
-        int high = 0, rest = 0;
-        for (std::size_t i = b * kBlock + 16 * half; i < b * kBlock + 16 * half + 16; ++i) {
-          high += values[i];
-          rest += low[i];
-        }
-        sums[2 * b + half] = static_cast<std::int16_t>(high);
-        low_sums[2 * b + half] = static_cast<std::int16_t>(rest);
-        total += wide ? kernels::kHighBase * high + rest : high;
-      }
+      const int high = sum_block(values, b, sums), rest = sum_block(low, b, low_sums);
+      const int total = wide ? kernels::kHighBase * high + rest : high;
       scaled_sums[b] = scales[b] * static_cast<float>(total);
     }
+  }
+
+  static int sum_block(const std::vector<std::int8_t>& x, std::size_t block,
+                       std::vector<std::int16_t>& sums) {
+    int of[kernels::kBlockSums] = {};
+    for (std::size_t i = 0; i < kBlock; ++i) {
+      of[i / 2 % 2] += x[block * kBlock + i];
+      if (i < kBlock / 2) of[2 + i / 2 % 2] += x[block * kBlock + i];
+    }
+    for (std::size_t j = 0; j < kernels::kBlockSums; ++j)
+      sums[block * kernels::kBlockSums + j] = static_cast<std::int16_t>(of[j]);
+    return of[0] + of[1];
   }
 
   std::vector<std::int8_t> values, low;

@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "kernels/half.h"
@@ -40,7 +41,7 @@ std::vector<std::byte> q8_rows(int columns, int fill, std::mt19937& random) {
 
 /// The same rows as kQ8Split and, for comparison, as kQ8_0.
 struct Matrices {
-  std::vector<std::byte> top, low, plain;
+  std::vector<std::byte> top, middle, low, plain;
   SplitLayout layout;
   int columns;
 
@@ -48,14 +49,16 @@ struct Matrices {
     const std::size_t stride = static_cast<std::size_t>(width / kBlock * 34);
     const std::size_t plain_bytes = kernels::panel_bytes(Packing::kQ8_0, width);
     top.resize(2 * layout.top_bytes());
+    middle.resize(2 * layout.middle_bytes());
     low.resize(2 * layout.low_bytes());
     plain.resize(2 * plain_bytes);
     for (std::size_t p = 0; p < 2; ++p) {
       const std::byte* data = rows.data() + p * kPanelRows * stride;
       const int count = p == 0 ? kPanelRows : kRows - kPanelRows;
-      EXPECT_TRUE(kernels::pack_split_panel(BlockType::kQ8_0, data, stride, count, width,
-                                            top.data() + p * layout.top_bytes(),
-                                            low.data() + p * layout.low_bytes()));
+      EXPECT_TRUE(kernels::pack_split_panel(
+          BlockType::kQ8_0, data, stride, count, width,
+          {top.data() + p * layout.top_bytes(), middle.data() + p * layout.middle_bytes(),
+           low.data() + p * layout.low_bytes()}));
       EXPECT_TRUE(kernels::pack_panel(Packing::kQ8_0, BlockType::kQ8_0, data, stride, count, width,
                                       plain.data() + p * plain_bytes));
     }
@@ -74,8 +77,8 @@ struct Input {
         low(x.size()),
         scales(x.size() / kBlock),
         scaled_sums(scales.size()),
-        sums(2 * scales.size()),
-        low_sums(2 * scales.size()),
+        sums(kernels::kBlockSums * scales.size()),
+        low_sums(kernels::kBlockSums * scales.size()),
         view{values.data(),   low.data(),         scales.data(), sums.data(),
              low_sums.data(), scaled_sums.data(), columns} {
     for (int t = 0; t < kTokens; ++t)
@@ -101,19 +104,20 @@ std::vector<float> multiply(const Kernels& table, bool wide, Packing packing, co
   std::size_t space = memory.size();
   std::align(64, memory.size() - 64, scratch, space);
   const bool plain = packing == Packing::kQ8_0;
-  const kernels::MatmulArgs args{.panels = plain ? m.plain.data() : m.top.data(),
-                                 .panel_bytes = plain ? m.plain.size() / 2 : m.layout.top_bytes(),
-                                 .columns = m.columns,
-                                 .panel_begin = 0,
-                                 .panel_end = 2,
-                                 .input = &input,
-                                 .dense_input = nullptr,
-                                 .token_begin = kTokens - tokens,
-                                 .tokens = tokens,
-                                 .out = out.data(),
-                                 .out_stride = 2 * kPanelRows,
-                                 .scratch = static_cast<std::byte*>(scratch),
-                                 .low = m.low.data()};
+  const kernels::MatmulArgs args{
+      .panels = plain ? m.plain.data() : m.top.data(),
+      .panel_bytes = plain ? m.plain.size() / 2 : m.layout.top_bytes(),
+      .columns = m.columns,
+      .panel_begin = 0,
+      .panel_end = 2,
+      .input = &input,
+      .dense_input = nullptr,
+      .token_begin = kTokens - tokens,
+      .tokens = tokens,
+      .out = out.data(),
+      .out_stride = 2 * kPanelRows,
+      .scratch = static_cast<std::byte*>(scratch),
+      .low = packing == Packing::kQ8Top5 ? m.middle.data() : m.low.data()};
   (wide ? table.matmul16 : table.matmul)[static_cast<int>(packing)](args);
   return out;
 }
@@ -143,15 +147,22 @@ TEST(KernelsSplit, ProductsAreThoseOfQ8BitForBit) {
   }
 }
 
-TEST(KernelsSplit, TheUpperPlaneAloneIsTheSameOnEveryIsa) {
+TEST(KernelsSplit, TheUpperBitsAloneAreTheSameOnEveryIsa) {
   std::mt19937 random(5);
   for (const int columns : {32, 160, 640}) {
     const Matrices m(q8_rows(columns, -1, random), columns);
     const Input input(scalar_table(), activations(columns, random), columns);
-    for (const int tokens : {1, 2, 5, 9}) {
-      const auto want = multiply(scalar_table(), true, Packing::kQ8Top, m, input.view, tokens);
+    for (const auto& [packing, tokens] :
+         std::vector<std::pair<Packing, int>>{{Packing::kQ8Top, 1},
+                                              {Packing::kQ8Top, 2},
+                                              {Packing::kQ8Top, 5},
+                                              {Packing::kQ8Top, 9},
+                                              {Packing::kQ8Top5, 1},
+                                              {Packing::kQ8Top5, 2},
+                                              {Packing::kQ8Top5, 9}}) {
+      const auto want = multiply(scalar_table(), true, packing, m, input.view, tokens);
       for (const Kernels* table : all_tables()) {
-        ASSERT_TRUE(same_bits(multiply(*table, true, Packing::kQ8Top, m, input.view, tokens), want))
+        ASSERT_TRUE(same_bits(multiply(*table, true, packing, m, input.view, tokens), want))
             << table->name << " columns " << columns << " tokens " << tokens;
       }
     }
@@ -181,7 +192,7 @@ struct Screen {
   std::vector<float> low, high, centre;
   kernels::ScreenInput view;
 
-  Screen(const Input& input, int blocks)
+  Screen(const Input& input, int blocks, int bits)
       : norms(static_cast<std::size_t>((blocks + 3) / 4 * 4)),
         low(static_cast<std::size_t>(16 * blocks)),
         high(low.size()),
@@ -197,17 +208,46 @@ struct Screen {
         (j < 16 ? low : high)[16 * b + j % 16] = static_cast<float>(v);
       }
       for (std::size_t j = 0; j < 16; ++j) high[16 * b + j] -= 16 * low[16 * b + j];
-      centre[16 * b] = -7.5F * input.scaled_sums[b];
+      centre[16 * b] = (bits == 4 ? -7.5F : -3.5F) * input.scaled_sums[b];
       lengths.push_back(std::sqrt(sum));
       longest = std::max(longest, lengths.back());
     }
     const double unit = longest / kernels::kNormLevels * (1 + 1e-5);
     for (std::size_t b = 0; b < lengths.size(); ++b)
       norms[b] = static_cast<std::int8_t>(std::ceil(lengths[b] / unit));
-    view = {blocks,     norms.data(), static_cast<float>(unit * 1.02),
-            low.data(), high.data(),  centre.data()};
+    view = {blocks,      norms.data(),  static_cast<float>(unit * 1.02), low.data(),
+            high.data(), centre.data(), bits == 4 ? 0xFF : 0x77};
   }
 };
+
+/// Bounds from the upper `bits` bits hold, and the low plane closes them.
+void check_bounds(const Matrices& m, const Input& input, int bits) {
+  const Screen screen(input, m.layout.blocks, bits);
+  const Packing packing = bits == 4 ? Packing::kQ8Top : Packing::kQ8Top5;
+  const auto estimates = multiply(scalar_table(), true, packing, m, input.view, kTokens);
+  const auto exact = multiply(scalar_table(), true, Packing::kQ8_0, m, input.view, kTokens);
+  for (const Kernels* table : all_tables()) {
+    for (std::size_t p = 0; p < 2; ++p) {
+      const std::byte* bounds =
+          bits == 4 ? m.top.data() + p * m.layout.top_bytes() + m.layout.bounds()
+                    : m.middle.data() + p * m.layout.middle_bytes() + m.layout.middle_bounds();
+      const float* estimate = estimates.data() + p * kPanelRows;
+      float upper[kPanelRows];
+      const float peak = table->screen_panel(bounds, screen.view, estimate, upper);
+      EXPECT_EQ(peak, *std::max_element(estimate, estimate + kPanelRows)) << table->name;
+      for (int r = 0; r < kPanelRows; ++r) {
+        const float want = exact[p * kPanelRows + static_cast<std::size_t>(r)];
+        const float bound = upper[r] - estimate[r];
+        ASSERT_LE(want, upper[r]) << table->name << " row " << r << " bits " << bits;
+        ASSERT_GE(want, estimate[r] - bound) << table->name << " row " << r << " bits " << bits;
+        const float low =
+            table->screen_row(m.low.data() + p * m.layout.low_bytes(), r, screen.view);
+        ASSERT_NEAR(estimate[r] + low, want, 0.005F * bound)
+            << table->name << " row " << r << " bits " << bits;
+      }
+    }
+  }
+}
 
 TEST(KernelsSplit, BoundsHoldAndTheLowPlaneClosesThem) {
   std::mt19937 random(11);
@@ -215,29 +255,8 @@ TEST(KernelsSplit, BoundsHoldAndTheLowPlaneClosesThem) {
     for (const int fill : {-1, 0x00, 0xFF, 0x07}) {
       const Matrices m(q8_rows(columns, fill, random), columns);
       const Input input(scalar_table(), activations(columns, random), columns);
-      const Screen screen(input, columns / kBlock);
-      const auto estimates =
-          multiply(scalar_table(), true, Packing::kQ8Top, m, input.view, kTokens);
-      const auto exact = multiply(scalar_table(), true, Packing::kQ8_0, m, input.view, kTokens);
-      for (const Kernels* table : all_tables()) {
-        for (int p = 0; p < 2; ++p) {
-          const auto panel = static_cast<std::size_t>(p);
-          float upper[kPanelRows];
-          const float* estimate = estimates.data() + panel * kPanelRows;
-          const float peak = table->screen_panel(m.top.data() + panel * m.layout.top_bytes(),
-                                                 screen.view, estimate, upper);
-          EXPECT_EQ(peak, *std::max_element(estimate, estimate + kPanelRows)) << table->name;
-          for (int r = 0; r < kPanelRows; ++r) {
-            const float want = exact[panel * kPanelRows + static_cast<std::size_t>(r)];
-            const float bound = upper[r] - estimate[r];
-            ASSERT_LE(want, upper[r]) << table->name << " row " << r;
-            ASSERT_GE(want, estimate[r] - bound) << table->name << " row " << r;
-            const float low =
-                table->screen_row(m.low.data() + panel * m.layout.low_bytes(), r, screen.view);
-            ASSERT_NEAR(estimate[r] + low, want, 0.005F * bound) << table->name << " row " << r;
-          }
-        }
-      }
+      check_bounds(m, input, 4);
+      check_bounds(m, input, 5);
     }
   }
 }
@@ -251,10 +270,11 @@ TEST(KernelsSplit, CopiesOfFloatsAreBoundedByWhatTheFileHolds) {
   std::vector<float> rows(kPanelRows * kWidth);
   for (float& v : rows) v = normal(random) * 0.03F;
   rows[5] = 4.0F;
-  std::vector<std::byte> top(layout.top_bytes()), low(layout.low_bytes());
+  std::vector<std::byte> top(layout.top_bytes()), middle(layout.middle_bytes()),
+      low(layout.low_bytes());
   ASSERT_TRUE(kernels::pack_split_panel(
       BlockType::kF32, reinterpret_cast<const std::byte*>(rows.data()), kWidth * sizeof(float),
-      kPanelRows, kColumns, top.data(), low.data()));
+      kPanelRows, kColumns, {top.data(), middle.data(), low.data()}));
   std::vector<float> copy(kWidth);
   for (int r = 0; r < kPanelRows; ++r) {
     kernels::unpack_split_row(top.data(), low.data(), r, kColumns, copy.data());
@@ -272,7 +292,7 @@ TEST(KernelsSplit, CopiesOfFloatsAreBoundedByWhatTheFileHolds) {
   rows[3] = std::numeric_limits<float>::infinity();
   EXPECT_FALSE(kernels::pack_split_panel(
       BlockType::kF32, reinterpret_cast<const std::byte*>(rows.data()), kWidth * sizeof(float),
-      kPanelRows, kColumns, top.data(), low.data()));
+      kPanelRows, kColumns, {top.data(), middle.data(), low.data()}));
 }
 
 }  // namespace

@@ -10,8 +10,8 @@
 #include <random>
 #include <vector>
 
+#include "kernels/isa.h"
 #include "kernels/pack.h"
-#include "kernels_tables.h"
 
 namespace lapidary {
 namespace {
@@ -19,6 +19,14 @@ namespace {
 using kernels::kBlock;
 using kernels::kPanelRows;
 using kernels::Packing;
+
+/// Every table that runs here, the scalar reference last.
+std::vector<const kernels::Kernels*> all_tables() {
+  std::vector<const kernels::Kernels*> tables(8);
+  tables.resize(kernels::available(tables.data(), tables.size()));
+  return tables;
+}
+const kernels::Kernels& scalar_table() { return kernels::kScalarKernels; }
 
 constexpr float kEverything = std::numeric_limits<float>::infinity();
 
@@ -87,8 +95,7 @@ class Head {
       std::byte* panel = m.panels + index * m.panel_bytes();
       const bool good =
           packing == Packing::kQ8Split
-              ? kernels::pack_split_panel(type, rows, stride, count, columns_, panel,
-                                          m.low() + index * m.low_panel_bytes())
+              ? kernels::pack_split_panel(type, rows, stride, count, columns_, m.planes(p))
               : kernels::pack_panel(packing, type, rows, stride, count, columns_, panel);
       EXPECT_TRUE(good);
     }
@@ -111,13 +118,14 @@ struct Input {
   Input(const std::vector<std::vector<float>>& tokens, int columns) : arena(1 << 20) {
     const std::size_t count = tokens.size() * static_cast<std::size_t>(columns);
     view.dense = arena.allocate_array<float>(count).data();
-    view.quantized = {arena.allocate_array<std::int8_t>(count).data(),
-                      arena.allocate_array<std::int8_t>(count).data(),
-                      arena.allocate_array<float>(count / kBlock).data(),
-                      arena.allocate_array<std::int16_t>(count / 16).data(),
-                      arena.allocate_array<std::int16_t>(count / 16).data(),
-                      arena.allocate_array<float>(count / kBlock).data(),
-                      columns};
+    view.quantized = {
+        arena.allocate_array<std::int8_t>(count).data(),
+        arena.allocate_array<std::int8_t>(count).data(),
+        arena.allocate_array<float>(count / kBlock).data(),
+        arena.allocate_array<std::int16_t>(count / kBlock * kernels::kBlockSums).data(),
+        arena.allocate_array<std::int16_t>(count / kBlock * kernels::kBlockSums).data(),
+        arena.allocate_array<float>(count / kBlock).data(),
+        columns};
     for (std::size_t t = 0; t < tokens.size(); ++t) {
       std::copy(tokens[t].begin(), tokens[t].end(),
                 view.dense + t * static_cast<std::size_t>(columns));

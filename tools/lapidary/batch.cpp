@@ -11,6 +11,7 @@
 
 #include "batch_request.h"
 #include "common.h"
+#include "speculation_flags.h"
 
 namespace cli {
 
@@ -23,6 +24,7 @@ struct Options {
   ModelFlags model;
   SamplingFlags sampling;
   ChatFlag chat;
+  SpeculationFlags speculation;
   ImageFlags images;
   std::string in;
   std::string out;
@@ -147,7 +149,7 @@ class Batch {
   Batch(const Options& options, const lapidary::Model& model)
       : options_(options),
         model_(model),
-        session_(model, options.model.session()),
+        session_(model, options.speculation.session(options.model, model)),
         encoder_(model, options.model, options.images, session_.memory_bytes()),
         folder_(std::filesystem::path(options.in).parent_path().string()),
         chat_(options.chat.chosen(model)) {
@@ -175,6 +177,7 @@ class Batch {
   }
 
   long drawn() const { return drawn_; }
+  const lapidary::Usage& guesses() const { return guesses_; }
 
  private:
   // With pictures that are not encoded yet; they are put behind `pictures`.
@@ -214,11 +217,15 @@ class Batch {
     }
     session_.clear();
     session_.append(prompt, {}, &interrupted);
-    const lapidary::Completion completion = session_.generate(request.sampling.options());
+    lapidary::GenerateOptions wanted = request.sampling.options();
+    options_.speculation.apply(wanted);
+    const lapidary::Completion completion = session_.generate(wanted);
     if (completion.finish_reason == lapidary::FinishReason::kCancelled) {
       throw Error(ErrorCode::kInterrupted, "interrupted");
     }
     drawn_ += static_cast<long>(completion.ids.size());
+    guesses_.drafted_tokens += completion.usage.drafted_tokens;
+    guesses_.accepted_tokens += completion.usage.accepted_tokens;
     return {completion.text, completion.finish_reason, static_cast<int>(prompt.ids.size()), 0,
             static_cast<int>(completion.ids.size())};
   }
@@ -231,6 +238,7 @@ class Batch {
   bool chat_;
   std::string name_;
   long drawn_ = 0;
+  lapidary::Usage guesses_;  // Of all lines.
 };
 
 // Moves past the requests that are answered already; returns how many of those failed.
@@ -283,12 +291,12 @@ int batch(const Options& options) {
   bar.finish();
   if (!options.model.quiet) {
     const double seconds = now() - start;
-    write_all(
-        STDERR_FILENO,
-        format(
-            "%zu lines in %.2f s (%zu were there), %ld tokens drawn (%.1f t/s), %d lines failed\n",
-            lines, seconds, before, work.drawn(), rate(static_cast<double>(work.drawn()), seconds),
-            failed));
+    const std::string guesses = describe_guesses(work.guesses());
+    write_all(STDERR_FILENO, format("%zu lines in %.2f s (%zu were there), %ld tokens drawn (%.1f "
+                                    "t/s), %d lines failed%s\n",
+                                    lines, seconds, before, work.drawn(),
+                                    rate(static_cast<double>(work.drawn()), seconds), failed,
+                                    guesses.empty() ? "" : (", " + guesses).c_str()));
   }
   return failed > 0 ? 1 : 0;
 }
@@ -303,6 +311,7 @@ void add_batch(CLI::App& app, Run& run) {
   add_model_flags(command, options->model);
   add_sampling_flags(command, options->sampling);
   add_chat_flag(command, options->chat);
+  add_speculation_flags(command, options->speculation);
   add_view_flags(command, options->images);
   command
       .add_option("in", options->in,

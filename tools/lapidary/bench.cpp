@@ -112,10 +112,11 @@ std::vector<Measurement> measure_all(lapidary::Session& session, const Options& 
   return tests;
 }
 
-// Of all rows that draws had before them, how many had their lower half read, and how many were
-// multiplied in full.
+// Of all rows whose upper four bits were read, how many had the fifth read too, how many the rest,
+// and how many were multiplied in full.
 void add_shares(Json& object, const lapidary::HeadStats& stats) {
   const auto rows = static_cast<double>(stats.rows);
+  object["head_five_bit_share"] = rate(static_cast<double>(stats.five_bit_rows), rows);
   object["head_low_share"] = rate(static_cast<double>(stats.low_rows), rows);
   object["head_exact_share"] = rate(static_cast<double>(stats.exact_rows), rows);
   object["head_gave_up_share"] =

@@ -8,6 +8,7 @@
 #include "chat_settings.h"
 #include "conversation.h"
 #include "line_editor.h"
+#include "speculation_flags.h"
 
 namespace cli {
 
@@ -19,6 +20,7 @@ using lapidary::ErrorCode;
 struct Options {
   ModelFlags model;
   SamplingFlags sampling;
+  SpeculationFlags speculation;
   ImageFlags images;
   std::string system;
 };
@@ -30,7 +32,7 @@ class Chat {
   Chat(const Options& options, const lapidary::Model& model, std::vector<Picture> pictures)
       : options_(options),
         sampling_(options.sampling),
-        talk_(model, options.model.session(), options.system),
+        talk_(model, options.speculation.session(options.model, model), options.system),
         waiting_(model, options.model, options.images, talk_.session().memory_bytes()) {
     for (Picture& picture : pictures) note(waiting_.add(std::move(picture)));
   }
@@ -154,6 +156,7 @@ class Chat {
   bool say(const UserMessage& message) {
     lapidary::GenerateOptions options = sampling_.options();
     options.sampling.seed += tries_;
+    options_.speculation.apply(options);
     interrupted = false;
     std::optional<Reply> reply;
     try {
@@ -180,10 +183,12 @@ class Chat {
   std::string statistics() const {
     const Reply& reply = *last_;
     const auto drawn = static_cast<double>(reply.completion.ids.size());
-    return format("read %d tokens at %.1f t/s, drew %.0f at %.1f t/s, %s, %d of %d tokens used",
+    const std::string guesses = describe_guesses(reply.completion.usage);
+    return format("read %d tokens at %.1f t/s, drew %.0f at %.1f t/s, %s, %d of %d tokens used%s",
                   reply.read, rate(reply.read, reply.prefill_seconds), drawn,
                   rate(drawn, reply.decode_seconds), finish_name(reply.completion.finish_reason),
-                  talk_.tokens(), talk_.session().context());
+                  talk_.tokens(), talk_.session().context(),
+                  guesses.empty() ? "" : (", " + guesses).c_str());
   }
 
   void command(const std::string& line) {
@@ -365,6 +370,7 @@ void add_chat(CLI::App& app, Run& run) {
   const auto options = std::make_shared<Options>();
   add_model_flags(command, options->model);
   add_sampling_flags(command, options->sampling);
+  add_speculation_flags(command, options->speculation);
   add_image_flags(command, options->images);
   add_option(command, "--system", options->system, "text in front of the first message");
   command.callback([options, &run] { run = [options] { return chat(*options); }; });

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "pictures.h"
+#include "speculation_flags.h"
 
 namespace cli {
 
@@ -16,6 +17,7 @@ struct Options {
   ModelFlags model;
   SamplingFlags sampling;
   ChatFlag chat;
+  SpeculationFlags speculation;
   ImageFlags images;
   std::string prompt;
   std::string file;
@@ -85,6 +87,8 @@ void print_json(Output& output, const std::vector<TokenId>& prompt,
                        {"image_seconds", times.image},
                        {"prefill_seconds", times.prefill},
                        {"decode_seconds", times.decode},
+                       {"drafted_tokens", completion.usage.drafted_tokens},
+                       {"accepted_tokens", completion.usage.accepted_tokens},
                        {"prefill_tokens_per_second", rate(read, times.prefill)},
                        {"decode_tokens_per_second", rate(drawn, times.decode)}};
   output.write(to_line(object) + "\n");
@@ -99,10 +103,11 @@ void print_statistics(std::size_t prompt, const lapidary::Completion& completion
                    pictures.views() - pictures.cached(), times.image, pictures.cached());
   }
   text += format(
-      "prefill %zu tokens in %.2f s (%.1f t/s); decode %zu tokens in %.2f s (%.1f t/s); %s\n",
-      prompt, times.prefill, rate(static_cast<double>(prompt), times.prefill), drawn, times.decode,
+      "prefill %zu tokens in %.2f s (%.1f t/s); decode %zu tokens in %.2f s (%.1f t/s); %s", prompt,
+      times.prefill, rate(static_cast<double>(prompt), times.prefill), drawn, times.decode,
       rate(static_cast<double>(drawn), times.decode), finish_name(completion.finish_reason));
-  write_all(STDERR_FILENO, text);
+  const std::string guesses = describe_guesses(completion.usage);
+  write_all(STDERR_FILENO, text + (guesses.empty() ? "" : "; " + guesses) + "\n");
 }
 
 int generate(const Options& options) {
@@ -113,7 +118,7 @@ int generate(const Options& options) {
   const lapidary::Model model = load_model(options.model, options.images,
                                            pictures.empty() ? Vision::kIfGiven : Vision::kNeeded);
   lapidary::Prompt prompt = make_prompt(options, model, pictures, text);
-  lapidary::Session session(model, options.model.session());
+  lapidary::Session session(model, options.speculation.session(options.model, model));
   hold_interrupts(Interrupts::kStop);
   times.load = now() - start;
 
@@ -136,7 +141,9 @@ int generate(const Options& options) {
   start = now();
   lapidary::OnText on_text;
   if (!options.json) on_text = [&](std::string_view piece) { return output.write(piece); };
-  const lapidary::Completion completion = session.generate(options.sampling.options(), on_text);
+  lapidary::GenerateOptions wanted = options.sampling.options();
+  options.speculation.apply(wanted);
+  const lapidary::Completion completion = session.generate(wanted, on_text);
   times.decode = now() - start;
 
   if (options.json) {
@@ -157,6 +164,7 @@ void add_generate(CLI::App& app, Run& run) {
   add_model_flags(command, options->model);
   add_sampling_flags(command, options->sampling);
   add_chat_flag(command, options->chat);
+  add_speculation_flags(command, options->speculation);
   add_image_flags(command, options->images);
   add_option(command, "-p,--prompt", options->prompt,
              "the prompt; -f and standard input are added behind it");

@@ -1,0 +1,131 @@
+// Included in ISAs that have integer dot products over 64-byte groups (Q: 16 rows × 4 k): a block's
+// weights, packed as pack.h says, and unpacked in scratch. The ISA gives load_group, store_group,
+// nibble_low/high, merge_plane, load_half, load_u8_rows, and load_half_scales (16 int8 scales, as
+// its block_sums takes them).
+
+// Group g of a packed block, straight from its planes.
+template <Packing kPacking>
+struct PackedGroups {
+  const std::uint8_t* block;
+  template <int g>
+  LAPIDARY_INLINE Q get() const {
+    constexpr PackedTraits kTraits = packed_traits(kPacking);
+    if constexpr (kTraits.bits == 8) {
+      return load_group(block + 64 * g);
+    } else {
+      const Q bytes = load_group(block + 64 * (g % 4));
+      Q q;
+      if constexpr (g < 4) {
+        q = nibble_low(bytes);
+      } else {
+        q = nibble_high(bytes);
+      }
+      if constexpr (kTraits.bits == 5) q = merge_plane<g, 0x10>(q, load_group(block + 256));
+      if constexpr (kTraits.bits == 6)
+        q = merge_plane<2 * (g % 4), 0x30>(q, load_group(block + 256 + 64 * (g / 4)));
+      return q;
+    }
+  }
+};
+
+// Group g of a block that was unpacked to whole bytes.
+struct PlainGroups {
+  const std::uint8_t* block;
+  template <int g>
+  LAPIDARY_INLINE Q get() const {
+    return load_group(block + 64 * g);
+  }
+};
+
+struct BlockScales {
+  F scale, offset;
+  I half0, half1;
+};
+
+template <Packing kPacking>
+LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
+  constexpr PackedTraits kTraits = packed_traits(kPacking);
+  const std::uint8_t* scales = panel + block_offset(kTraits, block) + kTraits.quant_bytes();
+  BlockScales out{};
+  if constexpr (kPacking == Packing::kQ4_K || kPacking == Packing::kQ5_K) {
+    const std::uint8_t* super = panel + super_offset(kTraits, block);
+    out.scale = mul(load_half(super), to_float(load_u8_rows(scales)));
+    out.offset =
+        mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
+  } else if constexpr (kPacking == Packing::kQ8Top) {
+    const F scale = load_half(scales);
+    out.scale = mul(scale, broadcast(16.0F));
+    out.offset = mul(scale, broadcast(7.5F));
+  } else if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
+    out.scale = load_half(panel + super_offset(kTraits, block));
+    out.half0 = load_half_scales(scales);
+    out.half1 = load_half_scales(scales + 16);
+  } else {
+    out.scale = load_half(scales);
+    if constexpr (kTraits.scheme == Scheme::kAffine) out.offset = load_half(scales + 32);
+  }
+  return out;
+}
+
+// An unpacked block in scratch: 512 bytes of values, scales, offsets or half scales.
+inline constexpr std::size_t kPlainBlock = 512 + 64 + 64 + 128;
+
+template <Packing kPacking, class Blocks>
+void unpack_panel(const Blocks& panel, int blocks, std::uint8_t* scratch) {
+  for (int b = 0; b < blocks; ++b, scratch += kPlainBlock) {
+    const auto groups = panel.groups(b);
+    store_group(scratch, groups.template get<0>());
+    store_group(scratch + 64, groups.template get<1>());
+    store_group(scratch + 128, groups.template get<2>());
+    store_group(scratch + 192, groups.template get<3>());
+    store_group(scratch + 256, groups.template get<4>());
+    store_group(scratch + 320, groups.template get<5>());
+    store_group(scratch + 384, groups.template get<6>());
+    store_group(scratch + 448, groups.template get<7>());
+    const BlockScales s = panel.scales(b);
+    auto* floats = reinterpret_cast<float*>(scratch + 512);
+    store(floats, s.scale);
+    if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine) store(floats + 16, s.offset);
+    if constexpr (packed_traits(kPacking).scheme == Scheme::kHalfScaled) {
+      store_int(reinterpret_cast<std::int32_t*>(scratch + 640), s.half0);
+      store_int(reinterpret_cast<std::int32_t*>(scratch + 704), s.half1);
+    }
+  }
+}
+
+template <Packing kPacking>
+LAPIDARY_INLINE BlockScales read_plain_scales(const std::uint8_t* block) {
+  BlockScales out{};
+  const auto* floats = reinterpret_cast<const float*>(block + 512);
+  out.scale = load(floats);
+  if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine) out.offset = load(floats + 16);
+  if constexpr (packed_traits(kPacking).scheme == Scheme::kHalfScaled) {
+    out.half0 = load_int(reinterpret_cast<const std::int32_t*>(block + 640));
+    out.half1 = load_int(reinterpret_cast<const std::int32_t*>(block + 704));
+  }
+  return out;
+}
+
+// The blocks of a panel as they are packed, and unpacked in scratch.
+template <Packing kPacking>
+struct PackedBlocks {
+  const std::uint8_t* panel;
+  LAPIDARY_INLINE PackedGroups<kPacking> groups(int block) const {
+    return {panel + block_offset(packed_traits(kPacking), block)};
+  }
+  LAPIDARY_INLINE BlockScales scales(int block) const {
+    return read_scales<kPacking>(panel, block);
+  }
+};
+
+template <Packing kPacking>
+struct PlainBlocks {
+  const std::uint8_t* scratch;
+  LAPIDARY_INLINE const std::uint8_t* at(int block) const {
+    return scratch + static_cast<std::size_t>(block) * kPlainBlock;
+  }
+  LAPIDARY_INLINE PlainGroups groups(int block) const { return {at(block)}; }
+  LAPIDARY_INLINE BlockScales scales(int block) const {
+    return read_plain_scales<kPacking>(at(block));
+  }
+};

@@ -1,0 +1,89 @@
+#include "runtime/draft_model.h"
+
+#include <algorithm>
+#include <string>
+
+#include "lapidary/error.h"
+#include "runtime/speculator.h"
+
+namespace lapidary {
+
+std::size_t drawable_ids(const Model& model) {
+  const Tokenizer& tokenizer = model.tokenizer();
+  TokenId count = std::min(model.info().vocabulary, tokenizer.vocabulary_size());
+  if (tokenizer.image_token() > tokenizer.end_of_image())
+    count = std::min(count, tokenizer.image_token());
+  return static_cast<std::size_t>(count);
+}
+
+void check_same_vocabulary(const Model& draft, const Model& target) {
+  const std::size_t count = drawable_ids(draft);
+  if (count != drawable_ids(target)) {
+    throw Error(ErrorCode::kUsage, "the draft model has a vocabulary of " + std::to_string(count) +
+                                       " ids, but the model has " +
+                                       std::to_string(drawable_ids(target)));
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto id = static_cast<TokenId>(i);
+    if (draft.tokenizer().piece(id) == target.tokenizer().piece(id)) continue;
+    throw Error(ErrorCode::kUsage, "the draft model has another vocabulary than the model: id " +
+                                       std::to_string(id) + " differs");
+  }
+}
+
+SessionOptions DraftModel::session_options(const SessionPlan& plan, int threads) {
+  SessionOptions options;
+  options.context = plan.context;
+  options.chunk = std::max(plan.chunk, kMaxDraft);  // So far back it may have to go.
+  options.threads = threads;
+  return options;
+}
+
+DraftModel::DraftModel(const Model& draft, const SessionOptions& options, TokenId image_token)
+    : sequence_(draft, options), image_token_(image_token) {
+  history_.reserve(static_cast<std::size_t>(sequence_.plan.context));
+}
+
+void DraftModel::take(std::span<const TokenId> ids) {
+  const std::size_t sure = history_.size() - drafted_;
+  std::size_t common = sure;
+  while (common < std::min(ids.size(), history_.size()) && ids[common] == history_[common])
+    ++common;
+  sequence_.rewind(sequence_.ids.size() - (history_.size() - common));
+  history_.resize(common);
+  drafted_ = 0;
+  for (const TokenId id : ids.subspan(common)) {
+    history_.push_back(id);
+    if (id != image_token_) sequence_.ids.push_back(id);
+  }
+}
+
+void DraftModel::follow(std::span<const TokenId> ids) {
+  take(ids);
+  sequence_.compute();
+}
+
+std::size_t DraftModel::draft(std::span<const TokenId> ids, std::size_t drawable,
+                              const SamplingOptions& sampling, std::span<TokenId> out) {
+  take(ids);
+  if (sequence_.ids.empty()) return 0;
+  const std::span<const TokenId> stops = sequence_.model.tokenizer().stop_ids();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    sequence_.compute();
+    const TokenId id = sequence_.draw(sequence_.last_row(), history_, drawable, sampling);
+    if (std::find(stops.begin(), stops.end(), id) != stops.end()) return i;
+    out[i] = id;
+    history_.push_back(id);
+    sequence_.ids.push_back(id);
+    ++drafted_;
+  }
+  return out.size();
+}
+
+void DraftModel::clear() {
+  sequence_.clear();
+  history_.clear();
+  drafted_ = 0;
+}
+
+}  // namespace lapidary

@@ -73,17 +73,29 @@ std::vector<std::byte> file_rows(const Form& form, int columns) {
   return data;
 }
 
+bool in_planes(Packing packing) {
+  return packing == Packing::kQ8Split || packing == Packing::kQ8Top || packing == Packing::kQ8Top5;
+}
+
+/// The three planes; `second` gets the one that is read beside the top panel.
+bool pack_planes(const Form& form, int columns, const std::vector<std::byte>& rows, std::byte* top,
+                 std::byte* second) {
+  const kernels::SplitLayout layout(columns);
+  std::vector<std::byte> middle(layout.middle_bytes()), low(layout.low_bytes());
+  const kernels::SplitPanels out{top, form.packing == Packing::kQ8Top5 ? second : middle.data(),
+                                 form.packing == Packing::kQ8Split ? second : low.data()};
+  return kernels::pack_split_panel(form.type, rows.data(), row_bytes(form, columns), kPanelRows,
+                                   columns, out);
+}
+
 void pack(const Form& form, int columns, std::byte* panel, std::byte* low) {
   const std::vector<std::byte> rows = file_rows(form, columns);
-  const std::size_t stride = row_bytes(form, columns);
   bool packed = false;
-  if (form.packing == Packing::kQ8Split || form.packing == Packing::kQ8Top) {
-    std::vector<std::byte> unused(kernels::SplitLayout(columns).low_bytes());
-    packed = kernels::pack_split_panel(form.type, rows.data(), stride, kPanelRows, columns, panel,
-                                       low != nullptr ? low : unused.data());
+  if (in_planes(form.packing)) {
+    packed = pack_planes(form, columns, rows, panel, low);
   } else {
-    packed = kernels::pack_panel(form.packing, form.type, rows.data(), stride, kPanelRows, columns,
-                                 panel);
+    packed = kernels::pack_panel(form.packing, form.type, rows.data(), row_bytes(form, columns),
+                                 kPanelRows, columns, panel);
   }
   if (!packed) {
     std::fprintf(stderr, "kernels_benchmark: rows of %s could not be packed\n", form.name);
@@ -95,12 +107,11 @@ void pack(const Form& form, int columns, std::byte* panel, std::byte* low) {
 Matrix lay_out(const Form& form, int columns, std::size_t bytes, const std::byte* memory) {
   Matrix m{};
   m.columns = columns;
-  m.panel_bytes = kernels::SplitLayout(columns).top_bytes();
-  if (form.packing == Packing::kQ8Split) {
-    m.low_bytes = kernels::SplitLayout(columns).low_bytes();
-  } else if (form.packing != Packing::kQ8Top) {
-    m.panel_bytes = kernels::panel_bytes(form.packing, columns);
-  }
+  const kernels::SplitLayout layout(columns);
+  m.panel_bytes =
+      in_planes(form.packing) ? layout.top_bytes() : kernels::panel_bytes(form.packing, columns);
+  if (form.packing == Packing::kQ8Split) m.low_bytes = layout.low_bytes();
+  if (form.packing == Packing::kQ8Top5) m.low_bytes = layout.middle_bytes();
   const std::size_t count = std::max<std::size_t>(1, bytes / (m.panel_bytes + m.low_bytes));
   m.panel_count = static_cast<int>(count);
   m.panels = memory;
@@ -138,8 +149,8 @@ void quantize(Activations& a, int tokens, int columns, bool wide) {
   a.low.resize(a.values.size());
   a.scales.resize(a.values.size() / kBlock);
   a.scaled_sums.resize(a.scales.size());
-  a.sums.resize(2 * a.scales.size());
-  a.low_sums.resize(2 * a.scales.size());
+  a.sums.resize(kernels::kBlockSums * a.scales.size());
+  a.low_sums.resize(kernels::kBlockSums * a.scales.size());
   a.quantized = {a.high.data(),     a.low.data(),         a.scales.data(), a.sums.data(),
                  a.low_sums.data(), a.scaled_sums.data(), columns};
   const kernels::Kernels& table = *kernels::best();  // All tables give the same bits.
@@ -163,6 +174,7 @@ std::span<const Form> forms() {
       {Packing::kQ6_K, "Q6_K", BlockType::kQ6_K, {208}},
       {Packing::kQ8Split, "Q8Split", BlockType::kQ8_0, {0}},
       {Packing::kQ8Top, "Q8Top", BlockType::kQ8_0, {0}},
+      {Packing::kQ8Top5, "Q8Top5", BlockType::kQ8_0, {0}},
       {Packing::kBF16, "BF16", BlockType::kBF16, {}},
       {Packing::kF16, "F16", BlockType::kF16, {}},
   };

@@ -20,12 +20,12 @@ struct Form {
 };
 std::span<const Form> forms();
 
-/// Some panels of a packed matrix. Of kQ8Split, `panels` are the top panels.
+/// Some panels of a packed matrix. Of the packings in planes, `panels` are the top panels.
 struct Matrix {
   const std::byte* panels;
   const std::byte* low;
   std::size_t panel_bytes;
-  std::size_t low_bytes;  // Of a low panel; 0 where there is none.
+  std::size_t low_bytes;  // Of a low (kQ8Top5: middle) panel; 0 where there is none.
   int panel_count;
   int columns;
 

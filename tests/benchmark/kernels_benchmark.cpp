@@ -315,7 +315,8 @@ struct Screen {
   std::vector<std::int8_t> norms = std::vector<std::int8_t>(kBlocks, kernels::kNormLevels / 2);
   std::vector<float> low = random_floats(kBlocks * 16), high = random_floats(kBlocks * 16),
                      centre = random_floats(kBlocks * 16);
-  kernels::ScreenInput view{kBlocks, norms.data(), 0.125F, low.data(), high.data(), centre.data()};
+  kernels::ScreenInput view{kBlocks,     norms.data(),  0.125F, low.data(),
+                            high.data(), centre.data(), 0xFF};
 };
 
 void run_screen_panel(benchmark::State& state, const Table& table) {
@@ -329,8 +330,8 @@ void run_screen_panel(benchmark::State& state, const Table& table) {
       integer_work(table, bytes * m.panel_count, 2.0 * layout.blocks * kPanelRows * m.panel_count);
   measure(state, work, [&] {
     for (std::size_t p = 0; p < static_cast<std::size_t>(m.panel_count); ++p)
-      table.kernels->screen_panel(m.panels + p * m.panel_bytes, x.view, estimates.data(),
-                                  upper.data());
+      table.kernels->screen_panel(m.panels + p * m.panel_bytes + layout.bounds(), x.view,
+                                  estimates.data(), upper.data());
   });
 }
 

@@ -2,8 +2,8 @@
 """What a change gained: compare.py BEFORE AFTER, two reports of kernels_benchmark in JSON.
 
 Of repetitions the fastest counts, for what disturbs a measurement only ever slows it down. Prints operations a second and
-their ratio for each benchmark in both, and the geometric mean of the ratios. "~": the repetitions of one report differ
-more among themselves than the two reports do.
+their ratio for each benchmark in both, and the geometric mean of the ratios; then how the machine's own peaks, measured at
+the start of each report, differ. "~": noise, for the repetitions of one report or the peaks differ more than the rates do.
 """
 
 import json
@@ -13,14 +13,15 @@ import sys
 
 
 def read(path):
-    """Gop/s of each repetition, the fastest first, by name."""
+    """Gop/s of each repetition, the fastest first, by name; and the machine's peaks."""
     with open(path, encoding="utf-8") as file:
-        runs = json.load(file)["benchmarks"]
+        report = json.load(file)
     rates = {}
-    for run in runs:
+    for run in report["benchmarks"]:
         if run.get("run_type") != "aggregate":
             rates.setdefault(run["run_name"], []).append(run["operations_per_second"] / 1e9)
-    return {name: sorted(found, reverse=True) for name, found in rates.items()}
+    peaks = {name: float(value) for name, value in report["context"].items() if name.startswith("peak_")}
+    return {name: sorted(found, reverse=True) for name, found in rates.items()}, peaks
 
 
 def spread(rates):
@@ -37,21 +38,25 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(f"expected {sys.argv[0]} BEFORE AFTER")
     try:
-        before, after = read(sys.argv[1]), read(sys.argv[2])
+        (before, old_peaks), (after, new_peaks) = read(sys.argv[1]), read(sys.argv[2])
     except (OSError, ValueError, KeyError) as error:
         sys.exit(f"compare.py: not two reports of kernels_benchmark in JSON: {error!r}")
     names = sorted(before.keys() & after.keys(), key=numbers_apart)
     if not names:
         sys.exit("compare.py: the reports have no benchmark in common")
+    machine = {name: new_peaks[name] / old_peaks[name] for name in old_peaks.keys() & new_peaks.keys()}
+    drift = {kind: abs(math.log(machine.get(f"peak_{kind}", 1.0))) for kind in ("memory", "cache")}
     width = max(map(len, names))
     logs = []
     for name in names:
         old, new = before[name], after[name]
         ratio = new[0] / old[0]
         logs.append(math.log(ratio))
-        noisy = max(spread(old), spread(new)) > max(ratio, 1 / ratio)
+        moved = drift["memory" if name.startswith("stream/") else "cache"]
+        noisy = max(spread(old), spread(new), math.exp(moved)) > max(ratio, 1 / ratio)
         print(f"{name:{width}} {old[0]:8.2f} {new[0]:8.2f} Gop/s  ×{ratio:.3f}{' ~' if noisy else ''}")
     print(f"{'geometric mean':{width}} {'':23}  ×{math.exp(sum(logs) / len(logs)):.3f}")
+    print("the machine: " + ", ".join(f"{name[len('peak_'):]} ×{ratio:.3f}" for name, ratio in sorted(machine.items())))
 
 
 if __name__ == "__main__":

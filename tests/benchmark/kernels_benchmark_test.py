@@ -13,7 +13,7 @@ import tempfile
 
 FILTER = r"tokens:[14]$|rows:4$|columns:2560$|columns:2048$|^screen"
 KERNELS = {"matmul", "stream", "attention", "bfp_matmul", "rmsnorm", "quantize", "gelu_mul", "screen_panel", "screen_row"}
-FORMS = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "Q8Split", "Q8Top", "BF16", "F16"}
+FORMS = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "Q8Split", "Q8Top", "Q8Top5", "BF16", "F16"}
 COUNTERS = ("bytes_per_second", "operations_per_second", "operations_per_byte", "percent_of_peak")
 
 
@@ -43,6 +43,13 @@ def draw(roofline, report, picture):
         assert done.stderr.startswith("roofline.py: matplotlib is missing") and done.stderr.count("\n") == 1, done.stderr
 
 
+def compare(report):
+    """A report gains nothing over itself."""
+    script = pathlib.Path(__file__).parent / "compare.py"
+    done = subprocess.run([sys.executable, script, report, report], capture_output=True, text=True, check=True)
+    assert "geometric mean" in done.stdout and "×1.000" in done.stdout.splitlines()[-2], done.stdout
+
+
 def main():
     benchmark, roofline = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
@@ -50,6 +57,7 @@ def main():
         subprocess.run([benchmark, f"--benchmark_filter={FILTER}", "--benchmark_min_time=0.001",
                         f"--benchmark_out={report}", "--benchmark_out_format=json"], check=True, stdout=subprocess.DEVNULL)
         check(json.loads(report.read_text(encoding="utf-8")))
+        compare(report)
         draw(roofline, report, pathlib.Path(folder) / "picture.svg")
 
 

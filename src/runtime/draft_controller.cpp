@@ -13,11 +13,12 @@ constexpr double kRowCost = 0.3;        // Of a row beyond the first, where noth
 constexpr std::int64_t kForget = 256;   // Passes after which a cost is measured anew.
 constexpr double kMemory = 0.95;        // Weight of the guesses before the last.
 constexpr double kNewWeight = 0.25;     // Of a measurement.
+constexpr double kFirstWeight = 0.5;    // Of the first one of a size, against what was expected.
 constexpr double kMostSurprise = 1.75;  // A measurement counts at most as this multiple.
 
-double smoothed(double before, double now) {
+double smoothed(double before, double now, double weight = kNewWeight) {
   if (before <= 0) return now;
-  return before + kNewWeight * (std::min(now, kMostSurprise * before) - before);
+  return before + weight * (std::min(now, kMostSurprise * before) - before);
 }
 
 }  // namespace
@@ -59,9 +60,13 @@ void DraftController::record_pass(int rows, double seconds) {
   // The first measurement of a size is held against what was expected of it.
   const double expected = cost(rows) * costs_[1].seconds;
   Cost& entry = costs_[static_cast<std::size_t>(rows)];
-  entry.seconds = smoothed(known(rows) ? entry.seconds : expected, seconds);
+  entry.seconds =
+      known(rows) ? smoothed(entry.seconds, seconds) : smoothed(expected, seconds, kFirstWeight);
   entry.measured_at = passes_;
-  account_ = std::min(kMostCredit, account_ + kAllowance - (cost(rows) - 1));
+  account_ += kAllowance;
+  if (rows > 1 && expected > 0)
+    account_ -= std::min(seconds, kMostSurprise * expected) / costs_[1].seconds - 1;
+  account_ = std::min(kMostCredit, account_);
   model_.fade();
 }
 

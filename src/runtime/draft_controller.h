@@ -66,7 +66,7 @@ class DraftController {
   bool known(int rows) const;
 
   std::array<Acceptance, kLevels> lookup_ = {{{0.3}, {0.45}, {0.6}, {0.7}, {0.8}}};
-  Acceptance model_ = {0.6};
+  Acceptance model_ = {0.8};                    // Whoever gives a draft model wants it tried.
   std::array<Cost, kMaxDraft + 2> costs_ = {};  // By rows.
   double draw_seconds_ = 0;                     // 0: not measured.
   double model_cost_;

@@ -149,3 +149,23 @@ void quantize16_part(const float* x, int first, int count, const QuantizedInput&
 void quantize16(const float* x, int columns, const QuantizedInput& out, int token) {
   quantize16_part(x, 0, columns, out, token);
 }
+
+// A block whose scale is below this share of the token's root mean square needs no low part: its
+// rounding to 8 bits is small beside that of the others (docs/decisions/0009).
+inline constexpr float kFineScale = 0.7F;
+
+void round_fine_blocks(const QuantizedInput& out, int token) {
+  const std::size_t begin = first_block(out, token), end = first_block(out, token + 1);
+  float squares = 0.0F;
+  for (std::size_t b = begin; b < end; ++b) squares += out.scales[b] * out.scales[b];
+  const float least = kFineScale * std::sqrt(squares / static_cast<float>(end - begin));
+  for (std::size_t b = begin; b < end; ++b) {
+    const bool used = out.scales[b] >= least;
+    out.low_used[b] = used ? 1 : 0;
+    if (used) continue;
+    std::memset(out.low + b * kBlock, 0, kBlock);
+    std::memset(out.low_sums + b * kBlockSums, 0, kBlockSums * sizeof(std::int16_t));
+    const int sum = kHighBase * (out.sums[b * kBlockSums] + out.sums[b * kBlockSums + 1]);
+    out.scaled_sums[b] = out.scales[b] * static_cast<float>(sum);
+  }
+}

@@ -21,7 +21,6 @@ inline constexpr int kResampleBits = 22;   // Weights of a resize: 1 is 2^22.
 inline constexpr int kResamplePixels = 5;  // RGB pixels that lie in sixteen lanes.
 inline constexpr int kHighBase =
     254;  // 16-bit activations: value = kHighBase · high + low, both within ±127.
-
 /// Block floating point: 16-bit integers of at most ±kBfpLevels that share one fp32 scale for up to
 /// kBfpBlock values along k. A block's dot product fits int32 exactly: 128 · 4095² < 2³¹. Its error
 /// relative to the block's length is at most sqrt(128) / (2 · 4095), 0.14 %.
@@ -73,7 +72,10 @@ struct QuantizedInput {
   // of its first half alone.
   std::int16_t* sums;      // [tokens][columns / 32][kBlockSums]
   std::int16_t* low_sums;  // The same of `low`.
-  float* scaled_sums;      // [tokens][columns / 32]: scale · sum of the whole block (both parts).
+  // [tokens][columns / 32]: 0 where a block's low part is all zero and need not be multiplied.
+  // nullptr: none is known to be.
+  std::uint8_t* low_used;
+  float* scaled_sums;  // [tokens][columns / 32]: scale · sum of the whole block (both parts).
   int columns;
 };
 
@@ -172,6 +174,10 @@ struct Kernels {
   void (*quantize_part)(const float* x, int first, int count, const QuantizedInput& out, int token);
   void (*quantize16_part)(const float* x, int first, int count, const QuantizedInput& out,
                           int token);
+  /// Drops the low parts of those blocks of `token` whose scales are small beside the token's other
+  /// scales: they become zero, and sums follow. All blocks are quantised to 16 bits before. Fills
+  /// in low_used.
+  void (*round_fine_blocks)(const QuantizedInput& out, int token);
 
   /// out = x · rsqrt(mean(x²) + epsilon) · weight; `out` may be `x`. n is a multiple of 16.
   void (*rmsnorm)(const float* x, const float* weight, int n, float epsilon, float* out);

@@ -15,6 +15,7 @@ struct InputCursor {
   const std::int16_t* low_sums;
   const float* scales;
   const float* scaled_sums;
+  const std::uint8_t* low_used;
   std::size_t blocks;  // Of one token.
 
   InputCursor(const QuantizedInput& in, int token) {
@@ -26,6 +27,7 @@ struct InputCursor {
     low_sums = in.low_sums != nullptr ? in.low_sums + kBlockSums * block : nullptr;
     scales = in.scales + block;
     scaled_sums = in.scaled_sums + block;
+    low_used = in.low_used != nullptr ? in.low_used + block : nullptr;
   }
   template <bool kWide>
   LAPIDARY_INLINE void step() {
@@ -36,6 +38,7 @@ struct InputCursor {
     if constexpr (kWide) {
       low += kBlock;
       low_sums += kBlockSums;
+      if (low_used != nullptr) ++low_used;
     }
   }
 };
@@ -66,6 +69,15 @@ LAPIDARY_INLINE void float_sums(const Groups& groups, const BlockScales& s, cons
   }
 }
 
+// Whether a token of the tile has a low part in this block.
+template <int kTokens>
+LAPIDARY_INLINE bool uses_low(const InputCursor& x) {
+  if (x.low_used == nullptr) return true;
+  unsigned used = 0;
+  for (int t = 0; t < kTokens; ++t) used |= x.low_used[static_cast<std::size_t>(t) * x.blocks];
+  return used != 0;
+}
+
 template <Packing kPacking, int kTokens, bool kWide, class Blocks>
 void multiply_tile(const MatmulArgs& a, const Blocks& blocks, int token, float* out) {
   InputCursor x(*a.input, a.token_begin + token);
@@ -74,7 +86,15 @@ void multiply_tile(const MatmulArgs& a, const Blocks& blocks, int token, float* 
   for (int b = 0; b < a.columns / kBlock; ++b) {
     const BlockScales s = blocks.scales(b);
     F sums[kTokens];
-    float_sums<kPacking, kTokens, kWide>(blocks.groups(b), s, x, sums);
+    if (kWide && uses_low<kTokens>(x)) {
+      float_sums<kPacking, kTokens, true>(blocks.groups(b), s, x, sums);
+    } else {
+      float_sums<kPacking, kTokens, false>(blocks.groups(b), s, x, sums);
+      if constexpr (kWide) {
+        for (int t = 0; t < kTokens; ++t)
+          sums[t] = mul(sums[t], broadcast(static_cast<float>(kHighBase)));
+      }
+    }
     leave_in_memory(acc);
     for (int t = 0; t < kTokens; ++t) {
       const std::size_t at = static_cast<std::size_t>(t) * x.blocks;

@@ -160,6 +160,8 @@ class Decoder::Impl {
   void feed_forward_block(Worker& worker, int i) {
     const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
     gate_and_up(worker, layer);
+    if (layer.down.quantized())
+      worker.for_each(tokens_, [&](int t) { kernels_.round_fine_blocks(s_.hidden.quantized, t); });
     const LinearJob down{&layer.down, s_.projected, static_cast<std::size_t>(c_.width)};
     multiply(worker, s_.hidden, &down, 1, true);
     const bool last = i + 1 == c_.layers;

@@ -16,6 +16,7 @@ LinearInput make_input(Layout& layout, int tokens, int columns, bool wide = fals
   in.quantized.scales = layout.take<float>(blocks);
   in.quantized.sums = layout.take<std::int16_t>(kernels::kBlockSums * blocks);
   in.quantized.low_sums = wide ? layout.take<std::int16_t>(kernels::kBlockSums * blocks) : nullptr;
+  in.quantized.low_used = nullptr;
   in.quantized.scaled_sums = layout.take<float>(blocks);
   in.quantized.columns = columns;
   return in;
@@ -38,6 +39,8 @@ State make_state(Layout& layout, const Config& c, int chunk, int threads) {
   s.attended = make_input(layout, chunk, c.query_width());
   s.projected = layout.take<float>(t * width);
   s.hidden = make_input(layout, chunk, c.feed_forward, true);
+  s.hidden.quantized.low_used =
+      layout.take<std::uint8_t>(t * static_cast<std::size_t>(c.feed_forward / kernels::kBlock));
   s.final = make_input(layout, chunk, c.width, true);
   for (int kind = 0; kind < 2; ++kind) {
     s.cosine[kind] = layout.take<float>(t * dim / 2);

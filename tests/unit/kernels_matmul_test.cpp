@@ -90,9 +90,10 @@ struct Input {
         scales(values.size() / kBlock),
         sums(kernels::kBlockSums * scales.size()),
         low_sums(sums.size()),
+        low_used(scales.size()),
         scaled_sums(scales.size()),
-        view{values.data(),   low.data(),         scales.data(), sums.data(),
-             low_sums.data(), scaled_sums.data(), columns} {}
+        view{values.data(),   low.data(), scales.data(),      sums.data(),
+             low_sums.data(), nullptr,    scaled_sums.data(), columns} {}
 
   /// Fills in what follows from `values`, `low` and `scales`.
   void finish(bool wide) {
@@ -118,6 +119,7 @@ struct Input {
   std::vector<std::int8_t> values, low;
   std::vector<float> scales;
   std::vector<std::int16_t> sums, low_sums;
+  std::vector<std::uint8_t> low_used;  // `view` does not point at it.
   std::vector<float> scaled_sums;
   QuantizedInput view;
 };
@@ -421,6 +423,68 @@ TEST(KernelsQuantize, EveryIsaAndPartGiveTheSameBits) {
     expect_same(a, narrow, table->name);
     expect_same(b, narrow, table->name);
     expect_same(c, wide, table->name);
+  }
+}
+
+/// The low parts of blocks [first, end) are zero, or as before where low_used says so.
+void expect_dropped(const Input& got, const Input& before, std::size_t first, std::size_t end) {
+  for (std::size_t b = first; b < end; ++b) {
+    const auto low = got.low.begin() + static_cast<std::ptrdiff_t>(b * kBlock);
+    const bool zero = std::all_of(low, low + kBlock, [](std::int8_t v) { return v == 0; });
+    const bool same =
+        std::equal(low, low + kBlock, before.low.begin() + static_cast<std::ptrdiff_t>(b * kBlock));
+    EXPECT_TRUE(got.low_used[b] != 0 ? same : zero) << "block " << b;
+  }
+}
+
+TEST(KernelsQuantize, FineBlocksLoseTheirLowPartOnEveryIsaAlike) {
+  std::mt19937 random(31);
+  constexpr int kColumns = 640;
+  constexpr std::size_t kBlocks = kColumns / kBlock;
+  const std::vector<float> x = activations(random, kColumns);
+  Input before(2, kColumns);
+  scalar_table().quantize16(x.data(), kColumns, before.view, 1);
+  for (const Kernels* table : all_tables()) {
+    Input got(2, kColumns);
+    got.view.low_used = got.low_used.data();
+    table->quantize16(x.data(), kColumns, got.view, 1);
+    table->round_fine_blocks(got.view, 1);
+    expect_dropped(got, before, kBlocks, 2 * kBlocks);
+    const auto used = std::count(got.low_used.begin() + kBlocks, got.low_used.end(), 1);
+    EXPECT_GT(used, 0);
+    EXPECT_LT(used, static_cast<std::ptrdiff_t>(kBlocks));
+    EXPECT_EQ(got.values, before.values);
+    Input derived = got;
+    derived.finish(true);
+    EXPECT_EQ(derived.low_sums, got.low_sums);
+    EXPECT_TRUE(same_bits(derived.scaled_sums, got.scaled_sums));
+  }
+}
+
+TEST(KernelsMatmul, LowPartsThatAreSkippedChangeNothing) {
+  std::mt19937 random(37);
+  constexpr int kColumns = 512, kTokens = 13;
+  for (const Type& type : quantized_types()) {
+    const Matrix m =
+        pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
+    Input input(kTokens, kColumns);
+    fill_input(input, false, true, random);
+    for (std::size_t b = 0; b < input.scales.size(); ++b) {
+      input.low_used[b] = random() % 3U == 0 ? 1 : 0;
+      if (input.low_used[b] == 0) std::fill_n(&input.low[b * kBlock], kBlock, std::int8_t{0});
+    }
+    input.finish(true);
+    for (const int tokens : {1, 2, 3, 4, kTokens}) {
+      const auto want = multiply(scalar_table(), type.packing, true, m, kColumns, &input.view,
+                                 nullptr, 0, tokens);
+      QuantizedInput flagged = input.view;
+      flagged.low_used = input.low_used.data();
+      for (const Kernels* table : all_tables()) {
+        EXPECT_TRUE(same_bits(
+            multiply(*table, type.packing, true, m, kColumns, &flagged, nullptr, 0, tokens), want))
+            << table->name << ' ' << name_of(type.type) << " tokens " << tokens;
+      }
+    }
   }
 }
 

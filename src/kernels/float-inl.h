@@ -151,7 +151,7 @@ void quantize16(const float* x, int columns, const QuantizedInput& out, int toke
 }
 
 // A block whose scale is below this share of the token's root mean square needs no low part: its
-// rounding to 8 bits is small beside that of the others (docs/decisions/0009).
+// rounding to 8 bits is small beside that of the others (docs/decisions/0006).
 inline constexpr float kFineScale = 0.7F;
 
 void round_fine_blocks(const QuantizedInput& out, int token) {

@@ -151,8 +151,8 @@ void quantize(Activations& a, int tokens, int columns, bool wide) {
   a.scaled_sums.resize(a.scales.size());
   a.sums.resize(kernels::kBlockSums * a.scales.size());
   a.low_sums.resize(kernels::kBlockSums * a.scales.size());
-  a.quantized = {a.high.data(),     a.low.data(),         a.scales.data(), a.sums.data(),
-                 a.low_sums.data(), a.scaled_sums.data(), columns};
+  a.quantized = {a.high.data(),     a.low.data(), a.scales.data(),      a.sums.data(),
+                 a.low_sums.data(), nullptr,      a.scaled_sums.data(), columns};
   const kernels::Kernels& table = *kernels::best();  // All tables give the same bits.
   for (int t = 0; t < tokens; ++t) {
     const float* x = a.values.data() + static_cast<std::ptrdiff_t>(t) * columns;

@@ -79,8 +79,8 @@ struct Input {
         scaled_sums(scales.size()),
         sums(kernels::kBlockSums * scales.size()),
         low_sums(kernels::kBlockSums * scales.size()),
-        view{values.data(),   low.data(),         scales.data(), sums.data(),
-             low_sums.data(), scaled_sums.data(), columns} {
+        view{values.data(),   low.data(), scales.data(),      sums.data(),
+             low_sums.data(), nullptr,    scaled_sums.data(), columns} {
     for (int t = 0; t < kTokens; ++t)
       table.quantize16(x.data() + static_cast<std::size_t>(t * columns), columns, view, t);
   }

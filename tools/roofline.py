@@ -102,7 +102,7 @@ def draw_panel(axes, title, limits, curves):
     for (kernel, form, _), points in curves.items():
         if (kernel, form) == ("matmul", NUMBERED):
             for tokens, x, y in points:
-                if tokens != 2:  # In the thick of things; it lies between 1 and 4.
+                if tokens != 4:  # In the thick of things; it lies between 2 and 8.
                     axes.annotate(str(tokens), (x, y), xytext=(0, 6), textcoords="offset points", ha="center",
                                   fontsize=8, color=COLOURS[form], weight="bold")
     axes.set_title(title, fontsize=10)

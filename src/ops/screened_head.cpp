@@ -28,7 +28,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 /// What a bound is enlarged by, relative to itself: docs/numerics.md.
 float slack_of(const PackedMatrix& planes, const PackedMatrix& head) {
-  float slack = static_cast<float>(planes.columns / kBlock + 16) * 0x1p-14F;
+  const int blocks = planes.columns / kBlock;
+  float slack = static_cast<float>(blocks + 16) * 0x1p-14F;
   if (!head.quantized()) slack += static_cast<float>(planes.columns) * 0x1p-15F + 1.0F / 44;
   return slack;
 }

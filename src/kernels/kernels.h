@@ -21,6 +21,7 @@ inline constexpr int kResampleBits = 22;   // Weights of a resize: 1 is 2^22.
 inline constexpr int kResamplePixels = 5;  // RGB pixels that lie in sixteen lanes.
 inline constexpr int kHighBase =
     254;  // 16-bit activations: value = kHighBase · high + low, both within ±127.
+
 /// Block floating point: 16-bit integers of at most ±kBfpLevels that share one fp32 scale for up to
 /// kBfpBlock values along k. A block's dot product fits int32 exactly: 128 · 4095² < 2³¹. Its error
 /// relative to the block's length is at most sqrt(128) / (2 · 4095), 0.14 %.

@@ -121,17 +121,17 @@ int dot(const int* w, const std::int8_t* x) {
   return sum;
 }
 
-template <Packing kPacking, bool kWide>
-void matmul_plain(const MatmulArgs& a) {
+// `read(panel, block, row, RowBlock&)` gives a row's share of a block.
+template <Packing kPacking, bool kWide, class Read>
+void matmul_rows(const MatmulArgs& a, Read read) {
   const QuantizedInput& in = *a.input;
   for (int row = 0; row < (a.panel_end - a.panel_begin) * kPanelRows; ++row) {
-    const std::byte* panel =
-        a.panels + static_cast<std::size_t>(a.panel_begin + row / kPanelRows) * a.panel_bytes;
+    const auto panel = static_cast<std::size_t>(a.panel_begin + row / kPanelRows);
     for (int t = 0; t < a.tokens; ++t)
       a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)] = 0.0F;
     for (int b = 0; b < a.columns / kBlock; ++b) {
       RowBlock w;
-      read_row_block(kPacking, panel, b, row % kPanelRows, w);
+      read(panel, b, row % kPanelRows, w);
       for (int t = 0; t < a.tokens; ++t) {
         const std::size_t block = first_block(in, a.token_begin + t) + static_cast<std::size_t>(b);
         float& acc =
@@ -150,52 +150,29 @@ void matmul_plain(const MatmulArgs& a) {
 
 template <Packing kPacking, bool kWide>
 void matmul_quantized(const MatmulArgs& a) {
-  matmul_plain<kPacking, kWide>(a);
+  matmul_rows<kPacking, kWide>(a, [&](std::size_t panel, int block, int row, RowBlock& out) {
+    read_row_block(kPacking, a.panels + panel * a.panel_bytes, block, row, out);
+  });
 }
 
-// As a matrix of Q8_0: sixteen rows unpacked to whole bytes, in the layout of kQ8_0.
 template <bool kWide>
 void matmul_split(const MatmulArgs& a) {
   const SplitLayout layout(a.columns);
-  for (int p = a.panel_begin; p < a.panel_end; ++p) {
-    const auto index = static_cast<std::size_t>(p);
-    repack_split_panel(a.panels + index * layout.top_bytes(), a.low + index * layout.low_bytes(),
-                       a.columns, a.scratch);
-    MatmulArgs plain = a;
-    plain.panels = a.scratch;
-    plain.panel_begin = 0;
-    plain.panel_end = 1;
-    plain.out = a.out + (p - a.panel_begin) * kPanelRows;
-    matmul_plain<Packing::kQ8_0, kWide>(plain);
-  }
+  const auto read = [&](std::size_t panel, int block, int row, RowBlock& out) {
+    read_split_block(a.panels + panel * layout.top_bytes(), a.low + panel * layout.low_bytes(),
+                     layout, block, row, out);
+  };
+  matmul_rows<Packing::kQ8Split, kWide>(a, read);
 }
 
-// As a matrix of 5-bit weights, row by row.
 template <bool kWide>
 void matmul_top5(const MatmulArgs& a) {
   const SplitLayout layout(a.columns);
-  const QuantizedInput& in = *a.input;
-  for (int row = a.panel_begin * kPanelRows; row < a.panel_end * kPanelRows; ++row) {
-    const auto p = static_cast<std::size_t>(row / kPanelRows);
-    float* out = a.out + (row - a.panel_begin * kPanelRows);
-    for (int t = 0; t < a.tokens; ++t) {
-      float acc = 0.0F;
-      for (int b = 0; b < layout.blocks; ++b) {
-        int w[kBlock];
-        const float scale =
-            read_top5_row(a.panels + p * layout.top_bytes(), a.low + p * layout.middle_bytes(), b,
-                          row % kPanelRows, w);
-        const std::size_t block = first_block(in, a.token_begin + t) + static_cast<std::size_t>(b);
-        auto sum = static_cast<float>(dot(w, in.values + block * kBlock));
-        if (kWide)
-          sum = std::fma(static_cast<float>(kHighBase), sum,
-                         static_cast<float>(dot(w, in.low + block * kBlock)));
-        acc = std::fma(sum, 8.0F * scale * in.scales[block], acc);
-        acc = std::fma(3.5F * scale, in.scaled_sums[block], acc);
-      }
-      out[static_cast<std::size_t>(t) * a.out_stride] = acc;
-    }
-  }
+  const auto read = [&](std::size_t panel, int block, int row, RowBlock& out) {
+    read_top5_block(a.panels + panel * layout.top_bytes(), a.low + panel * layout.middle_bytes(),
+                    block, row, out);
+  };
+  matmul_rows<Packing::kQ8Top5, kWide>(a, read);
 }
 
 std::uint64_t int8_peak(std::uint64_t iterations) {

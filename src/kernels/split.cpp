@@ -125,19 +125,6 @@ const Byte* top_block(const std::byte* top, int block) {
          static_cast<std::size_t>(block) * SplitLayout::kTopBlock;
 }
 
-/// The weights of one row in block `block`.
-void read_row(const std::byte* top, const std::byte* low, const SplitLayout& layout, int block,
-              int row, std::int8_t* q) {
-  const Byte* plane = top_block(top, block);
-  const Byte* bytes = reinterpret_cast<const Byte*>(low) + layout.low_row(row) +
-                      16 * static_cast<std::size_t>(block);
-  for (int j = 0; j < 16; ++j) {
-    const Byte pair = plane[64 * (j / 4) + 4 * row + j % 4];
-    q[j] = static_cast<std::int8_t>(16 * ((pair & 15) - 8) + (bytes[j] & 15));
-    q[j + 16] = static_cast<std::int8_t>(16 * ((pair >> 4) - 8) + (bytes[j] >> 4));
-  }
-}
-
 constexpr int kMostBlocks = 65536 / kBlock;  // Of a row: models have at most 65,536 columns.
 
 void store_float(Byte* floats, int row, float value) {
@@ -218,39 +205,41 @@ bool pack_split_panel(BlockType type, const std::byte* rows_data, std::size_t ro
   return finite;
 }
 
-float read_top5_row(const std::byte* top, const std::byte* middle, int block, int row, int* out) {
+void read_split_block(const std::byte* top, const std::byte* low, const SplitLayout& layout,
+                      int block, int row, RowBlock& out) {
+  const Byte* plane = top_block(top, block);
+  const Byte* bytes = reinterpret_cast<const Byte*>(low) + layout.low_row(row) +
+                      16 * static_cast<std::size_t>(block);
+  for (int j = 0; j < 16; ++j) {
+    const Byte pair = plane[64 * (j / 4) + 4 * row + j % 4];
+    out.values[j] = 16 * ((pair & 15) - 8) + (bytes[j] & 15);
+    out.values[j + 16] = 16 * ((pair >> 4) - 8) + (bytes[j] >> 4);
+  }
+  out.scale = half_at(plane + 256 + 2 * row);
+  out.offset = 0.0F;
+}
+
+void read_top5_block(const std::byte* top, const std::byte* middle, int block, int row,
+                     RowBlock& out) {
   const Byte* plane = top_block(top, block);
   const Byte* bits = reinterpret_cast<const Byte*>(middle) + 64 * static_cast<std::size_t>(block);
   for (int k = 0; k < kBlock; ++k) {
     const int group = k / 4, at = 4 * row + k % 4;
     const int upper = plane[64 * (group % 4) + at] >> (group < 4 ? 0 : 4) & 15;
-    out[k] = 2 * upper + (bits[at] >> group & 1) - 16;
+    out.values[k] = 2 * upper + (bits[at] >> group & 1) - 16;
   }
-  return half_at(plane + 256 + 2 * row);
-}
-
-void repack_split_panel(const std::byte* top, const std::byte* low, int columns, std::byte* out) {
-  const SplitLayout layout(columns);
-  constexpr PackedTraits kPlain = packed_traits(Packing::kQ8_0);
-  std::int8_t q[kBlock];
-  for (int b = 0; b < layout.blocks; ++b) {
-    Byte* block = reinterpret_cast<Byte*>(out) + block_offset(kPlain, b);
-    for (int row = 0; row < kPanelRows; ++row) {
-      read_row(top, low, layout, b, row, q);
-      for (int k = 0; k < kBlock; k += 4) std::memcpy(block + 16 * k + 4 * row, q + k, 4);
-    }
-    std::memcpy(block + kPlain.quant_bytes(), top_block(top, b) + 256, 2 * kPanelRows);
-  }
+  const float scale = half_at(plane + 256 + 2 * row);
+  out.scale = 8.0F * scale;
+  out.offset = 3.5F * scale;
 }
 
 void unpack_split_row(const std::byte* top, const std::byte* low, int row, int columns,
                       float* out) {
   const SplitLayout layout(columns);
-  std::int8_t q[kBlock];
+  RowBlock block;
   for (int b = 0; b < layout.blocks; ++b, out += kBlock) {
-    read_row(top, low, layout, b, row, q);
-    const float scale = half_at(top_block(top, b) + 256 + 2 * row);
-    for (int k = 0; k < kBlock; ++k) out[k] = scale * static_cast<float>(q[k]);
+    read_split_block(top, low, layout, b, row, block);
+    for (int k = 0; k < kBlock; ++k) out[k] = block.scale * static_cast<float>(block.values[k]);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "formats/blocks.h"
 #include "kernels/kernels.h"
+#include "kernels/pack.h"
 
 /// Packing::kQ8Split: 8-bit weights in planes, so that a screened head can read the upper four or
 /// five bits of every row and the rest of a few (docs/numerics.md). A weight w of a block is
@@ -68,11 +69,11 @@ struct SplitPanels {
 bool pack_split_panel(BlockType type, const std::byte* rows_data, std::size_t row_stride, int rows,
                       int columns, const SplitPanels& out);
 
-/// The upper five bits of a row's block, -16 … 15; returns the block's scale.
-float read_top5_row(const std::byte* top, const std::byte* middle, int block, int row, int* out);
-
-/// The same panel in the layout of kQ8_0 (pack.h), panel_bytes(kQ8_0, columns).
-void repack_split_panel(const std::byte* top, const std::byte* low, int columns, std::byte* out);
+/// One row's share of one block: all of it, and its upper five bits as kQ8Top5 reads them.
+void read_split_block(const std::byte* top, const std::byte* low, const SplitLayout& layout,
+                      int block, int row, RowBlock& out);
+void read_top5_block(const std::byte* top, const std::byte* middle, int block, int row,
+                     RowBlock& out);
 
 /// The fp32 values of row `row` (0 … kPanelRows-1) of a panel.
 void unpack_split_row(const std::byte* top, const std::byte* low, int row, int columns, float* out);

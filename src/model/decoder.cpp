@@ -1,7 +1,6 @@
 #include "model/decoder.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -61,7 +60,7 @@ class Decoder::Impl {
 
   bool best_logits(int first, int count, const HeadQuery& query) {
     if (!screened_ || c_.logit_softcap > 0) return false;
-    std::atomic<bool> found{false};
+    bool found = false;
     auto body = [&](Worker& worker) {
       norm_for_head(worker, first, count);
       const bool all = screened_->search(worker, s_.final, count, query, scratch(worker).matmul);
@@ -72,7 +71,7 @@ class Decoder::Impl {
   }
 
   std::span<const ScoredRow> best(int row) const { return screened_->found(row); }
-  ScreenStats screen_stats() const { return screened_ ? screened_->stats() : ScreenStats{}; }
+  HeadStats head_stats() const { return screened_ ? screened_->stats() : HeadStats{}; }
 
  private:
   static std::size_t at(int token, int width) {
@@ -365,6 +364,6 @@ bool Decoder::best_logits(int first, int count, const HeadQuery& query) {
   return impl_->best_logits(first, count, query);
 }
 std::span<const ScoredRow> Decoder::best(int row) const { return impl_->best(row); }
-ScreenStats Decoder::screen_stats() const { return impl_->screen_stats(); }
+HeadStats Decoder::head_stats() const { return impl_->head_stats(); }
 
 }  // namespace lapidary

@@ -83,7 +83,7 @@ class Decoder {
   /// What the last best_logits found for row `first + row`, best first, then query.also.
   std::span<const ScoredRow> best(int row) const;
 
-  ScreenStats screen_stats() const;
+  HeadStats head_stats() const;
 
  private:
   class Impl;

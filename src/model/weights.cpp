@@ -17,6 +17,7 @@ struct Slot {
   const TensorInfo* tensor;
   PackedMatrix* matrix;  // Or
   const float** norm;
+  PackedMatrix* copy = nullptr;  // The matrix once more, in another packing.
 };
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) {
@@ -64,10 +65,10 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
   matrix("token_embd.weight", c.width, c.vocabulary, w.embedding, true);
   if (source.find("output.weight") != nullptr)
     matrix("output.weight", c.width, c.vocabulary, w.head, true);
-  const Slot head = slots.back();
+  Slot& head = slots.back();
   if (c.screened_head && !head.matrix->quantized()) {
     w.screen = {kernels::Packing::kQ8Split, c.vocabulary, c.width, nullptr};
-    slots.push_back({head.tensor, &w.screen, nullptr});
+    head.copy = &w.screen;
   }
   norm("output_norm.weight", c.width, w.output_norm);
   w.layers.resize(static_cast<std::size_t>(c.layers));
@@ -91,10 +92,14 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
   return slots;
 }
 
-std::size_t slot_bytes(const Slot& slot) {
+std::size_t matrix_bytes(const Slot& slot) {
   const std::size_t bytes =
       slot.matrix != nullptr ? slot.matrix->bytes() : slot.tensor->columns() * sizeof(float);
   return Arena::planned(bytes);
+}
+
+std::size_t slot_bytes(const Slot& slot) {
+  return matrix_bytes(slot) + (slot.copy != nullptr ? Arena::planned(slot.copy->bytes()) : 0);
 }
 
 void load_norm(const WeightSource& source, const Slot& slot, Arena& arena) {
@@ -152,7 +157,9 @@ std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
   for (int p = piece.panel_begin; p < piece.panel_end; ++p) {
     const int row = p * kernels::kPanelRows;
     const std::byte* rows = buffer.data() + static_cast<std::size_t>(row - first) * row_bytes;
-    if (!pack_into(matrix, p, tensor.type, rows, row_bytes, last - row)) {
+    const PackedMatrix* copy = piece.slot->copy;
+    if (!pack_into(matrix, p, tensor.type, rows, row_bytes, last - row) ||
+        (copy != nullptr && !pack_into(*copy, p, tensor.type, rows, row_bytes, last - row))) {
       throw Error(ErrorCode::kFile, source.path() + ": tensor " + tensor.name +
                                         " holds a scale or value that is not finite, in rows " +
                                         std::to_string(row) + " to " +
@@ -179,8 +186,7 @@ std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& c
   std::uint64_t total = 0;
   for (const Slot& slot : plan(source, config, shapes)) {
     if (own_head && slot.matrix == &shapes.embedding) continue;
-    if (slot.matrix == &shapes.screen) continue;
-    total += slot_bytes(slot);
+    total += matrix_bytes(slot);
   }
   return total;
 }
@@ -208,6 +214,7 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
   for (const Slot& slot : slots) {
     if (slot.matrix != nullptr) {
       slot.matrix->panels = weights->arena.allocate(slot.matrix->bytes());
+      if (slot.copy != nullptr) slot.copy->panels = weights->arena.allocate(slot.copy->bytes());
     } else {
       load_norm(source, slot, weights->arena);
     }

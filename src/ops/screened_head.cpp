@@ -43,8 +43,22 @@ std::size_t float_count(std::size_t padded) {
          std::size_t{kMostPanels} * kPanelRows;
 }
 
-bool better(const ScoredRow& a, const ScoredRow& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.row < b.row);
+/// The values of block `block` of the input as screen_row takes them, sixteen of each; returns the
+/// block's length, rounded up.
+double spread_block(const kernels::QuantizedInput& q, std::size_t block, float* low, float* high) {
+  const std::int8_t* values = q.values + block * kBlock;
+  const std::int8_t* rest = q.low + block * kBlock;
+  const auto value = [&](std::size_t k) {
+    return q.scales[block] * static_cast<float>(kernels::kHighBase * values[k] + rest[k]);
+  };
+  double squares = 0.0;
+  for (std::size_t j = 0; j < 16; ++j) {
+    const float first = value(j), second = value(j + 16);
+    low[j] = first;
+    high[j] = second - 16.0F * first;
+    squares += double{first} * first + double{second} * second;
+  }
+  return std::sqrt(squares) * (1 + 1e-6);
 }
 
 }  // namespace
@@ -52,7 +66,7 @@ bool better(const ScoredRow& a, const ScoredRow& b) {
 std::size_t ScreenedHead::memory_bytes(int rows, int columns) {
   const std::size_t padded = padded_rows(rows);
   const auto blocks = static_cast<std::size_t>(columns / kBlock);
-  return float_count(padded) * sizeof(float) + kMostTokens * blocks * 200 + padded / kPanelRows +
+  return float_count(padded) * sizeof(float) + kMostTokens * blocks * 208 + padded / kPanelRows +
          (std::size_t{kMostPanels} * kPanelRows + kMostTokens * (kMostCount + kMostAlso)) *
              sizeof(ScoredRow);
 }
@@ -78,6 +92,7 @@ ScreenedHead::ScreenedHead(const PackedMatrix& planes, const PackedMatrix& head,
   const auto blocks = static_cast<std::size_t>(planes.columns / kBlock);
   lanes_.resize(kMostTokens * 3 * blocks * 16);
   norms_.resize(kMostTokens * ((blocks + 3) / 4 * 4));
+  block_lengths_.resize(kMostTokens * blocks);
   rows_.reserve(std::size_t{kMostPanels} * kPanelRows);
   for (auto& rows : found_) rows.reserve(kMostCount + kMostAlso);
 }
@@ -127,39 +142,21 @@ void ScreenedHead::prepare(int bits, const LinearInput& input, int token) {
   float* low = lanes_.data() + t * 3 * count * 16;
   float* high = low + count * 16;
   float* centre = high + count * 16;
-  std::int8_t* norms = norms_.data() + t * ((count + 3) / 4 * 4);
-  float longest = 0.0F;
-  double total = 0.0;
-  const auto length_of = [&](std::size_t b) {
-    double sum = 0.0;
-    for (std::size_t j = 0; j < 16; ++j)
-      sum += double{low[16 * b + j]} * low[16 * b + j] +
-             double{centre[16 * b + j]} * centre[16 * b + j];
-    return sum;
-  };
+  double* lengths = block_lengths_.data() + t * count;
+  double longest = 0.0, squares = 0.0;
   for (std::size_t b = 0; b < count; ++b) {
-    const std::size_t block = t * count + b;
-    const std::int8_t* values = q.values + block * kBlock;
-    const std::int8_t* rest = q.low + block * kBlock;
-    const auto value = [&](std::size_t k) {
-      return q.scales[block] * static_cast<float>(kernels::kHighBase * values[k] + rest[k]);
-    };
-    for (std::size_t j = 0; j < 16; ++j) {
-      low[16 * b + j] = value(j);
-      centre[16 * b + j] = value(j + 16);  // For now.
-      high[16 * b + j] = value(j + 16) - 16.0F * value(j);
-    }
-    total += length_of(b);
-    longest = std::max(longest, static_cast<float>(std::sqrt(length_of(b)) * (1 + 1e-6)));
-  }
-  const float unit = longest / kernels::kNormLevels * (1 + 1e-6F);
-  for (std::size_t b = 0; b < count; ++b) {
-    const double level = unit > 0 ? std::ceil(std::sqrt(length_of(b)) / unit) : 0.0;
-    norms[b] = static_cast<std::int8_t>(std::min(level, double{kernels::kNormLevels}));
-    std::fill_n(centre + 16 * b, 16, 0.0F);
+    lengths[b] = spread_block(q, t * count + b, low + 16 * b, high + 16 * b);
     centre[16 * b] = (bits == 4 ? -7.5F : -3.5F) * q.scaled_sums[t * count + b];
+    longest = std::max(longest, lengths[b]);
+    squares += lengths[b] * lengths[b];
   }
-  lengths_[t] = static_cast<float>(std::sqrt(total) * (1 + 1e-6));
+  const auto unit = static_cast<float>(longest / kernels::kNormLevels * (1 + 1e-6));
+  std::int8_t* norms = norms_.data() + t * ((count + 3) / 4 * 4);
+  for (std::size_t b = 0; b < count; ++b) {
+    const double level = unit > 0 ? std::ceil(lengths[b] / unit) : 0.0;
+    norms[b] = static_cast<std::int8_t>(std::min(level, double{kernels::kNormLevels}));
+  }
+  lengths_[t] = static_cast<float>(std::sqrt(squares) * (1 + 1e-6));
   inputs_[t] = {blocks, norms, unit * (1.0F + slack_), low, high, centre, bits == 4 ? 0xFF : 0x77};
 }
 

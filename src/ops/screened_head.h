@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/team.h"
 #include "kernels/kernels.h"
+#include "lapidary/stats.h"
 #include "ops/packed_matrix.h"
 
 namespace lapidary {
@@ -27,15 +28,10 @@ struct ScoredRow {
   std::int32_t row;
 };
 
-/// Rows that a search read, of what it could have.
-struct ScreenStats {
-  std::uint64_t searches = 0;
-  std::uint64_t gave_up = 0;        // Searches that ended in a full head.
-  std::uint64_t rows = 0;           // In all searches: each had its upper four bits read, …
-  std::uint64_t five_bit_rows = 0;  // … of these the fifth bit too, …
-  std::uint64_t low_rows = 0;       // … of these the lower plane too, …
-  std::uint64_t exact_rows = 0;     // … and these were multiplied as the full head does.
-};
+/// The order of draws: the larger logit first, of equal ones the lower row.
+inline bool better(const ScoredRow& a, const ScoredRow& b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.row < b.row);
+}
 
 /// Finds the best rows of a head without reading all of it: the upper four or five bits of every
 /// row (kernels/split.h) bound its logit from above; the lower plane is read where that does not
@@ -67,7 +63,7 @@ class ScreenedHead {
   /// them. Valid until the next.
   std::span<const ScoredRow> found(int token) const;
 
-  const ScreenStats& stats() const { return stats_; }
+  const HeadStats& stats() const { return stats_; }
 
  private:
   bool search_with(int bits, Worker& worker, const LinearInput& input, int tokens,
@@ -104,6 +100,7 @@ class ScreenedHead {
   std::vector<float> lanes_;        // [kMostTokens][3][blocks][16]: ScreenInput's arrays
   std::vector<std::int8_t> norms_;  // [kMostTokens][blocks to a multiple of 4]
   std::vector<kernels::ScreenInput> inputs_;  // [kMostTokens]
+  std::vector<double> block_lengths_;         // [kMostTokens][blocks]: at least |x| of each block
   std::vector<float> lengths_;                // [kMostTokens]: at least |x|
   std::vector<std::int32_t> panels_;          // [kMostPanels]: to be multiplied in full.
   std::vector<std::uint8_t> listed_;          // [panels]
@@ -115,7 +112,7 @@ class ScreenedHead {
   std::atomic<int> panel_count_{0};
   std::atomic<int> low_rows_{0};
   std::atomic<bool> gave_up_{false};
-  ScreenStats stats_;
+  HeadStats stats_;
 };
 
 }  // namespace lapidary

@@ -4,17 +4,9 @@
 #include <string>
 
 #include "lapidary/error.h"
-#include "runtime/speculator.h"
+#include "runtime/model_impl.h"
 
 namespace lapidary {
-
-std::size_t drawable_ids(const Model& model) {
-  const Tokenizer& tokenizer = model.tokenizer();
-  TokenId count = std::min(model.info().vocabulary, tokenizer.vocabulary_size());
-  if (tokenizer.image_token() > tokenizer.end_of_image())
-    count = std::min(count, tokenizer.image_token());
-  return static_cast<std::size_t>(count);
-}
 
 void check_same_vocabulary(const Model& draft, const Model& target) {
   const std::size_t count = drawable_ids(draft);

@@ -12,10 +12,6 @@ namespace lapidary {
 /// Throws Error(kUsage) when `draft` and `target` do not have the same ids for the same pieces.
 void check_same_vocabulary(const Model& draft, const Model& target);
 
-/// How many ids of `model` may be drawn: those that have a row and a piece of text. An image token
-/// stands for features, which a drawn one has not; Gemma's is the last id, but for padding.
-std::size_t drawable_ids(const Model& model);
-
 /// A second model that keeps in step with a sequence and draws what may follow it. Pictures are
 /// left out of what it reads.
 class DraftModel {

@@ -4,6 +4,7 @@
 
 #include "lapidary/error.h"
 #include "runtime/generation.h"
+#include "runtime/model_impl.h"
 #include "runtime/speculator.h"
 #include "text/tokenizer_impl.h"
 

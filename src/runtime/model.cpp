@@ -1,5 +1,6 @@
 #include "lapidary/model.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -52,6 +53,14 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   return Model(std::make_shared<const Impl>(std::move(config), std::move(info), kernels.name,
                                             std::move(tokenizer), std::move(weights),
                                             std::move(vision)));
+}
+
+std::size_t drawable_ids(const Model& model) {
+  const Tokenizer& tokenizer = model.tokenizer();
+  TokenId count = std::min(model.info().vocabulary, tokenizer.vocabulary_size());
+  if (tokenizer.image_token() > tokenizer.end_of_image())
+    count = std::min(count, tokenizer.image_token());
+  return static_cast<std::size_t>(count);
 }
 
 const ModelInfo& Model::info() const { return impl_->info; }

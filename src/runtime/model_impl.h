@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 
@@ -34,6 +35,10 @@ class Model::Impl {
 /// The kernels called `isa`; empty: what $LAPIDARY_ISA names, else the best ones that this machine
 /// runs. Throws Error(kUsage) with the list of what this machine has.
 const kernels::Kernels& select_kernels(const std::string& isa);
+
+/// How many ids of `model` may be drawn: those that have a row and a piece of text. An image token
+/// stands for features, which a drawn one has not; Gemma's is the last id, but for padding.
+std::size_t drawable_ids(const Model& model);
 
 /// Throws Error(kFile) when `source` is no Gemma 3 text model.
 void check_architecture(const WeightSource& source);

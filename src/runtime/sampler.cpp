@@ -66,10 +66,6 @@ std::size_t argmax(std::span<const float> logits) {
   return block;
 }
 
-bool better(const ScoredRow& a, const ScoredRow& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.row < b.row);
-}
-
 float penalized(float logit, float penalty) {
   return logit > 0 ? logit / penalty : logit * penalty;
 }

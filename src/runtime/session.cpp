@@ -407,11 +407,7 @@ TokenId Session::draw(const SamplingOptions& options) const {
     throw Error(ErrorCode::kUsage, "nothing to draw from: the session is empty");
   return impl_->draw(options);
 }
-HeadStats Session::head_stats() const {
-  const ScreenStats stats = impl_->decoder.screen_stats();
-  return {stats.searches,      stats.gave_up,  stats.rows,
-          stats.five_bit_rows, stats.low_rows, stats.exact_rows};
-}
+HeadStats Session::head_stats() const { return impl_->decoder.head_stats(); }
 void Session::add_user(std::string_view text, std::string_view system) {
   const ContentPart part{std::string(text)};
   impl_->add_user({&part, 1}, system);

@@ -9,7 +9,7 @@ constexpr int kPrompt = 30;
 
 // The tiny model is too small for two threads to gain anything; what is tested here does not depend
 // on them.
-constexpr SessionOptions kOneThread = {.context = 512, .threads = 1};
+const SessionOptions kOneThread = {.context = 512, .threads = 1};
 
 Session prompted(const SessionOptions& options = kOneThread) {
   Session session(tiny_model(), options);

@@ -10,8 +10,8 @@
 #include <random>
 #include <vector>
 
-#include "kernels/isa.h"
 #include "kernels/pack.h"
+#include "kernels_tables.h"
 
 namespace lapidary {
 namespace {
@@ -19,14 +19,6 @@ namespace {
 using kernels::kBlock;
 using kernels::kPanelRows;
 using kernels::Packing;
-
-/// Every table that runs here, the scalar reference last.
-std::vector<const kernels::Kernels*> all_tables() {
-  std::vector<const kernels::Kernels*> tables(8);
-  tables.resize(kernels::available(tables.data(), tables.size()));
-  return tables;
-}
-const kernels::Kernels& scalar_table() { return kernels::kScalarKernels; }
 
 constexpr float kEverything = std::numeric_limits<float>::infinity();
 

@@ -6,6 +6,7 @@
 
 #include "model_fixture.h"
 #include "runtime/draft_model.h"
+#include "runtime/model_impl.h"
 #include "runtime/sequence.h"
 
 namespace lapidary::testing {

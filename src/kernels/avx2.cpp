@@ -89,6 +89,16 @@ inline I load_half_scales(const std::uint8_t* p) {
           _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(rows, rows))};
 }
 
+#include "kernels/narrow-x86-inl.h"
+
+inline __m128i narrow_lanes(I v) {  // Each within int8.
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xD8);
+  return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
+inline int narrow_block(I first, I second, std::int8_t* values, std::int16_t* sums) {
+  return store_narrow(narrow_lanes(first), narrow_lanes(second), values, sums);
+}
+
 #include "kernels/float-inl.h"
 
 inline FPair load_bf16_pairs(const std::uint16_t* p) {
@@ -102,8 +112,11 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 
 #include "kernels/attention-inl.h"
 
-inline constexpr int kTile =
-    4;  // 8 integer accumulators, 2 weights and 2 products of 16 registers.
+// Of 16 registers: 8 integer accumulators, 2 weights and 2 products.
+inline constexpr int kTile = 4;
+inline constexpr int kPlainPanels = 1;
+inline constexpr int kPlainTokens = 4;
+inline constexpr int kPlainWideTokens = 2;
 
 inline Q load_group(const std::uint8_t* p) {
   return load_int(reinterpret_cast<const std::int32_t*>(p));

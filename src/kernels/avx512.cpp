@@ -81,6 +81,12 @@ inline F load_half(const std::uint8_t* p) {
 inline I load_u8_rows(const std::uint8_t* p) { return {_mm512_cvtepu8_epi32(load_128(p))}; }
 inline I load_half_scales(const std::uint8_t* p) { return {_mm512_cvtepi8_epi32(load_128(p))}; }
 
+#include "kernels/narrow-x86-inl.h"
+
+inline int narrow_block(I first, I second, std::int8_t* values, std::int16_t* sums) {
+  return store_narrow(_mm512_cvtepi32_epi8(first.v), _mm512_cvtepi32_epi8(second.v), values, sums);
+}
+
 #include "kernels/float-inl.h"
 
 inline FPair load_bf16_pairs(const std::uint16_t* p) {
@@ -92,7 +98,12 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 
 #include "kernels/attention-inl.h"
 
-inline constexpr int kTile = 8;  // 8 integer and 8 float accumulators of 32 registers.
+// Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 10 of each, or 12
+// and 6, two weights, and an activation for both.
+inline constexpr int kTile = 8;
+inline constexpr int kPlainPanels = 2;
+inline constexpr int kPlainTokens = 5;
+inline constexpr int kPlainWideTokens = 3;
 inline constexpr int kByteBias =
     128;  // vpdpbusd takes its first operand as unsigned: int8 weights go in with 128 added.
 

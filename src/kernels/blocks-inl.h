@@ -3,6 +3,13 @@
 // nibble_low/high, merge_plane, load_half, load_u8_rows, and load_half_scales (16 int8 scales, as
 // its block_sums takes them).
 
+// Weights stream past once a token: the processor's own prefetch comes too late for some of them,
+// and they need not stay in the caches.
+inline constexpr int kPrefetchAhead = 8192;
+LAPIDARY_INLINE void prefetch_ahead(const std::uint8_t* p, int bytes) {
+  for (int at = 0; at < bytes + 63; at += 64) __builtin_prefetch(p + kPrefetchAhead + at, 0, 0);
+}
+
 // Group g of a packed block, straight from its planes.
 template <Packing kPacking>
 struct PackedGroups {
@@ -67,12 +74,18 @@ LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
   return out;
 }
 
-// An unpacked block in scratch: 512 bytes of values, scales, offsets or half scales.
-inline constexpr std::size_t kPlainBlock = 512 + 64 + 64 + 128;
+// An unpacked block in scratch: its values, and behind them the scales, and offsets or half scales.
+inline constexpr int kPlainScales = 64 * 8;
+template <Packing kPacking>
+inline constexpr std::size_t kPlainBlock =
+    kPlainScales + 64 +
+    (packed_traits(kPacking).scheme == Scheme::kAffine       ? 64
+     : packed_traits(kPacking).scheme == Scheme::kHalfScaled ? 128
+                                                             : 0);
 
 template <Packing kPacking, class Blocks>
 void unpack_panel(const Blocks& panel, int blocks, std::uint8_t* scratch) {
-  for (int b = 0; b < blocks; ++b, scratch += kPlainBlock) {
+  for (int b = 0; b < blocks; ++b, scratch += kPlainBlock<kPacking>) {
     const auto groups = panel.groups(b);
     store_group(scratch, groups.template get<0>());
     store_group(scratch + 64, groups.template get<1>());
@@ -83,12 +96,12 @@ void unpack_panel(const Blocks& panel, int blocks, std::uint8_t* scratch) {
     store_group(scratch + 384, groups.template get<6>());
     store_group(scratch + 448, groups.template get<7>());
     const BlockScales s = panel.scales(b);
-    auto* floats = reinterpret_cast<float*>(scratch + 512);
+    auto* floats = reinterpret_cast<float*>(scratch + kPlainScales);
     store(floats, s.scale);
     if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine) store(floats + 16, s.offset);
     if constexpr (packed_traits(kPacking).scheme == Scheme::kHalfScaled) {
-      store_int(reinterpret_cast<std::int32_t*>(scratch + 640), s.half0);
-      store_int(reinterpret_cast<std::int32_t*>(scratch + 704), s.half1);
+      store_int(reinterpret_cast<std::int32_t*>(floats + 16), s.half0);
+      store_int(reinterpret_cast<std::int32_t*>(floats + 32), s.half1);
     }
   }
 }
@@ -96,12 +109,12 @@ void unpack_panel(const Blocks& panel, int blocks, std::uint8_t* scratch) {
 template <Packing kPacking>
 LAPIDARY_INLINE BlockScales read_plain_scales(const std::uint8_t* block) {
   BlockScales out{};
-  const auto* floats = reinterpret_cast<const float*>(block + 512);
+  const auto* floats = reinterpret_cast<const float*>(block + kPlainScales);
   out.scale = load(floats);
   if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine) out.offset = load(floats + 16);
   if constexpr (packed_traits(kPacking).scheme == Scheme::kHalfScaled) {
-    out.half0 = load_int(reinterpret_cast<const std::int32_t*>(block + 640));
-    out.half1 = load_int(reinterpret_cast<const std::int32_t*>(block + 704));
+    out.half0 = load_int(reinterpret_cast<const std::int32_t*>(floats + 16));
+    out.half1 = load_int(reinterpret_cast<const std::int32_t*>(floats + 32));
   }
   return out;
 }
@@ -114,6 +127,8 @@ struct PackedBlocks {
     return {panel + block_offset(packed_traits(kPacking), block)};
   }
   LAPIDARY_INLINE BlockScales scales(int block) const {
+    prefetch_ahead(panel + block_offset(packed_traits(kPacking), block),
+                   packed_traits(kPacking).block_bytes());
     return read_scales<kPacking>(panel, block);
   }
 };
@@ -122,7 +137,7 @@ template <Packing kPacking>
 struct PlainBlocks {
   const std::uint8_t* scratch;
   LAPIDARY_INLINE const std::uint8_t* at(int block) const {
-    return scratch + static_cast<std::size_t>(block) * kPlainBlock;
+    return scratch + static_cast<std::size_t>(block) * kPlainBlock<kPacking>;
   }
   LAPIDARY_INLINE PlainGroups groups(int block) const { return {at(block)}; }
   LAPIDARY_INLINE BlockScales scales(int block) const {

@@ -76,29 +76,6 @@ inline float block_scale(const float* x, float levels, float* inverse) {
   return top / levels;
 }
 
-// Writes sixteen int8 and adds them to the sums of pairs: those where k mod 4 is 0 or 1, and
-// others.
-inline void narrow_half(I v, std::int8_t* out, int* pair_sums) {
-  alignas(64) std::int32_t lanes[16];
-  store_int(lanes, v);
-  for (int i = 0; i < 16; ++i) {
-    out[i] = static_cast<std::int8_t>(lanes[i]);
-    pair_sums[i / 2 % 2] += lanes[i];
-  }
-}
-
-// Writes a block's int8 values and their sums, and returns the sum of all.
-inline int narrow_block(I first, I second, std::int8_t* values, std::int16_t* sums) {
-  int pairs[2] = {};
-  narrow_half(first, values, pairs);
-  sums[2] = static_cast<std::int16_t>(pairs[0]);
-  sums[3] = static_cast<std::int16_t>(pairs[1]);
-  narrow_half(second, values + 16, pairs);
-  sums[0] = static_cast<std::int16_t>(pairs[0]);
-  sums[1] = static_cast<std::int16_t>(pairs[1]);
-  return pairs[0] + pairs[1];
-}
-
 inline void quantize_block(const float* x, const QuantizedInput& out, std::size_t block) {
   float inverse;
   const float scale = block_scale(x, 127.0F, &inverse);
@@ -140,14 +117,10 @@ inline void quantize16_block(const float* x, const QuantizedInput& out, std::siz
   out.scaled_sums[block] = scale * static_cast<float>(kHighBase * high_sum + low_sum);
 }
 
-void quantize16_part(const float* x, int first, int count, const QuantizedInput& out, int token) {
-  const std::size_t base = first_block(out, token) + static_cast<std::size_t>(first / kBlock);
-  for (int b = 0; b < count / kBlock; ++b)
-    quantize16_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
-}
-
 void quantize16(const float* x, int columns, const QuantizedInput& out, int token) {
-  quantize16_part(x, 0, columns, out, token);
+  const std::size_t base = first_block(out, token);
+  for (int b = 0; b < columns / kBlock; ++b)
+    quantize16_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
 }
 
 // A block whose scale is below this share of the token's root mean square needs no low part: its

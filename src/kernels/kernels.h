@@ -96,7 +96,8 @@ struct MatmulArgs {
   const std::byte* low = nullptr;  // kQ8Split: the first low panel; kQ8Top5: middle panel.
 };
 
-/// Bytes that one thread's matmul needs to hold a panel's unpacked values.
+/// Bytes that one thread's matmul needs to hold the unpacked values of the panels that it takes at a
+/// time.
 std::size_t matmul_scratch_bytes(int columns);
 
 /// Some query rows of one KV head against the cached keys of one segment; merges into the running
@@ -171,10 +172,8 @@ struct Kernels {
 
   void (*quantize)(const float* x, int columns, const QuantizedInput& out, int token);
   void (*quantize16)(const float* x, int columns, const QuantizedInput& out, int token);
-  /// Blocks [first / 32, (first + count) / 32) of `token`, from `x` (count values).
+  /// Blocks [first / 32, (first + count) / 32) of `token` to int8, from `x` (count values).
   void (*quantize_part)(const float* x, int first, int count, const QuantizedInput& out, int token);
-  void (*quantize16_part)(const float* x, int first, int count, const QuantizedInput& out,
-                          int token);
   /// Drops the low parts of those blocks of `token` whose scales are small beside the token's other
   /// scales: they become zero, and sums follow. All blocks are quantised to 16 bits before. Fills
   /// in low_used.

@@ -78,11 +78,15 @@ LAPIDARY_INLINE void add_signed(const Groups& groups, const std::int8_t* const* 
   }
 }
 
-// Exact integer sums of one block for some streams of activations, bias and half scales applied.
-template <Packing kPacking, int kStreams, class Groups>
-LAPIDARY_INLINE void block_sums(const Groups& groups, const BlockScales& scales,
+// Exact integer sums of one block of one panel for some streams of activations, bias and half
+// scales applied.
+template <Packing kPacking, int kPanels, int kStreams, class Groups>
+LAPIDARY_INLINE void block_sums(const Groups* panels, const BlockScales* panel_scales,
                                 const std::int8_t* const* x, const std::int16_t* const* sums,
                                 I* out) {
+  static_assert(kPanels == 1);
+  const Groups& groups = *panels;
+  const BlockScales& scales = *panel_scales;
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   constexpr bool kBiased = kTraits.bias != 0;
   I narrow[kStreams];
@@ -116,7 +120,7 @@ LAPIDARY_INLINE void block_sums(const Groups& groups, const BlockScales& scales,
 
 // Has the accumulators of a tile lie in memory while a block is summed, where the registers are too
 // few for both: compilers would rather keep them and move the integer sums in and out.
-template <int kTokens>
-LAPIDARY_INLINE void leave_in_memory(F (&acc)[kTokens]) {
-  if constexpr (kTokens > 2) asm volatile("" : "+m"(acc));
+template <int kCells>
+LAPIDARY_INLINE void leave_in_memory(F (&acc)[kCells]) {
+  if constexpr (kCells > 2) asm volatile("" : "+m"(acc));
 }

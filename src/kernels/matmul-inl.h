@@ -1,6 +1,10 @@
-// Included after blocks-inl.h. The ISA gives kTile (streams of activations that share a weight in
-// registers) and block_sums<packing, streams>. A stream is a token's int8 activations; 16-bit
-// activations are two, the high and the low part.
+// Included after blocks-inl.h. A stream is a token's int8 activations; 16-bit activations are two,
+// the high and the low part. The ISA gives block_sums<packing, panels, streams>, and how many
+// integer sums its registers hold:
+//   kTile             streams of one panel, whose weights are unpacked in registers
+//   kPlainPanels      panels that share each activation when their weights are unpacked before …
+//   kPlainTokens      … tokens of these, with 8-bit activations, and …
+//   kPlainWideTokens  … with 16-bit ones
 
 // Panels are unpacked to scratch for this many tokens; for fewer, in registers and again for each
 // tile.
@@ -43,10 +47,10 @@ struct InputCursor {
   }
 };
 
-// The sums of one block as floats, for each token: the high part's kHighBase times, and the low
-// part's.
-template <Packing kPacking, int kTokens, bool kWide, class Groups>
-LAPIDARY_INLINE void float_sums(const Groups& groups, const BlockScales& s, const InputCursor& x,
+// The sums of one block of some panels as floats, for each panel and token: the high part's
+// kHighBase times, and the low part's.
+template <Packing kPacking, int kPanels, int kTokens, bool kWide, class Groups>
+LAPIDARY_INLINE void float_sums(const Groups* groups, const BlockScales* s, const InputCursor& x,
                                 F* out) {
   constexpr int kStreams = kWide ? 2 * kTokens : kTokens;
   const std::int8_t* values[kStreams];
@@ -60,12 +64,16 @@ LAPIDARY_INLINE void float_sums(const Groups& groups, const BlockScales& s, cons
       sums[kTokens + t] = x.low_sums + at * kBlockSums;
     }
   }
-  I exact[kStreams];
-  block_sums<kPacking, kStreams>(groups, s, values, sums, exact);
-  for (int t = 0; t < kTokens; ++t) {
-    out[t] = to_float(exact[t]);
-    if constexpr (kWide)
-      out[t] = fma(broadcast(static_cast<float>(kHighBase)), out[t], to_float(exact[kTokens + t]));
+  I exact[kPanels * kStreams];
+  block_sums<kPacking, kPanels, kStreams>(groups, s, values, sums, exact);
+  for (int p = 0; p < kPanels; ++p) {
+    const I* parts = exact + p * kStreams;
+    for (int t = 0; t < kTokens; ++t) {
+      F sum = to_float(parts[t]);
+      if constexpr (kWide)
+        sum = fma(broadcast(static_cast<float>(kHighBase)), sum, to_float(parts[kTokens + t]));
+      out[p * kTokens + t] = sum;
+    }
   }
 }
 
@@ -78,65 +86,86 @@ LAPIDARY_INLINE bool uses_low(const InputCursor& x) {
   return used != 0;
 }
 
-template <Packing kPacking, int kTokens, bool kWide, class Blocks>
-void multiply_tile(const MatmulArgs& a, const Blocks& blocks, int token, float* out) {
+// A tile: some tokens of some panels, whose blocks lie as `panels` [kPanels] says.
+template <Packing kPacking, int kPanels, int kTokens, bool kWide, class Blocks>
+void multiply_tile(const MatmulArgs& a, const Blocks* panels, int token, float* out) {
+  constexpr int kCells = kPanels * kTokens;
   InputCursor x(*a.input, a.token_begin + token);
-  F acc[kTokens];
-  for (int t = 0; t < kTokens; ++t) acc[t] = broadcast(0.0F);
+  F acc[kCells];
+  for (int i = 0; i < kCells; ++i) acc[i] = broadcast(0.0F);
   for (int b = 0; b < a.columns / kBlock; ++b) {
-    const BlockScales s = blocks.scales(b);
-    F sums[kTokens];
+    BlockScales s[kPanels];
+    decltype(panels->groups(b)) groups[kPanels];
+    for (int p = 0; p < kPanels; ++p) {
+      s[p] = panels[p].scales(b);
+      groups[p] = panels[p].groups(b);
+    }
+    F sums[kCells];
     if (kWide && uses_low<kTokens>(x)) {
-      float_sums<kPacking, kTokens, true>(blocks.groups(b), s, x, sums);
+      float_sums<kPacking, kPanels, kTokens, true>(groups, s, x, sums);
     } else {
-      float_sums<kPacking, kTokens, false>(blocks.groups(b), s, x, sums);
+      float_sums<kPacking, kPanels, kTokens, false>(groups, s, x, sums);
       if constexpr (kWide) {
-        for (int t = 0; t < kTokens; ++t)
-          sums[t] = mul(sums[t], broadcast(static_cast<float>(kHighBase)));
+        for (int i = 0; i < kCells; ++i)
+          sums[i] = mul(sums[i], broadcast(static_cast<float>(kHighBase)));
       }
     }
     leave_in_memory(acc);
-    for (int t = 0; t < kTokens; ++t) {
-      const std::size_t at = static_cast<std::size_t>(t) * x.blocks;
-      acc[t] = fma(sums[t], mul(s.scale, broadcast(x.scales[at])), acc[t]);
+    for (int i = 0; i < kCells; ++i) {
+      const int p = i / kTokens;
+      const std::size_t at = static_cast<std::size_t>(i % kTokens) * x.blocks;
+      acc[i] = fma(sums[i], mul(s[p].scale, broadcast(x.scales[at])), acc[i]);
       if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine)
-        acc[t] = fma(s.offset, broadcast(x.scaled_sums[at]), acc[t]);
+        acc[i] = fma(s[p].offset, broadcast(x.scaled_sums[at]), acc[i]);
     }
     x.template step<kWide>();
   }
-  for (int t = 0; t < kTokens; ++t)
-    store(out + static_cast<std::size_t>(token + t) * a.out_stride, acc[t]);
+  for (int i = 0; i < kCells; ++i) {
+    const auto t = static_cast<std::size_t>(token + i % kTokens);
+    store(out + t * a.out_stride + i / kTokens * kPanelRows, acc[i]);
+  }
 }
 
 // Tokens [token, end) in tiles of kTokens, and what is left in smaller ones.
-template <Packing kPacking, int kTokens, bool kWide, class Blocks>
-void multiply_packed(const MatmulArgs& a, const Blocks& blocks, int token, int end, float* out) {
+template <Packing kPacking, int kPanels, int kTokens, bool kWide, class Blocks>
+void multiply_tiles(const MatmulArgs& a, const Blocks* panels, int token, int end, float* out) {
   for (; token + kTokens <= end; token += kTokens)
-    multiply_tile<kPacking, kTokens, kWide>(a, blocks, token, out);
+    multiply_tile<kPacking, kPanels, kTokens, kWide>(a, panels, token, out);
   if constexpr (kTokens > 1)
-    multiply_packed<kPacking, kTokens / 2, kWide>(a, blocks, token, end, out);
+    multiply_tiles<kPacking, kPanels, kTokens / 2, kWide>(a, panels, token, end, out);
 }
 
-// All tokens of one panel, whose blocks lie as `blocks` says.
-template <Packing kPacking, bool kWide, class Blocks>
-void multiply_panel(const MatmulArgs& a, const Blocks& blocks, float* out) {
-  constexpr int kTokens = kWide ? kTile / 2 : kTile;
-  int t = 0;
+// All tokens of `count` panels that follow each other in the matrix. `blocks(i)` says how the
+// blocks of the i-th lie.
+template <Packing kPacking, bool kWide, class Panels>
+void multiply_panels(const MatmulArgs& a, int count, const Panels& blocks) {
+  constexpr int kFew = kWide ? kTile / 2 : kTile;
+  int p = 0;
   if (a.tokens >= kUnpackTokens) {
-    auto* scratch = reinterpret_cast<std::uint8_t*>(a.scratch);
-    unpack_panel<kPacking>(blocks, a.columns / kBlock, scratch);
-    for (; t + kTokens <= a.tokens; t += kTokens)
-      multiply_tile<kPacking, kTokens, kWide>(a, PlainBlocks<kPacking>{scratch}, t, out);
+    constexpr int kMany = kWide ? kPlainWideTokens : kPlainTokens;
+    const std::size_t bytes = static_cast<std::size_t>(a.columns / kBlock) * kPlainBlock<kPacking>;
+    for (; p + kPlainPanels <= count; p += kPlainPanels) {
+      PlainBlocks<kPacking> plain[kPlainPanels];
+      for (int i = 0; i < kPlainPanels; ++i) {
+        auto* scratch = reinterpret_cast<std::uint8_t*>(a.scratch) + static_cast<std::size_t>(i) * bytes;
+        unpack_panel<kPacking>(blocks(p + i), a.columns / kBlock, scratch);
+        plain[i] = {scratch};
+      }
+      multiply_tiles<kPacking, kPlainPanels, kMany, kWide>(a, plain, 0, a.tokens,
+                                                           a.out + p * kPanelRows);
+    }
   }
-  multiply_packed<kPacking, kTokens, kWide>(a, blocks, t, a.tokens, out);
+  for (; p < count; ++p) {
+    const auto panel = blocks(p);
+    multiply_tiles<kPacking, 1, kFew, kWide>(a, &panel, 0, a.tokens, a.out + p * kPanelRows);
+  }
 }
 
 template <Packing kPacking, bool kWide>
 void matmul_quantized(const MatmulArgs& a) {
-  for (int p = a.panel_begin; p < a.panel_end; ++p) {
-    const auto* panel = reinterpret_cast<const std::uint8_t*>(
-        a.panels + static_cast<std::size_t>(p) * a.panel_bytes);
-    multiply_panel<kPacking, kWide>(a, PackedBlocks<kPacking>{panel},
-                                    a.out + (p - a.panel_begin) * kPanelRows);
-  }
+  const auto* first = reinterpret_cast<const std::uint8_t*>(a.panels);
+  multiply_panels<kPacking, kWide>(a, a.panel_end - a.panel_begin, [&](int i) {
+    const auto panel = static_cast<std::size_t>(a.panel_begin + i);
+    return PackedBlocks<kPacking>{first + panel * a.panel_bytes};
+  });
 }

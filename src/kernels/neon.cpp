@@ -100,6 +100,27 @@ inline I load_half_scales(const std::uint8_t* p) {
            vmovl_s16(vget_low_s16(high)), vmovl_s16(vget_high_s16(high))}};
 }
 
+inline int8x16_t narrow_lanes(const I& x) {
+  return vcombine_s8(vmovn_s16(vcombine_s16(vmovn_s32(x.v[0]), vmovn_s32(x.v[1]))),
+                     vmovn_s16(vcombine_s16(vmovn_s32(x.v[2]), vmovn_s32(x.v[3]))));
+}
+// Sums of the even lanes and of the odd ones, in lanes 0 and 1.
+inline int16x4_t every_other(int16x8_t x) {
+  const int16x4_t four = vadd_s16(vget_low_s16(x), vget_high_s16(x));
+  return vadd_s16(four, vext_s16(four, four, 2));
+}
+// Stores a block's int8 and their sums, as kBlockSums says; returns the sum of all.
+inline int narrow_block(const I& first, const I& second, std::int8_t* values, std::int16_t* sums) {
+  const int8x16_t a = narrow_lanes(first), b = narrow_lanes(second);
+  vst1q_s8(values, a);
+  vst1q_s8(values + 16, b);
+  const int16x8_t low = vpaddlq_s8(a);
+  const int32x2_t all = vreinterpret_s32_s16(every_other(vaddq_s16(low, vpaddlq_s8(b))));
+  const int32x2_t half = vreinterpret_s32_s16(every_other(low));
+  vst1_s16(sums, vreinterpret_s16_s32(vzip1_s32(all, half)));
+  return sums[0] + sums[1];
+}
+
 #include "kernels/float-inl.h"
 
 inline FPair load_bf16_pairs(const std::uint16_t* p) {
@@ -114,7 +135,11 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 
 #include "kernels/attention-inl.h"
 
-inline constexpr int kTile = 4;  // 16 integer accumulators of 32 registers while a block is summed.
+// 16 integer accumulators of 32 registers while a block is summed.
+inline constexpr int kTile = 4;
+inline constexpr int kPlainPanels = 1;
+inline constexpr int kPlainTokens = 4;
+inline constexpr int kPlainWideTokens = 2;
 inline constexpr int kByteBias = 0;  // sdot takes signed bytes as they are.
 
 inline uint8x16_t bits(int8x16_t x) { return vreinterpretq_u8_s8(x); }

@@ -318,7 +318,7 @@ void unpack_row(Packing packing, const std::byte* panel, int row, int columns, f
 
 std::size_t matmul_scratch_bytes(int columns) {
   const auto blocks = static_cast<std::size_t>((columns + kBlock - 1) / kBlock);
-  return blocks * (512 + 64 + 64 + 128);
+  return 2 * blocks * (512 + 64 + 128);  // Two panels, unpacked as blocks-inl.h says.
 }
 
 }  // namespace lapidary::kernels

@@ -73,6 +73,22 @@ inline float reduce_max(const F& x) {
   return top;
 }
 
+// Writes a block's int8 values and their sums, as kBlockSums says, and returns the sum of all.
+inline int narrow_block(const I& first, const I& second, std::int8_t* values, std::int16_t* sums) {
+  int pairs[2] = {}, first_pairs[2] = {};
+  for (int i = 0; i < 16; ++i) {
+    values[i] = static_cast<std::int8_t>(first.lane[i]);
+    values[i + 16] = static_cast<std::int8_t>(second.lane[i]);
+    first_pairs[i / 2 % 2] += first.lane[i];
+    pairs[i / 2 % 2] += first.lane[i] + second.lane[i];
+  }
+  for (int i = 0; i < 2; ++i) {
+    sums[i] = static_cast<std::int16_t>(pairs[i]);
+    sums[i + 2] = static_cast<std::int16_t>(first_pairs[i]);
+  }
+  return pairs[0] + pairs[1];
+}
+
 #include "kernels/float-inl.h"
 
 inline FPair load_bf16_pairs(const std::uint16_t* p) {

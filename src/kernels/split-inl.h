@@ -26,13 +26,14 @@ struct SplitGroups {
 
 // Exact sums of one block: 16 · upper plane + lower plane, both summed as the nibbles they are,
 // which is less work than to join them.
-template <Packing kPacking, int kStreams>
-LAPIDARY_INLINE void block_sums(const SplitGroups& groups, const BlockScales& scales,
+template <Packing kPacking, int kPanels, int kStreams>
+LAPIDARY_INLINE void block_sums(const SplitGroups* groups, const BlockScales* scales,
                                 const std::int8_t* const* x, const std::int16_t* const* sums,
                                 I* out) {
+  static_assert(kPanels == 1);
   I low[kStreams];
-  block_sums<Packing::kQ4_0, kStreams>(groups.top, scales, x, sums, out);
-  block_sums<Packing::kQ4_1, kStreams>(groups.low, scales, x, sums, low);
+  block_sums<Packing::kQ4_0, 1, kStreams>(&groups->top, scales, x, sums, out);
+  block_sums<Packing::kQ4_1, 1, kStreams>(&groups->low, scales, x, sums, low);
   for (int s = 0; s < kStreams; ++s) out[s] = add(mul(out[s], broadcast_int(16)), low[s]);
 }
 
@@ -61,14 +62,12 @@ struct SplitBlocks {
 template <bool kWide>
 void matmul_split(const MatmulArgs& a) {
   const SplitLayout layout(a.columns);
-  for (int p = a.panel_begin; p < a.panel_end; ++p) {
-    const auto index = static_cast<std::size_t>(p);
-    const SplitBlocks blocks{
-        reinterpret_cast<const std::uint8_t*>(a.panels + index * layout.top_bytes()),
-        reinterpret_cast<const std::uint8_t*>(a.low + index * layout.low_bytes()),
-        layout.count() * 16};
-    multiply_panel<Packing::kQ8Split, kWide>(a, blocks, a.out + (p - a.panel_begin) * kPanelRows);
-  }
+  multiply_panels<Packing::kQ8Split, kWide>(a, a.panel_end - a.panel_begin, [&](int i) {
+    const auto panel = static_cast<std::size_t>(a.panel_begin + i);
+    return SplitBlocks{reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),
+                       reinterpret_cast<const std::uint8_t*>(a.low + panel * layout.low_bytes()),
+                       layout.count() * 16};
+  });
 }
 
 // The upper five bits.
@@ -101,11 +100,10 @@ struct Top5Blocks {
 template <bool kWide>
 void matmul_top5(const MatmulArgs& a) {
   const SplitLayout layout(a.columns);
-  for (int p = a.panel_begin; p < a.panel_end; ++p) {
-    const auto index = static_cast<std::size_t>(p);
-    const Top5Blocks blocks{
-        reinterpret_cast<const std::uint8_t*>(a.panels + index * layout.top_bytes()),
-        reinterpret_cast<const std::uint8_t*>(a.low + index * layout.middle_bytes())};
-    multiply_panel<Packing::kQ8Top5, kWide>(a, blocks, a.out + (p - a.panel_begin) * kPanelRows);
-  }
+  multiply_panels<Packing::kQ8Top5, kWide>(a, a.panel_end - a.panel_begin, [&](int i) {
+    const auto panel = static_cast<std::size_t>(a.panel_begin + i);
+    return Top5Blocks{
+        reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),
+        reinterpret_cast<const std::uint8_t*>(a.low + panel * layout.middle_bytes())};
+  });
 }

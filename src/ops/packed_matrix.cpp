@@ -23,7 +23,7 @@ void copy_row(const PackedMatrix& matrix, int row, float* out) {
 }
 
 int panels_per_task(const PackedMatrix& matrix, int tokens) {
-  if (tokens > 8) return 1;
+  if (tokens > 8) return 2;
   return static_cast<int>(std::max<std::size_t>(1, kTaskBytes / matrix.panel_bytes()));
 }
 

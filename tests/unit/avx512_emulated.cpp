@@ -81,14 +81,15 @@ inline __m512i widen_bytes(__m128i x) {
   for (int i = 0; i < 16; ++i) out.lane[i] = a.lane[i];
   return as<__m512i>(out);
 }
-inline __m256i narrow_words(__m512i x) {
-  struct Words {
-    std::int16_t lane[16];
+template <class Lane, class Register>
+Register narrow_lanes(__m512i x) {
+  struct Lanes {
+    Lane lane[16];
   };
   const Ints a = as<Ints>(x);
-  Words out;
-  for (int i = 0; i < 16; ++i) out.lane[i] = static_cast<std::int16_t>(a.lane[i]);
-  return as<__m256i>(out);
+  Lanes out;
+  for (int i = 0; i < 16; ++i) out.lane[i] = static_cast<Lane>(a.lane[i]);
+  return as<Register>(out);
 }
 inline __m128i saturate_to_bytes(__m512i x) {
   struct Unsigned {
@@ -121,6 +122,7 @@ inline __m256 half_of(__m512 x, int index) {
 #undef _mm512_cvtepu8_epi32
 #undef _mm512_cvtepi8_epi32
 #undef _mm512_cvtepi32_epi16
+#undef _mm512_cvtepi32_epi8
 #undef _mm512_extractf32x8_ps
 #undef _mm512_cvtusepi32_epi8
 #define _mm512_fmadd_ps lapidary::emulation::fmadd
@@ -131,7 +133,8 @@ inline __m256 half_of(__m512 x, int index) {
 #define _mm512_cvtph_ps lapidary::emulation::half_to_single
 #define _mm512_cvtepu8_epi32 lapidary::emulation::widen_bytes<std::uint8_t>
 #define _mm512_cvtepi8_epi32 lapidary::emulation::widen_bytes<std::int8_t>
-#define _mm512_cvtepi32_epi16 lapidary::emulation::narrow_words
+#define _mm512_cvtepi32_epi16 lapidary::emulation::narrow_lanes<std::int16_t, __m256i>
+#define _mm512_cvtepi32_epi8 lapidary::emulation::narrow_lanes<std::int8_t, __m128i>
 #define _mm512_extractf32x8_ps lapidary::emulation::half_of
 #define _mm512_cvtusepi32_epi8 lapidary::emulation::saturate_to_bytes
 

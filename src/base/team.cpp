@@ -165,6 +165,7 @@ Team::Team(int threads) : threads_(threads == 0 ? default_threads() : threads) {
     throw Error(ErrorCode::kUsage, "threads: expected 0 to " + std::to_string(kMaxThreads) +
                                        ", found " + std::to_string(threads_));
   }
+  shares_ = std::make_unique<Share[]>(static_cast<std::size_t>(threads_));
 #ifndef LAPIDARY_OPENMP
   pool_ = std::make_unique<Pool>(threads_);
 #endif
@@ -173,7 +174,9 @@ Team::Team(int threads) : threads_(threads == 0 ? default_threads() : threads) {
 Team::~Team() = default;
 
 void Team::run(FunctionRef<void(Worker&)> body) {
-  next_task_.store(0, std::memory_order_relaxed);
+  for (int i = 0; i < threads_; ++i) {
+    for (std::atomic<int>& taken : shares_[i].taken) taken.store(0, std::memory_order_relaxed);
+  }
   arrived_.store(0, std::memory_order_relaxed);
   phase_.store(0, std::memory_order_relaxed);
   error_ = nullptr;
@@ -206,16 +209,12 @@ void Team::work(int index, int count, FunctionRef<void(Worker&)> body) noexcept 
 }
 
 void Team::arrive(int count) {
-  if (count == 1) {
-    next_task_.store(0, std::memory_order_relaxed);
-    return;
-  }
+  if (count == 1) return;
   // Cannot move on between this load and the arrival: the phase ends only after it.
   const std::uint32_t phase = phase_.load(std::memory_order_relaxed);
   if ((phase & kStopped) != 0) throw Stopped();
   std::uint32_t now = phase;
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) == count - 1) {
-    next_task_.store(0, std::memory_order_relaxed);
     arrived_.store(0, std::memory_order_relaxed);
     now = phase_.fetch_add(1);
     if (sleepers_.load() > 0)

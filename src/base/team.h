@@ -37,11 +37,17 @@ class Worker {
   int index() const { return index_; }
   int count() const { return count_; }
 
-  /// Hands out 0 … tasks-1 in order, each to whichever worker asks next, and returns when all are
-  /// done (a barrier). Which worker runs a task must not matter to its result.
+  /// Runs `task` for 0 … tasks-1 and returns when all are done (a barrier). Each worker takes the
+  /// tasks of its own share in order, so that it reads on where it stopped, and then what others
+  /// have left of theirs. Which worker runs a task must not matter to its result.
   template <class F>
   void for_each(int tasks, F&& task) {
-    for (int i = next(); i < tasks; i = next()) task(i);
+    prepare_round();
+    for (int i = 0; i < count_; ++i) {
+      const int owner = index_ + i < count_ ? index_ + i : index_ + i - count_;
+      const int begin = share_begin(owner, tasks), end = share_begin(owner + 1, tasks);
+      for (int t = next(owner, begin, end); t < end; t = next(owner, begin, end)) task(t);
+    }
     barrier();
   }
 
@@ -51,9 +57,14 @@ class Worker {
 
  private:
   friend class Team;
-  int next();
+  void prepare_round();
+  int next(int owner, int begin, int end);
+  int share_begin(int owner, int tasks) const {
+    return static_cast<int>(std::int64_t{owner} * tasks / count_);
+  }
 
   Team* team_ = nullptr;
+  int round_ = 0;  // Calls of for_each in this run.
   int index_ = 0;
   int count_ = 1;
 };
@@ -83,6 +94,11 @@ class Team {
  private:
   friend class Worker;
   class Pool;
+  /// How many tasks of a worker's share have been taken. Rounds use one and the other in turn: a
+  /// worker sets its own back for the next round, when nobody is in the last one any more.
+  struct alignas(64) Share {
+    std::atomic<int> taken[2];
+  };
 
   void work(int index, int count, FunctionRef<void(Worker&)> body) noexcept;
   void arrive(int count);
@@ -90,15 +106,23 @@ class Team {
   int threads_;
   std::unique_ptr<Pool> pool_;  // Empty with OpenMP.
   std::exception_ptr error_;    // Written by the thread that stops the team.
-  // Each on a line of its own: the first two are written by all, the last is read by all that wait.
-  alignas(64) std::atomic<int> next_task_{0};
+  std::unique_ptr<Share[]> shares_;  // [threads]
+  // Each on a line of its own: the first is written by all, the last is read by all that wait.
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<int> sleepers_{0};  // Threads that wait in the kernel.
   alignas(64) std::atomic<std::uint32_t> phase_{
       0};  // Barriers passed in this run; top bit: stopped by an exception.
 };
 
-inline int Worker::next() { return team_->next_task_.fetch_add(1, std::memory_order_relaxed); }
+inline void Worker::prepare_round() {
+  ++round_;
+  team_->shares_[index_].taken[(round_ + 1) % 2].store(0, std::memory_order_relaxed);
+}
+inline int Worker::next(int owner, int begin, int end) {
+  std::atomic<int>& taken = team_->shares_[owner].taken[round_ % 2];
+  if (taken.load(std::memory_order_relaxed) >= end - begin) return end;  // Written no more.
+  return begin + taken.fetch_add(1, std::memory_order_relaxed);
+}
 
 /// Physical cores that this process may use: affinity and the cgroup's quota respected.
 int default_threads();

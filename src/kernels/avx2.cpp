@@ -100,6 +100,7 @@ inline int narrow_block(I first, I second, std::int8_t* values, std::int16_t* su
 }
 
 #include "kernels/float-inl.h"
+#include "kernels/prefetch-inl.h"
 
 inline FPair load_bf16_pairs(const std::uint16_t* p) {
   const I pairs = load_int(reinterpret_cast<const std::int32_t*>(p));

@@ -88,6 +88,7 @@ inline int narrow_block(I first, I second, std::int8_t* values, std::int16_t* su
 }
 
 #include "kernels/float-inl.h"
+#include "kernels/prefetch-inl.h"
 
 inline FPair load_bf16_pairs(const std::uint16_t* p) {
   const __m512i pairs = _mm512_loadu_si512(p);

@@ -1,14 +1,7 @@
-// Included in ISAs that have integer dot products over 64-byte groups (Q: 16 rows × 4 k): a block's
-// weights, packed as pack.h says, and unpacked in scratch. The ISA gives load_group, store_group,
-// nibble_low/high, merge_plane, load_half, load_u8_rows, and load_half_scales (16 int8 scales, as
-// its block_sums takes them).
-
-// Weights stream past once a token: the processor's own prefetch comes too late for some of them,
-// and they need not stay in the caches.
-inline constexpr int kPrefetchAhead = 8192;
-LAPIDARY_INLINE void prefetch_ahead(const std::uint8_t* p, int bytes) {
-  for (int at = 0; at < bytes + 63; at += 64) __builtin_prefetch(p + kPrefetchAhead + at, 0, 0);
-}
+// Included after prefetch-inl.h in ISAs that have integer dot products over 64-byte groups (Q: 16
+// rows × 4 k): a block's weights, packed as pack.h says, and unpacked in scratch. The ISA gives
+// load_group, store_group, nibble_low/high, merge_plane, load_half, load_u8_rows, and
+// load_half_scales (16 int8 scales, as its block_sums takes them).
 
 // Group g of a packed block, straight from its planes.
 template <Packing kPacking>

@@ -1,4 +1,4 @@
-// Included after float-inl.h: matrices of 16-bit floats against fp32 activations, one accumulator,
+// Included after float-inl.h and prefetch-inl.h: matrices of 16-bit floats against fp32 activations, one accumulator,
 // k in order.
 
 template <bool kHalf, int kTokens>
@@ -11,6 +11,7 @@ inline void dense_tile(const MatmulArgs& a, const std::uint8_t* panel, int token
     acc[t] = broadcast(0.0F);
   }
   for (int k = 0; k < a.columns; k += 2, panel += 64) {
+    prefetch_ahead(panel, 1);
     FPair w;
     if constexpr (kHalf) {
       w = {load_half(panel), load_half(panel + 32)};

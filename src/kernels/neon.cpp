@@ -122,6 +122,7 @@ inline int narrow_block(const I& first, const I& second, std::int8_t* values, st
 }
 
 #include "kernels/float-inl.h"
+#include "kernels/prefetch-inl.h"
 
 inline FPair load_bf16_pairs(const std::uint16_t* p) {
   FPair out;

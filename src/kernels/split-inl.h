@@ -40,14 +40,16 @@ LAPIDARY_INLINE void block_sums(const SplitGroups* groups, const BlockScales* sc
 struct SplitBlocks {
   const std::uint8_t* top;
   const std::uint8_t* low;
-  std::size_t row_bytes;  // Of a row of the low panel.
+  std::size_t row_bytes;    // Of a row of the low panel, …
+  std::size_t panel_bytes;  // … and of all of it.
 
   LAPIDARY_INLINE SplitGroups groups(int block) const {
     const auto b = static_cast<std::size_t>(block);
     const std::uint8_t* nibbles = top + b * SplitLayout::kTopBlock;
-    // Two streams, and much work on each line: the processor's own prefetch comes too late.
-    for (std::size_t at = 0; at < 320; at += 64) __builtin_prefetch(nibbles + 3072 + at);
-    for (std::size_t at = 0; at < 256; at += 64) __builtin_prefetch(low + 256 * b + 3072 + at);
+    prefetch_ahead(nibbles, SplitLayout::kTopBlock);
+    // A block is a piece of each of sixteen rows: the next panel, in the order in which it lies.
+    for (std::size_t at = 0; at < 256; at += 64)
+      __builtin_prefetch(low + panel_bytes + 256 * b + at, 0, 2);
     SplitGroups out{{nibbles}, {}};
     load_low_rows(low + 16 * b, row_bytes, out.low.plane);
     return out;
@@ -66,7 +68,7 @@ void matmul_split(const MatmulArgs& a) {
     const auto panel = static_cast<std::size_t>(a.panel_begin + i);
     return SplitBlocks{reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),
                        reinterpret_cast<const std::uint8_t*>(a.low + panel * layout.low_bytes()),
-                       layout.count() * 16};
+                       layout.count() * 16, layout.low_bytes()};
   });
 }
 
@@ -86,6 +88,8 @@ struct Top5Blocks {
 
   LAPIDARY_INLINE Top5Groups groups(int block) const {
     const auto b = static_cast<std::size_t>(block);
+    prefetch_ahead(top + b * SplitLayout::kTopBlock, SplitLayout::kTopBlock);
+    prefetch_ahead(middle + 64 * b, 1);
     return {{top + b * SplitLayout::kTopBlock}, middle + 64 * b};
   }
   LAPIDARY_INLINE BlockScales scales(int block) const {

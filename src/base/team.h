@@ -104,8 +104,8 @@ class Team {
   void arrive(int count);
 
   int threads_;
-  std::unique_ptr<Pool> pool_;  // Empty with OpenMP.
-  std::exception_ptr error_;    // Written by the thread that stops the team.
+  std::unique_ptr<Pool> pool_;       // Empty with OpenMP.
+  std::exception_ptr error_;         // Written by the thread that stops the team.
   std::unique_ptr<Share[]> shares_;  // [threads]
   // Each on a line of its own: the first is written by all, the last is read by all that wait.
   alignas(64) std::atomic<int> arrived_{0};

@@ -1,8 +1,12 @@
 // Included after float-inl.h. Scores, softmax and weighted values of up to kRowTile query rows at a
 // time against one segment of keys; each row's arithmetic is the same whichever rows share its
-// tile.
+// tile. The ISA gives kAttentionChains, the sums of sixteen lanes that it takes to keep the
+// multipliers busy: rows times panels of keys, or times sixteen columns of values.
 
 inline constexpr int kRowTile = 4;
+inline constexpr int kValuePanels = 2;  // Whose values are added before the next columns' turn.
+template <int kRows>  // More than eight streams of keys are too many for the caches.
+inline constexpr int kAcross = kAttentionChains / kRows < 8 ? kAttentionChains / kRows : 8;
 
 inline const std::uint16_t* cache_panel(const std::uint16_t* base, const AttentionArgs& a,
                                         std::int64_t panel) {
@@ -20,43 +24,52 @@ inline RowRange row_range(const AttentionArgs& a, int row) {
   return {first, last};
 }
 
-template <int kRows>
-inline void score_panels(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end) {
+template <int kRows, int kPanels>
+inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel) {
   const float* q[kRows];
   for (int r = 0; r < kRows; ++r)
     q[r] = a.queries + static_cast<std::size_t>(row + r) * static_cast<std::size_t>(a.head_dim);
-  for (std::int64_t panel = begin; panel < end; ++panel) {
-    const std::uint16_t* k = cache_panel(a.keys, a, panel);
-    F sums[kRows];
-    for (int r = 0; r < kRows; ++r) sums[r] = broadcast(0.0F);
-    for (int d = 0; d < a.head_dim; d += 2, k += 2 * kKeyPanel) {
-      const FPair pair = load_bf16_pairs(k);
-      for (int r = 0; r < kRows; ++r) {
-        sums[r] = fma(broadcast(q[r][d]), pair.even, sums[r]);
-        sums[r] = fma(broadcast(q[r][d + 1]), pair.odd, sums[r]);
+  const std::uint16_t* k[kPanels];
+  for (int p = 0; p < kPanels; ++p) k[p] = cache_panel(a.keys, a, panel + p);
+  F sums[kRows][kPanels];
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kPanels; ++p) sums[r][p] = broadcast(0.0F);
+  }
+  for (int d = 0; d < a.head_dim; d += 2) {
+    FPair pairs[kPanels];
+    for (int p = 0; p < kPanels; ++p) pairs[p] = load_bf16_pairs(k[p] + d * kKeyPanel);
+    for (int r = 0; r < kRows; ++r) {
+      const F even = broadcast(q[r][d]), odd = broadcast(q[r][d + 1]);
+      for (int p = 0; p < kPanels; ++p) {
+        sums[r][p] = fma(even, pairs[p].even, sums[r][p]);
+        sums[r][p] = fma(odd, pairs[p].odd, sums[r][p]);
       }
     }
-    const std::int64_t column = panel * kKeyPanel % kSegment;
-    for (int r = 0; r < kRows; ++r) store(a.scores + (row + r) * kSegment + column, sums[r]);
+  }
+  const std::int64_t column = panel * kKeyPanel % kSegment;
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kPanels; ++p)
+      store(a.scores + (row + r) * kSegment + column + p * kKeyPanel, sums[r][p]);
   }
 }
 
-// Turns scores of one row into exponentials relative to the running maximum; returns what the
-// running output must be multiplied by.
-inline float exponentials(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end) {
+// Turns scores of one row into exponentials relative to the largest of them.
+inline void exponentials(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end) {
   float* scores = a.scores + row * kSegment;
   const std::int64_t base = begin * kKeyPanel / kSegment * kSegment;
   const std::int64_t from = begin * kKeyPanel - base, to = end * kKeyPanel - base;
   const RowRange range = row_range(a, row);
   const std::int64_t seen_from = range.first - base, seen_to = range.last + 1 - base;
+  const float lowest = -std::numeric_limits<float>::infinity();
   if (range.first > range.last) {
     for (std::int64_t i = from; i < to; ++i) scores[i] = 0.0F;
-    return 1.0F;
+    a.part.maximum[row] = lowest;
+    a.part.sum[row] = 0.0F;
+    return;
   }
-  const float lowest = -std::numeric_limits<float>::infinity();
   for (std::int64_t i = from; i < seen_from; ++i) scores[i] = lowest;
   for (std::int64_t i = seen_to; i < to; ++i) scores[i] = lowest;
-  F top = broadcast(a.maximum[row]);
+  F top = broadcast(lowest);
   for (std::int64_t i = from; i < to; i += 16) top = max(top, load(scores + i));
   const float maximum = reduce_max(top);
   F sum = broadcast(0.0F);
@@ -65,38 +78,52 @@ inline float exponentials(const AttentionArgs& a, int row, std::int64_t begin, s
   for (std::int64_t i = from; i < seen_from; ++i) scores[i] = 0.0F;
   for (std::int64_t i = seen_to; i < to; ++i) scores[i] = 0.0F;
   for (std::int64_t i = from; i < to; i += 16) sum = add(sum, load(scores + i));
-  float decay = 0.0F;
-  if (a.maximum[row] != lowest) {
-    alignas(64) float lanes[16];
-    store(lanes, exp_lanes(broadcast(a.maximum[row] - maximum)));
-    decay = lanes[0];
-  }
-  a.sum[row] = a.sum[row] * decay + reduce_add(sum);
-  a.maximum[row] = maximum;
-  return decay;
+  a.part.maximum[row] = maximum;
+  a.part.sum[row] = reduce_add(sum);
 }
 
-template <int kRows>
-inline void weigh_values(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end,
-                         const float* decay) {
+// Adds panels [begin, end), at most kValuePanels, to 16 · kColumns columns from column d on.
+template <int kRows, int kColumns>
+inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end,
+                          int d, bool first) {
   const auto stride = static_cast<std::size_t>(a.head_dim);
-  for (int d = 0; d < a.head_dim; d += 16) {
-    float* out = a.output + static_cast<std::size_t>(row) * stride + d;
-    F sums[kRows];
-    for (int r = 0; r < kRows; ++r)
-      sums[r] = mul(load(out + static_cast<std::size_t>(r) * stride), broadcast(decay[r]));
-    for (std::int64_t panel = begin; panel < end; ++panel) {
-      const std::uint16_t* v = cache_panel(a.values, a, panel) + 2 * d;
-      const float* p = a.scores + row * kSegment + panel * kKeyPanel % kSegment;
-      for (int pair = 0; pair < kKeyPanel / 2; ++pair, v += 2 * stride, p += 2) {
-        const FPair two = load_bf16_pairs(v);
-        for (int r = 0; r < kRows; ++r) {
-          sums[r] = fma(broadcast(p[r * kSegment]), two.even, sums[r]);
-          sums[r] = fma(broadcast(p[r * kSegment + 1]), two.odd, sums[r]);
+  float* out = a.part.output + static_cast<std::size_t>(row) * stride + d;
+  F sums[kRows][kColumns];
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kColumns; ++c)
+      sums[r][c] =
+          first ? broadcast(0.0F) : load(out + static_cast<std::size_t>(r) * stride + 16 * c);
+  }
+  for (std::int64_t panel = begin; panel < end; ++panel) {
+    const std::uint16_t* v = cache_panel(a.values, a, panel) + 2 * d;
+    const float* p = a.scores + row * kSegment + panel * kKeyPanel % kSegment;
+    for (int pair = 0; pair < kKeyPanel / 2; ++pair, v += 2 * stride, p += 2) {
+      FPair two[kColumns];
+      for (int c = 0; c < kColumns; ++c) two[c] = load_bf16_pairs(v + 32 * c);
+      for (int r = 0; r < kRows; ++r) {
+        const F even = broadcast(p[r * kSegment]), odd = broadcast(p[r * kSegment + 1]);
+        for (int c = 0; c < kColumns; ++c) {
+          sums[r][c] = fma(even, two[c].even, sums[r][c]);
+          sums[r][c] = fma(odd, two[c].odd, sums[r][c]);
         }
       }
     }
-    for (int r = 0; r < kRows; ++r) store(out + static_cast<std::size_t>(r) * stride, sums[r]);
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kColumns; ++c)
+      store(out + static_cast<std::size_t>(r) * stride + 16 * c, sums[r][c]);
+  }
+}
+
+template <int kRows>
+inline void weigh_values(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end) {
+  constexpr int kColumns = kAcross<kRows>;
+  for (std::int64_t panel = begin; panel < end; panel += kValuePanels) {
+    const std::int64_t stop = panel + kValuePanels < end ? panel + kValuePanels : end;
+    int d = 0;
+    for (; d + 16 * kColumns <= a.head_dim; d += 16 * kColumns)
+      weigh_columns<kRows, kColumns>(a, row, panel, stop, d, panel == begin);
+    for (; d < a.head_dim; d += 16) weigh_columns<kRows, 1>(a, row, panel, stop, d, panel == begin);
   }
 }
 
@@ -109,12 +136,19 @@ inline void attend_rows(const AttentionArgs& a, int row) {
     first = range.first < first ? range.first : first;
     last = range.last > last ? range.last : last;
   }
-  if (first > last) return;
-  const std::int64_t begin = first / kKeyPanel, end = last / kKeyPanel + 1;
-  score_panels<kRows>(a, row, begin, end);
-  float decay[kRows];
-  for (int r = 0; r < kRows; ++r) decay[r] = exponentials(a, row + r, begin, end);
-  weigh_values<kRows>(a, row, begin, end, decay);
+  std::int64_t begin = first / kKeyPanel, end = last / kKeyPanel + 1;
+  if (first > last) {
+    begin = end = a.first_key / kKeyPanel;
+    const auto stride = static_cast<std::size_t>(a.head_dim);
+    std::memset(a.part.output + static_cast<std::size_t>(row) * stride, 0,
+                kRows * stride * sizeof(float));
+  }
+  constexpr int kPanels = kAcross<kRows>;
+  std::int64_t panel = begin;
+  for (; panel + kPanels <= end; panel += kPanels) score_panels<kRows, kPanels>(a, row, panel);
+  for (; panel < end; ++panel) score_panels<kRows, 1>(a, row, panel);
+  for (int r = 0; r < kRows; ++r) exponentials(a, row + r, begin, end);
+  weigh_values<kRows>(a, row, begin, end);
 }
 
 void attention(const AttentionArgs& a) {
@@ -124,10 +158,37 @@ void attention(const AttentionArgs& a) {
   if (row < a.rows) attend_rows<1>(a, row);
 }
 
-void attention_finish(const AttentionArgs& a) {
-  for (int row = 0; row < a.rows; ++row) {
-    float* out = a.output + static_cast<std::size_t>(row) * static_cast<std::size_t>(a.head_dim);
-    const F inverse = broadcast(1.0F / a.sum[row]);
-    for (int d = 0; d < a.head_dim; d += 16) store(out + d, mul(load(out + d), inverse));
+// exp(x) of one number, as exp_lanes computes it.
+inline float exponential(float x) {
+  alignas(64) float lanes[16];
+  store(lanes, exp_lanes(broadcast(x)));
+  return lanes[0];
+}
+
+void attention_merge(const AttentionPart& next, int rows, int head_dim,
+                     const AttentionPart& so_far) {
+  const float lowest = -std::numeric_limits<float>::infinity();
+  for (int row = 0; row < rows; ++row) {
+    float& maximum = so_far.maximum[row];
+    if (next.maximum[row] == lowest) continue;
+    const float top = next.maximum[row] > maximum ? next.maximum[row] : maximum;
+    const float decay = maximum == lowest ? 0.0F : exponential(maximum - top);
+    const float weight = exponential(next.maximum[row] - top);
+    const auto at = static_cast<std::size_t>(row) * static_cast<std::size_t>(head_dim);
+    for (int d = 0; d < head_dim; d += 16) {
+      float* out = so_far.output + at + d;
+      const F old = mul(load(out), broadcast(decay));
+      store(out, fma(load(next.output + at + d), broadcast(weight), old));
+    }
+    so_far.sum[row] = std::fma(next.sum[row], weight, so_far.sum[row] * decay);
+    maximum = top;
+  }
+}
+
+void attention_finish(const AttentionPart& part, int rows, int head_dim) {
+  for (int row = 0; row < rows; ++row) {
+    float* out = part.output + static_cast<std::size_t>(row) * static_cast<std::size_t>(head_dim);
+    const F inverse = broadcast(1.0F / part.sum[row]);
+    for (int d = 0; d < head_dim; d += 16) store(out + d, mul(load(out + d), inverse));
   }
 }

@@ -111,6 +111,7 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
            _mm256_castsi256_ps(_mm256_and_si256(pairs.b, high))}};
 }
 
+inline constexpr int kAttentionChains = 4;
 #include "kernels/attention-inl.h"
 
 // Of 16 registers: 8 integer accumulators, 2 weights and 2 products.

@@ -97,10 +97,11 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
           {_mm512_castsi512_ps(_mm512_and_si512(pairs, high))}};
 }
 
+inline constexpr int kAttentionChains = 16;
 #include "kernels/attention-inl.h"
 
-// Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 10 of each, or 12
-// and 6, two weights, and an activation for both.
+// Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 10 of each, or
+// 12 and 6, two weights, and an activation for both.
 inline constexpr int kTile = 8;
 inline constexpr int kPlainPanels = 2;
 inline constexpr int kPlainTokens = 5;

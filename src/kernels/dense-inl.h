@@ -1,5 +1,5 @@
-// Included after float-inl.h and prefetch-inl.h: matrices of 16-bit floats against fp32 activations, one accumulator,
-// k in order.
+// Included after float-inl.h and prefetch-inl.h: matrices of 16-bit floats against fp32
+// activations, one accumulator, k in order.
 
 template <bool kHalf, int kTokens>
 inline void dense_tile(const MatmulArgs& a, const std::uint8_t* panel, int token, float* out) {

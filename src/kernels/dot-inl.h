@@ -6,8 +6,7 @@ template <int kBits, int kGroup, int kEnd, int kPanels, int kStreams, class Grou
 LAPIDARY_INLINE void add_groups(const Groups* groups, const std::int8_t* const* x, I* out) {
   if constexpr (kGroup < kEnd) {
     Q w[kPanels];
-    for (int p = 0; p < kPanels; ++p)
-      w[p] = load_weights<kBits>(groups[p].template get<kGroup>());
+    for (int p = 0; p < kPanels; ++p) w[p] = load_weights<kBits>(groups[p].template get<kGroup>());
     for (int s = 0; s < kStreams; ++s) {
       for (int p = 0; p < kPanels; ++p) {
         I& sum = out[p * kStreams + s];

@@ -96,12 +96,18 @@ struct MatmulArgs {
   const std::byte* low = nullptr;  // kQ8Split: the first low panel; kQ8Top5: middle panel.
 };
 
-/// Bytes that one thread's matmul needs to hold the unpacked values of the panels that it takes at a
-/// time.
+/// Bytes that one thread's matmul needs to hold the unpacked values of the panels that it takes at
+/// a time.
 std::size_t matmul_scratch_bytes(int columns);
 
-/// Some query rows of one KV head against the cached keys of one segment; merges into the running
-/// softmax.
+/// What some query rows got from some keys: exponentials relative to the largest score.
+struct AttentionPart {
+  float* output;   // [rows][head_dim]: sums of values, not normalised.
+  float* maximum;  // [rows]: the largest score; -inf where a row sees none of the keys.
+  float* sum;      // [rows]: of exponentials.
+};
+
+/// Some query rows of one KV head against the cached keys of one segment.
 struct AttentionArgs {
   const float* queries;         // [rows][head_dim], already scaled.
   int rows;                     // Query rows: (token, head of the group).
@@ -114,9 +120,7 @@ struct AttentionArgs {
   const std::int64_t* row_first;  // Per row, the first and …
   const std::int64_t* row_last;   // … the last key that it sees, absolute.
   float* scores;                  // Scratch, [rows][kSegment].
-  float* output;                  // [rows][head_dim], unnormalised running sums.
-  float* maximum;                 // [rows], running maximum; -inf at the start.
-  float* sum;                     // [rows], running sum of exponentials.
+  AttentionPart part;             // The result.
 };
 
 /// A product in block floating point, `out[t · out_stride + r]` for rows r of `panel_count` panels.
@@ -190,8 +194,12 @@ struct Kernels {
   void (*gelu_mul)(float* gate, const float* up, int n);
 
   void (*attention)(const AttentionArgs&);
+  /// Adds what the rows got from the next segment to what they have got so far; segments are merged
+  /// in the order of their keys. At first, output and sum are 0 and maximum is -inf.
+  void (*attention_merge)(const AttentionPart& next, int rows, int head_dim,
+                          const AttentionPart& so_far);
   /// output /= sum, over all rows.
-  void (*attention_finish)(const AttentionArgs&);
+  void (*attention_finish)(const AttentionPart& part, int rows, int head_dim);
 
   /// out = (x - mean(x)) · rsqrt(variance(x) + epsilon) · weight + bias; `out` may be `x`. Any n.
   void (*layernorm)(const float* x, const float* weight, const float* bias, int n, float epsilon,

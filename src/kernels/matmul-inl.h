@@ -147,7 +147,8 @@ void multiply_panels(const MatmulArgs& a, int count, const Panels& blocks) {
     for (; p + kPlainPanels <= count; p += kPlainPanels) {
       PlainBlocks<kPacking> plain[kPlainPanels];
       for (int i = 0; i < kPlainPanels; ++i) {
-        auto* scratch = reinterpret_cast<std::uint8_t*>(a.scratch) + static_cast<std::size_t>(i) * bytes;
+        auto* scratch =
+            reinterpret_cast<std::uint8_t*>(a.scratch) + static_cast<std::size_t>(i) * bytes;
         unpack_panel<kPacking>(blocks(p + i), a.columns / kBlock, scratch);
         plain[i] = {scratch};
       }

@@ -134,6 +134,7 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
   return out;
 }
 
+inline constexpr int kAttentionChains = 4;
 #include "kernels/attention-inl.h"
 
 // 16 integer accumulators of 32 registers while a block is summed.

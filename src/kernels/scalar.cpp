@@ -101,6 +101,7 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
   return out;
 }
 
+inline constexpr int kAttentionChains = 4;
 #include "kernels/attention-inl.h"
 
 inline constexpr int kBfpTile = 4;

@@ -106,8 +106,7 @@ void matmul_top5(const MatmulArgs& a) {
   const SplitLayout layout(a.columns);
   multiply_panels<Packing::kQ8Top5, kWide>(a, a.panel_end - a.panel_begin, [&](int i) {
     const auto panel = static_cast<std::size_t>(a.panel_begin + i);
-    return Top5Blocks{
-        reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),
-        reinterpret_cast<const std::uint8_t*>(a.low + panel * layout.middle_bytes())};
+    return Top5Blocks{reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),
+                      reinterpret_cast<const std::uint8_t*>(a.low + panel * layout.middle_bytes())};
   });
 }

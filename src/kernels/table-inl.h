@@ -24,6 +24,7 @@ inline constexpr Kernels make_table(const char* name) {
       .rope = rope,
       .gelu_mul = gelu_mul,
       .attention = attention,
+      .attention_merge = attention_merge,
       .attention_finish = attention_finish,
       .layernorm = layernorm,
       .bias_gelu = bias_gelu,

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <optional>
 #include <vector>
 
 #include "base/memory.h"
+#include "model/attention.h"
 #include "model/decoder_state.h"
 #include "model/kv_cache.h"
 #include "model/weights.h"
@@ -15,7 +15,6 @@
 namespace lapidary {
 
 using kernels::kPanelRows;
-using kernels::kSegment;
 
 class Decoder::Impl {
  public:
@@ -25,9 +24,10 @@ class Decoder::Impl {
         kernels_(*weights.kernels),
         team_(team),
         cache_(weights.config, context, chunk),
-        arena_(state_bytes(weights.config, chunk, team.threads()), Pages::kSmall) {
+        arena_(state_bytes(weights.config, context, chunk, team.threads()), Pages::kSmall),
+        attention_(weights.config, *weights.kernels, s_) {
     Layout layout(&arena_);
-    s_ = make_state(layout, c_, chunk, team.threads());
+    s_ = make_state(layout, c_, context, chunk, team.threads());
     if (w_.screen.rows > 0) screened_.emplace(w_.screen, w_.head, kernels_);
     frequencies_[0] = rope_frequencies(c_.global_rope_base, c_.global_rope_factor);
     frequencies_[1] = rope_frequencies(c_.local_rope_base, 1.0F);
@@ -36,6 +36,7 @@ class Decoder::Impl {
   void forward(std::span<const std::int32_t> ids, int position, std::span<const ImageRows> images) {
     tokens_ = static_cast<int>(ids.size());
     position_ = position;
+    run_ = {&cache_, 0, tokens_, position};
     place_images(images);
     auto body = [&](Worker& worker) {
       embed(worker, ids);
@@ -150,7 +151,7 @@ class Decoder::Impl {
                              {&layer.value, s_.v, static_cast<std::size_t>(c_.kv_width())}};
     multiply(worker, s_.normed, qkv, 3);
     worker.for_each(tokens_, [&](int t) { rotate_and_store(i, t); });
-    attend(worker, i);
+    attention_.run(worker, i, {&run_, 1});
     const LinearJob output{&layer.output, s_.projected, static_cast<std::size_t>(c_.width)};
     multiply(worker, s_.attended, &output, 1);
     add_normed(worker, layer.post_attention_norm, layer.ffn_norm);
@@ -193,78 +194,6 @@ class Decoder::Impl {
       kernels_.rmsnorm(k, layer.key_norm, c_.head_dim, c_.norm_epsilon, k);
       kernels_.rope(k, cosine, sine, c_.head_dim);
       cache_.write(i, h, position_ + t, k, s_.v + at(t, c_.kv_width()) + at(h, c_.head_dim));
-    }
-  }
-
-  /// a = softmax(q kᵀ + mask) v, one task some tokens of one KV head (for few tokens: some query
-  /// heads of it).
-  void attend(Worker& worker, int i) {
-    const int group = c_.query_heads / c_.kv_heads;
-    // Few tokens: share a group's heads out among the threads. A row's bits do not depend on the
-    // rows beside it.
-    const int heads = tokens_ * c_.kv_heads >= 2 * worker.count()
-                          ? std::min(group, kAttentionRows)
-                          : std::max(1, group / worker.count());
-    const int head_parts = (group + heads - 1) / heads;
-    const int tile = std::max(1, kAttentionRows / heads);
-    const int tiles = (tokens_ + tile - 1) / tile;
-    worker.for_each(tiles * c_.kv_heads * head_parts, [&](int task) {
-      // The last tokens see the most keys: they go first, so that no thread is left with a long
-      // task at the end.
-      const int token = (tiles - 1 - task / (c_.kv_heads * head_parts)) * tile;
-      const int kv_head = task / head_parts % c_.kv_heads;
-      const int head = task % head_parts * heads;
-      attend_tile(scratch(worker), i, kv_head, kv_head * group + head,
-                  std::min(heads, group - head), token, std::min(tile, tokens_ - token));
-    });
-  }
-
-  void attend_tile(Scratch& scratch, int i, int kv_head, int first_head, int heads, int token,
-                   int tokens) {
-    const std::int64_t window = c_.local[static_cast<std::size_t>(i)]
-                                    ? c_.sliding_window
-                                    : std::numeric_limits<std::int32_t>::max();
-    const KvCache::Head cache = cache_.head(i, kv_head);
-    const std::size_t row_bytes = at(heads, c_.head_dim) * sizeof(float);
-    for (int t = 0; t < tokens; ++t) {
-      const float* q = s_.q + at(token + t, c_.query_width()) + at(first_head, c_.head_dim);
-      std::memcpy(scratch.queries + at(t * heads, c_.head_dim), q, row_bytes);
-      for (int r = t * heads; r < (t + 1) * heads; ++r) {
-        scratch.row_last[r] = s_.last_key[token + t];
-        scratch.row_first[r] = std::max<std::int64_t>(0, position_ + token + t - window + 1);
-        scratch.maximum[r] = -std::numeric_limits<float>::infinity();
-        scratch.sum[r] = 0.0F;
-      }
-    }
-    const int rows = tokens * heads;
-    std::memset(scratch.output, 0, at(rows, c_.head_dim) * sizeof(float));
-    kernels::AttentionArgs args{.queries = scratch.queries,
-                                .rows = rows,
-                                .head_dim = c_.head_dim,
-                                .keys = cache.keys,
-                                .values = cache.values,
-                                .panel_ring = cache.panels,
-                                .first_key = 0,
-                                .last_key = 0,
-                                .row_first = scratch.row_first,
-                                .row_last = scratch.row_last,
-                                .scores = scratch.scores,
-                                .output = scratch.output,
-                                .maximum = scratch.maximum,
-                                .sum = scratch.sum};
-    // Neither ever decreases from one token to the next.
-    const std::int64_t last = scratch.row_last[rows - 1];
-    for (std::int64_t key = scratch.row_first[0]; key <= last; key = args.last_key + 1) {
-      args.first_key = key;
-      args.last_key = std::min(last, (key / kSegment + 1) * kSegment - 1);
-      kernels_.attention(args);
-    }
-    kernels_.attention_finish(args);
-    for (int t = 0; t < tokens; ++t) {
-      const float* a = scratch.output + at(t * heads, c_.head_dim);
-      const int column = first_head * c_.head_dim;
-      std::memcpy(s_.attended.dense + at(token + t, c_.query_width()) + column, a, row_bytes);
-      kernels_.quantize_part(a, column, heads * c_.head_dim, s_.attended.quantized, token + t);
     }
   }
 
@@ -339,6 +268,8 @@ class Decoder::Impl {
   KvCache cache_;
   Arena arena_;
   State s_;
+  Attention attention_;
+  Run run_{};  // Of the last forward.
   std::optional<ScreenedHead> screened_;
   std::vector<double> frequencies_[2];  // By layer kind; radians a position.
   int tokens_ = 0;                      // Of the last forward,
@@ -348,7 +279,8 @@ class Decoder::Impl {
 std::uint64_t Decoder::memory_bytes(const Config& config, int context, int chunk, int threads) {
   const std::uint64_t screened =
       config.screened_head ? ScreenedHead::memory_bytes(config.vocabulary, config.width) : 0;
-  return kv_cache_bytes(config, context, chunk) + state_bytes(config, chunk, threads) + screened;
+  return kv_cache_bytes(config, context, chunk) + state_bytes(config, context, chunk, threads) +
+         screened;
 }
 
 Decoder::Decoder(const Weights& weights, Team& team, int context, int chunk)

@@ -1,6 +1,8 @@
 #include "model/decoder_state.h"
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
 
 namespace lapidary {
 namespace {
@@ -22,9 +24,17 @@ LinearInput make_input(Layout& layout, int tokens, int columns, bool wide = fals
   return in;
 }
 
+kernels::AttentionPart make_part(Layout& layout, std::size_t rows, std::size_t head_dim) {
+  kernels::AttentionPart part{};
+  part.output = layout.take<float>(rows * head_dim);
+  part.maximum = layout.take<float>(rows);
+  part.sum = layout.take<float>(rows);
+  return part;
+}
+
 }  // namespace
 
-State make_state(Layout& layout, const Config& c, int chunk, int threads) {
+State make_state(Layout& layout, const Config& c, int context, int chunk, int threads) {
   const auto t = static_cast<std::size_t>(chunk);
   const auto width = static_cast<std::size_t>(c.width);
   const auto dim = static_cast<std::size_t>(c.head_dim);
@@ -46,6 +56,8 @@ State make_state(Layout& layout, const Config& c, int chunk, int threads) {
     s.cosine[kind] = layout.take<float>(t * dim / 2);
     s.sine[kind] = layout.take<float>(t * dim / 2);
   }
+  const auto segments = static_cast<std::size_t>(context / kernels::kSegment + 1);
+  s.parts = make_part(layout, segments * kAttentionRows, dim);
   const int widest = std::max({c.width, c.feed_forward, c.query_width()});
   for (int i = 0; i < threads; ++i) {
     Scratch scratch{};
@@ -53,10 +65,9 @@ State make_state(Layout& layout, const Config& c, int chunk, int threads) {
     scratch.gate = layout.take<float>(t * kPairRows);
     scratch.up = layout.take<float>(t * kPairRows);
     scratch.queries = layout.take<float>(kAttentionRows * dim);
-    scratch.output = layout.take<float>(kAttentionRows * dim);
     scratch.scores = layout.take<float>(std::size_t{kAttentionRows} * kernels::kSegment);
-    scratch.maximum = layout.take<float>(kAttentionRows);
-    scratch.sum = layout.take<float>(kAttentionRows);
+    scratch.part = make_part(layout, kAttentionRows, dim);
+    scratch.so_far = make_part(layout, kAttentionRows, dim);
     scratch.row_first = layout.take<std::int64_t>(kAttentionRows);
     scratch.row_last = layout.take<std::int64_t>(kAttentionRows);
     s.scratch.push_back(scratch);
@@ -64,10 +75,21 @@ State make_state(Layout& layout, const Config& c, int chunk, int threads) {
   return s;
 }
 
-std::size_t state_bytes(const Config& config, int chunk, int threads) {
+std::size_t state_bytes(const Config& config, int context, int chunk, int threads) {
   Layout layout(nullptr);
-  make_state(layout, config, chunk, threads);
+  make_state(layout, config, context, chunk, threads);
   return layout.bytes();
+}
+
+void clear(const kernels::AttentionPart& part, int rows, int head_dim) {
+  std::memset(part.output, 0, static_cast<std::size_t>(rows * head_dim) * sizeof(float));
+  std::fill_n(part.maximum, rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(part.sum, rows, 0.0F);
+}
+
+kernels::AttentionPart row_of(const kernels::AttentionPart& part, std::size_t row, int head_dim) {
+  return {part.output + row * static_cast<std::size_t>(head_dim), part.maximum + row,
+          part.sum + row};
 }
 
 }  // namespace lapidary

@@ -35,16 +35,14 @@ class Layout {
 
 /// What each thread needs for itself.
 struct Scratch {
-  std::byte* matmul;        // A panel unpacked.
-  float* gate;              // [chunk][kPairRows]
-  float* up;                // [chunk][kPairRows]
-  float* queries;           // [kAttentionRows][head_dim]
-  float* output;            // [kAttentionRows][head_dim]
-  float* scores;            // [kAttentionRows][kSegment]
-  float* maximum;           // [kAttentionRows]
-  float* sum;               // [kAttentionRows]
-  std::int64_t* row_first;  // [kAttentionRows]
-  std::int64_t* row_last;   // [kAttentionRows]
+  std::byte* matmul;                    // A panel unpacked.
+  float* gate;                          // [chunk][kPairRows]
+  float* up;                            // [chunk][kPairRows]
+  float* queries;                       // [kAttentionRows][head_dim]
+  float* scores;                        // [kAttentionRows][kSegment]
+  kernels::AttentionPart part, so_far;  // [kAttentionRows]
+  std::int64_t* row_first;              // [kAttentionRows]
+  std::int64_t* row_last;               // [kAttentionRows]
 };
 
 /// Everything between the layers, for one chunk of tokens.
@@ -63,12 +61,18 @@ struct State {
   LinearInput final;  // [chunk][width]: the head's input, in 16 bits
   float* cosine[2];   // [chunk][head_dim / 2], by layer kind: global, local
   float* sine[2];
+  kernels::AttentionPart parts;  // [segments of the context][kAttentionRows]
   std::vector<Scratch> scratch;  // One a thread.
 };
 
-State make_state(Layout& layout, const Config& config, int chunk, int threads);
+State make_state(Layout& layout, const Config& config, int context, int chunk, int threads);
 
 /// Bytes that make_state takes.
-std::size_t state_bytes(const Config& config, int chunk, int threads);
+std::size_t state_bytes(const Config& config, int context, int chunk, int threads);
+
+/// As attention_merge wants it at first.
+void clear(const kernels::AttentionPart& part, int rows, int head_dim);
+/// `part` from row `row` on.
+kernels::AttentionPart row_of(const kernels::AttentionPart& part, std::size_t row, int head_dim);
 
 }  // namespace lapidary

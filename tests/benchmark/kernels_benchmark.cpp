@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -196,8 +195,8 @@ void run_attention(benchmark::State& state, const Table& table, int rows) {
   const auto count = static_cast<std::size_t>(rows);
   const std::vector<float> queries = random_floats(count * kHeadDim, 1.0F / 16);
   const std::vector<std::int64_t> first(count, 0), last(count, kernels::kSegment - 1);
-  std::vector<float> scores(count * kernels::kSegment), output(count * kHeadDim), sum(count);
-  std::vector<float> maximum(count, -std::numeric_limits<float>::infinity());
+  std::vector<float> scores(count * kernels::kSegment), output(count * kHeadDim), sum(count),
+      maximum(count);
   const kernels::AttentionArgs args{.queries = queries.data(),
                                     .rows = rows,
                                     .head_dim = kHeadDim,
@@ -209,9 +208,7 @@ void run_attention(benchmark::State& state, const Table& table, int rows) {
                                     .row_first = first.data(),
                                     .row_last = last.data(),
                                     .scores = scores.data(),
-                                    .output = output.data(),
-                                    .maximum = maximum.data(),
-                                    .sum = sum.data()};
+                                    .part = {output.data(), maximum.data(), sum.data()}};
   const Work work = float_work(table, 2.0 * kCached * sizeof(std::uint16_t), 4.0 * kCached * rows);
   measure(state, work, [&] { table.kernels->attention(args); });
 }

@@ -15,6 +15,7 @@ namespace lapidary {
 namespace {
 
 using kernels::AttentionArgs;
+using kernels::AttentionPart;
 using kernels::Kernels;
 using kernels::kKeyPanel;
 using kernels::kSegment;
@@ -187,9 +188,11 @@ struct Scene {
   /// Attention of rows [begin, end), segment after segment.
   std::vector<float> attend(const Kernels& table, int begin, int end) const {
     const auto count = static_cast<std::size_t>(end - begin);
-    std::vector<float> scores(count * kSegment, 123.0F),
-        output(count * static_cast<std::size_t>(head_dim)), sum(count);
+    const std::size_t size = count * static_cast<std::size_t>(head_dim);
+    std::vector<float> scores(count * kSegment, 123.0F), output(size), sum(count),
+        part_output(size, 123.0F), part_sum(count), part_maximum(count);
     std::vector<float> maximum(count, -std::numeric_limits<float>::infinity());
+    const AttentionPart so_far{output.data(), maximum.data(), sum.data()};
     AttentionArgs args{};
     args.queries = queries.data() + begin * head_dim;
     args.rows = end - begin;
@@ -200,17 +203,16 @@ struct Scene {
     args.row_first = row_first.data() + begin;
     args.row_last = row_last.data() + begin;
     args.scores = scores.data();
-    args.output = output.data();
-    args.maximum = maximum.data();
-    args.sum = sum.data();
+    args.part = {part_output.data(), part_maximum.data(), part_sum.data()};
     const std::int64_t first = *std::min_element(args.row_first, args.row_first + count);
     const std::int64_t last = *std::max_element(args.row_last, args.row_last + count);
     for (std::int64_t segment = first / kSegment; segment <= last / kSegment; ++segment) {
       args.first_key = std::max<std::int64_t>(first, segment * kSegment);
       args.last_key = std::min<std::int64_t>(last, segment * kSegment + kSegment - 1);
       table.attention(args);
+      table.attention_merge(args.part, args.rows, head_dim, so_far);
     }
-    table.attention_finish(args);
+    table.attention_finish(so_far, args.rows, head_dim);
     return output;
   }
 

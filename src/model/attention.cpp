@@ -1,0 +1,225 @@
+#include "model/attention.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+namespace lapidary {
+
+using kernels::AttentionArgs;
+using kernels::AttentionPart;
+using kernels::kSegment;
+
+namespace {
+
+// From so many segments on, threads share out the keys instead of the rows where there are few
+// rows: then each reads a part of the cache instead of all of it.
+constexpr int kSharedSegments = 4;
+
+std::size_t at(int index, int width) {
+  return static_cast<std::size_t>(index) * static_cast<std::size_t>(width);
+}
+
+}  // namespace
+
+/// Some query heads of one KV head, of some tokens of a run; one row for each token and head.
+struct Attention::Rows {
+  const Run* run;
+  int token;  // Of the forward pass.
+  int tokens;
+  int kv_head;
+  int head;  // Of the group.
+  int heads;
+
+  int count() const { return tokens * heads; }
+  std::int64_t position(int t) const { return run->position + token + t - run->begin; }
+};
+
+/// How the rows of a run become tasks.
+struct Attention::Cut {
+  int heads, head_parts;  // Query heads of a task, and tasks of a group.
+  int tokens, tiles;      // Tokens of a task, and tiles of a run.
+};
+
+int Attention::Keys::segments() const {
+  return static_cast<int>(last / kSegment - first / kSegment) + 1;
+}
+
+Attention::Keys Attention::keys(int layer, const Run& run) const {
+  const bool local = c_.local[static_cast<std::size_t>(layer)];
+  const std::int64_t first = local ? run.position - c_.sliding_window + 1 : 0;
+  return {std::max<std::int64_t>(0, first), s_.last_key[run.begin + run.count - 1]};
+}
+
+void Attention::run(Worker& worker, int layer, std::span<const Run> runs) const {
+  int tokens = 0, longest = 0;
+  for (const Run& run : runs) {
+    tokens += run.count;
+    longest = std::max(longest, keys(layer, run).segments());
+  }
+  const bool few = tokens * c_.query_heads <= kAttentionRows;
+  if (worker.count() > 1 && few && longest >= kSharedSegments) {
+    by_segments(worker, layer, runs);
+  } else {
+    by_rows(worker, layer, runs);
+  }
+}
+
+/// Few tokens: a group's heads are shared out among the threads.
+Attention::Cut Attention::cut(const Run& run, int workers) const {
+  Cut out{};
+  out.heads = run.count * c_.kv_heads >= 2 * workers ? std::min(group_, kAttentionRows)
+                                                     : std::max(1, group_ / workers);
+  out.head_parts = (group_ + out.heads - 1) / out.heads;
+  out.tokens = std::max(1, kAttentionRows / out.heads);
+  out.tiles = (run.count + out.tokens - 1) / out.tokens;
+  return out;
+}
+
+void Attention::by_rows(Worker& worker, int layer, std::span<const Run> runs) const {
+  int total = 0;
+  for (const Run& run : runs) {
+    const Cut c = cut(run, worker.count());
+    total += c.tiles * c_.kv_heads * c.head_parts;
+  }
+  const Scratch& scratch = s_.scratch[static_cast<std::size_t>(worker.index())];
+  worker.for_each(total, [&](int task) {
+    for (const Run& run : runs) {
+      const Cut c = cut(run, worker.count());
+      const int heads = c_.kv_heads * c.head_parts;
+      if (task >= c.tiles * heads) {
+        task -= c.tiles * heads;
+        continue;
+      }
+      // The last tokens see the most keys: they go first, so that no thread is left with a long
+      // task at the end.
+      const int token = (c.tiles - 1 - task / heads) * c.tokens;
+      const int head = task % c.head_parts * c.heads;
+      attend(scratch, layer,
+             {&run, run.begin + token, std::min(c.tokens, run.count - token),
+              task / c.head_parts % c_.kv_heads, head, std::min(c.heads, group_ - head)});
+      return;
+    }
+  });
+}
+
+void Attention::by_segments(Worker& worker, int layer, std::span<const Run> runs) const {
+  int segments = 0, rows = 0;
+  for (const Run& run : runs) {
+    segments += keys(layer, run).segments() * c_.kv_heads;
+    rows += run.count * c_.query_heads;
+  }
+  const Scratch& scratch = s_.scratch[static_cast<std::size_t>(worker.index())];
+  worker.for_each(segments, [&](int task) {
+    for (const Run& run : runs) {
+      const int count = keys(layer, run).segments();
+      if (task >= count * c_.kv_heads) {
+        task -= count * c_.kv_heads;
+        continue;
+      }
+      const Rows all{&run, run.begin, run.count, task / count, 0, group_};
+      attend_segment(scratch, layer, all, task % count);
+      return;
+    }
+  });
+  worker.for_each(rows, [&](int row) {
+    const int token = row / c_.query_heads;
+    for (const Run& run : runs) {
+      if (token < run.begin + run.count)
+        return merge_segments(scratch, layer, run, token, row % c_.query_heads);
+    }
+  });
+}
+
+void Attention::gather(const Scratch& scratch, int layer, const Rows& rows) const {
+  const std::int64_t window = c_.local[static_cast<std::size_t>(layer)]
+                                  ? c_.sliding_window
+                                  : std::numeric_limits<std::int32_t>::max();
+  const int head = rows.kv_head * group_ + rows.head;
+  for (int t = 0; t < rows.tokens; ++t) {
+    const float* q = s_.q + at(rows.token + t, c_.query_width()) + at(head, c_.head_dim);
+    std::memcpy(scratch.queries + at(t * rows.heads, c_.head_dim), q,
+                at(rows.heads, c_.head_dim) * sizeof(float));
+    for (int r = t * rows.heads; r < (t + 1) * rows.heads; ++r) {
+      scratch.row_last[r] = s_.last_key[rows.token + t];
+      scratch.row_first[r] = std::max<std::int64_t>(0, rows.position(t) - window + 1);
+    }
+  }
+}
+
+AttentionArgs Attention::arguments(const Scratch& scratch, int layer, const Rows& rows) const {
+  const KvCache::Head cache = rows.run->cache->head(layer, rows.kv_head);
+  return {.queries = scratch.queries,
+          .rows = rows.count(),
+          .head_dim = c_.head_dim,
+          .keys = cache.keys,
+          .values = cache.values,
+          .panel_ring = cache.panels,
+          .first_key = 0,
+          .last_key = 0,
+          .row_first = scratch.row_first,
+          .row_last = scratch.row_last,
+          .scores = scratch.scores,
+          .part = scratch.part};
+}
+
+void Attention::attend(const Scratch& scratch, int layer, const Rows& rows) const {
+  gather(scratch, layer, rows);
+  AttentionArgs args = arguments(scratch, layer, rows);
+  clear(scratch.so_far, rows.count(), c_.head_dim);
+  // Neither ever decreases from one token to the next.
+  const std::int64_t last = scratch.row_last[rows.count() - 1];
+  for (std::int64_t key = scratch.row_first[0]; key <= last; key = args.last_key + 1) {
+    args.first_key = key;
+    args.last_key = std::min(last, (key / kSegment + 1) * kSegment - 1);
+    kernels_.attention(args);
+    kernels_.attention_merge(args.part, rows.count(), c_.head_dim, scratch.so_far);
+  }
+  kernels_.attention_finish(scratch.so_far, rows.count(), c_.head_dim);
+  for (int t = 0; t < rows.tokens; ++t) {
+    store(row_of(scratch.so_far, static_cast<std::size_t>(t * rows.heads), c_.head_dim),
+          rows.token + t, rows.kv_head * group_ + rows.head, rows.heads);
+  }
+}
+
+/// Where the parts of a KV head of a run begin: [tokens of the run][heads of the group].
+std::size_t Attention::part_row(const Run& run, int kv_head) const {
+  return static_cast<std::size_t>(run.begin * c_.query_heads + kv_head * run.count * group_);
+}
+
+AttentionPart Attention::part(int segment, std::size_t row) const {
+  return row_of(s_.parts, static_cast<std::size_t>(segment) * kAttentionRows + row, c_.head_dim);
+}
+
+void Attention::attend_segment(const Scratch& scratch, int layer, const Rows& rows,
+                               int segment) const {
+  gather(scratch, layer, rows);
+  AttentionArgs args = arguments(scratch, layer, rows);
+  const Keys all = keys(layer, *rows.run);
+  const std::int64_t begin = (all.first / kSegment + segment) * kSegment;
+  args.first_key = std::max(all.first, begin);
+  args.last_key = std::min(all.last, begin + kSegment - 1);
+  args.part = part(segment, part_row(*rows.run, rows.kv_head));
+  kernels_.attention(args);
+}
+
+void Attention::merge_segments(const Scratch& scratch, int layer, const Run& run, int token,
+                               int head) const {
+  const std::size_t row = part_row(run, head / group_) +
+                          static_cast<std::size_t>((token - run.begin) * group_ + head % group_);
+  clear(scratch.so_far, 1, c_.head_dim);
+  for (int segment = 0; segment < keys(layer, run).segments(); ++segment)
+    kernels_.attention_merge(part(segment, row), 1, c_.head_dim, scratch.so_far);
+  kernels_.attention_finish(scratch.so_far, 1, c_.head_dim);
+  store(scratch.so_far, token, head, 1);
+}
+
+/// What `heads` heads of a token got, from query head `head` on, as the next matrix reads it.
+void Attention::store(const AttentionPart& part, int token, int head, int heads) const {
+  const int column = head * c_.head_dim, count = heads * c_.head_dim;
+  std::memcpy(s_.attended.dense + at(token, c_.query_width()) + column, part.output,
+              static_cast<std::size_t>(count) * sizeof(float));
+  kernels_.quantize_part(part.output, column, count, s_.attended.quantized, token);
+}
+
+}  // namespace lapidary

@@ -164,6 +164,7 @@ class Session {
 
  private:
   friend class Reply;
+  friend void append_together(std::span<Session* const> sessions, std::span<const TokenId> ids);
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
@@ -209,6 +210,16 @@ class Reply {
   std::unique_ptr<State> state_;
   std::string_view piece_;
 };
+
+/// Most sessions that can go on together.
+inline constexpr int kMostTogether = 16;
+
+/// Adds ids[i] to sessions[i], all in one pass over the weights, which takes little longer than one
+/// id alone. Every session is then as after its own append(), with the same bits, and has its
+/// logits. The threads of sessions[0] do the work. Throws Error(kUsage) for an id outside the
+/// vocabulary, for no session or more than kMostTogether or than sessions[0] has tokens in a chunk,
+/// for one that is there twice, and for different models; Error(kContext) when one has no room.
+void append_together(std::span<Session* const> sessions, std::span<const TokenId> ids);
 
 /// One turn of a conversation, for chat_prompt().
 struct Message {

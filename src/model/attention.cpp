@@ -32,7 +32,6 @@ struct Attention::Rows {
   int heads;
 
   int count() const { return tokens * heads; }
-  std::int64_t position(int t) const { return run->position + token + t - run->begin; }
 };
 
 /// How the rows of a run become tasks.
@@ -58,18 +57,19 @@ void Attention::run(Worker& worker, int layer, std::span<const Run> runs) const 
     longest = std::max(longest, keys(layer, run).segments());
   }
   const bool few = tokens * c_.query_heads <= kAttentionRows;
-  if (worker.count() > 1 && few && longest >= kSharedSegments) {
+  const bool long_enough = longest >= kSharedSegments && longest <= s_.part_segments;
+  if (worker.count() > 1 && few && long_enough) {
     by_segments(worker, layer, runs);
   } else {
     by_rows(worker, layer, runs);
   }
 }
 
-/// Few tokens: a group's heads are shared out among the threads.
-Attention::Cut Attention::cut(const Run& run, int workers) const {
+/// Few tokens in all: a group's heads are shared out among the threads.
+Attention::Cut Attention::cut(const Run& run, int tokens, int workers) const {
   Cut out{};
-  out.heads = run.count * c_.kv_heads >= 2 * workers ? std::min(group_, kAttentionRows)
-                                                     : std::max(1, group_ / workers);
+  out.heads = tokens * c_.kv_heads >= 2 * workers ? std::min(group_, kAttentionRows)
+                                                  : std::max(1, group_ / workers);
   out.head_parts = (group_ + out.heads - 1) / out.heads;
   out.tokens = std::max(1, kAttentionRows / out.heads);
   out.tiles = (run.count + out.tokens - 1) / out.tokens;
@@ -78,14 +78,15 @@ Attention::Cut Attention::cut(const Run& run, int workers) const {
 
 void Attention::by_rows(Worker& worker, int layer, std::span<const Run> runs) const {
   int total = 0;
+  const int tokens = runs.back().begin + runs.back().count;
   for (const Run& run : runs) {
-    const Cut c = cut(run, worker.count());
+    const Cut c = cut(run, tokens, worker.count());
     total += c.tiles * c_.kv_heads * c.head_parts;
   }
   const Scratch& scratch = s_.scratch[static_cast<std::size_t>(worker.index())];
   worker.for_each(total, [&](int task) {
     for (const Run& run : runs) {
-      const Cut c = cut(run, worker.count());
+      const Cut c = cut(run, tokens, worker.count());
       const int heads = c_.kv_heads * c.head_parts;
       if (task >= c.tiles * heads) {
         task -= c.tiles * heads;
@@ -142,7 +143,7 @@ void Attention::gather(const Scratch& scratch, int layer, const Rows& rows) cons
                 at(rows.heads, c_.head_dim) * sizeof(float));
     for (int r = t * rows.heads; r < (t + 1) * rows.heads; ++r) {
       scratch.row_last[r] = s_.last_key[rows.token + t];
-      scratch.row_first[r] = std::max<std::int64_t>(0, rows.position(t) - window + 1);
+      scratch.row_first[r] = std::max<std::int64_t>(0, s_.position[rows.token + t] - window + 1);
     }
   }
 }

@@ -12,7 +12,7 @@
 namespace lapidary {
 
 /// Tokens [begin, begin + count) of a forward pass that follow each other in one sequence, from
-/// `position` on, and the sequence's cache.
+/// `position` on, and the sequence's cache. The runs of a pass follow each other.
 struct Run {
   KvCache* cache;
   int begin;
@@ -45,7 +45,7 @@ class Attention {
   void attend_segment(const Scratch& scratch, int layer, const Rows& rows, int segment) const;
   void merge_segments(const Scratch& scratch, int layer, const Run& run, int token, int head) const;
 
-  Cut cut(const Run& run, int workers) const;
+  Cut cut(const Run& run, int tokens, int workers) const;
   Keys keys(int layer, const Run& run) const;
   void gather(const Scratch& scratch, int layer, const Rows& rows) const;
   void store(const kernels::AttentionPart& part, int token, int head, int heads) const;

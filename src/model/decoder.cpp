@@ -26,6 +26,7 @@ class Decoder::Impl {
         cache_(weights.config, context, chunk),
         arena_(state_bytes(weights.config, context, chunk, team.threads()), Pages::kSmall),
         attention_(weights.config, *weights.kernels, s_) {
+    runs_.reserve(kMostTogether);
     Layout layout(&arena_);
     s_ = make_state(layout, c_, context, chunk, team.threads());
     if (w_.screen.rows > 0) screened_.emplace(w_.screen, w_.head, kernels_);
@@ -34,10 +35,23 @@ class Decoder::Impl {
   }
 
   void forward(std::span<const std::int32_t> ids, int position, std::span<const ImageRows> images) {
-    tokens_ = static_cast<int>(ids.size());
-    position_ = position;
-    run_ = {&cache_, 0, tokens_, position};
+    runs_.clear();
+    runs_.push_back({&cache_, 0, static_cast<int>(ids.size()), position});
+    place_tokens();
     place_images(images);
+    compute(ids);
+  }
+
+  void forward_together(std::span<Decoder* const> sequences, std::span<const std::int32_t> ids,
+                        std::span<const int> positions) {
+    runs_.clear();
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      runs_.push_back({&sequences[i]->impl_->cache_, static_cast<int>(i), 1, positions[i]});
+    place_tokens();
+    compute(ids);
+  }
+
+  void compute(std::span<const std::int32_t> ids) {
     auto body = [&](Worker& worker) {
       embed(worker, ids);
       for (int i = 0; i < c_.layers; ++i) {
@@ -89,16 +103,24 @@ class Decoder::Impl {
     return out;
   }
 
-  void place_images(std::span<const ImageRows> images) {
-    for (int t = 0; t < tokens_; ++t) {
-      s_.features[t] = nullptr;
-      s_.last_key[t] = position_ + t;
+  void place_tokens() {
+    tokens_ = 0;
+    for (const Run& run : runs_) {
+      for (int i = 0; i < run.count; ++i, ++tokens_) {
+        s_.features[tokens_] = nullptr;
+        s_.position[tokens_] = s_.last_key[tokens_] = run.position + i;
+        s_.cache[tokens_] = run.cache;
+      }
     }
+  }
+
+  void place_images(std::span<const ImageRows> images) {
+    const std::int64_t begin = s_.position[0];
     for (const ImageRows& image : images) {
       const int end = image.begin + image.count;
       for (int p = image.begin; p < end; ++p) {
-        s_.features[p - position_] = image.features + at(p - image.begin, c_.width);
-        s_.last_key[p - position_] = end - 1;
+        s_.features[p - begin] = image.features + at(p - image.begin, c_.width);
+        s_.last_key[p - begin] = end - 1;
       }
     }
   }
@@ -117,7 +139,8 @@ class Decoder::Impl {
       }
       for (int kind = 0; kind < 2; ++kind) {
         for (int j = 0; j < c_.head_dim / 2; ++j) {
-          const double angle = (position_ + t) * frequencies_[kind][static_cast<std::size_t>(j)];
+          const double angle =
+              static_cast<double>(s_.position[t]) * frequencies_[kind][static_cast<std::size_t>(j)];
           s_.cosine[kind][at(t, c_.head_dim / 2) + static_cast<std::size_t>(j)] =
               static_cast<float>(std::cos(angle));
           s_.sine[kind][at(t, c_.head_dim / 2) + static_cast<std::size_t>(j)] =
@@ -151,7 +174,7 @@ class Decoder::Impl {
                              {&layer.value, s_.v, static_cast<std::size_t>(c_.kv_width())}};
     multiply(worker, s_.normed, qkv, 3);
     worker.for_each(tokens_, [&](int t) { rotate_and_store(i, t); });
-    attention_.run(worker, i, {&run_, 1});
+    attention_.run(worker, i, runs_);
     const LinearJob output{&layer.output, s_.projected, static_cast<std::size_t>(c_.width)};
     multiply(worker, s_.attended, &output, 1);
     add_normed(worker, layer.post_attention_norm, layer.ffn_norm);
@@ -193,7 +216,7 @@ class Decoder::Impl {
       float* k = s_.k + at(t, c_.kv_width()) + at(h, c_.head_dim);
       kernels_.rmsnorm(k, layer.key_norm, c_.head_dim, c_.norm_epsilon, k);
       kernels_.rope(k, cosine, sine, c_.head_dim);
-      cache_.write(i, h, position_ + t, k, s_.v + at(t, c_.kv_width()) + at(h, c_.head_dim));
+      s_.cache[t]->write(i, h, s_.position[t], k, s_.v + at(t, c_.kv_width()) + at(h, c_.head_dim));
     }
   }
 
@@ -269,11 +292,10 @@ class Decoder::Impl {
   Arena arena_;
   State s_;
   Attention attention_;
-  Run run_{};  // Of the last forward.
   std::optional<ScreenedHead> screened_;
   std::vector<double> frequencies_[2];  // By layer kind; radians a position.
-  int tokens_ = 0;                      // Of the last forward,
-  int position_ = 0;                    // which began here.
+  std::vector<Run> runs_;               // Of the last forward, …
+  int tokens_ = 0;                      // … and their tokens.
 };
 
 std::uint64_t Decoder::memory_bytes(const Config& config, int context, int chunk, int threads) {
@@ -290,6 +312,10 @@ Decoder::~Decoder() = default;
 void Decoder::forward(std::span<const std::int32_t> ids, int position,
                       std::span<const ImageRows> images) {
   impl_->forward(ids, position, images);
+}
+void Decoder::forward_together(std::span<Decoder* const> sequences,
+                               std::span<const std::int32_t> ids, std::span<const int> positions) {
+  impl_->forward_together(sequences, ids, positions);
 }
 void Decoder::logits(int first, int count, std::span<float> out) {
   impl_->logits(first, count, out);

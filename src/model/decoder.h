@@ -71,6 +71,15 @@ class Decoder {
   void forward(std::span<const std::int32_t> ids, int position,
                std::span<const ImageRows> images = {});
 
+  static constexpr int kMostTogether = 16;
+  /// The next position of several sequences in one pass over the weights: ids[i] at positions[i],
+  /// behind the cache of sequences[i] and added to it, with the bits of a forward of each alone.
+  /// Rows of logits() are of this decoder, whose buffers and team do the work. `sequences` are
+  /// different decoders of the same weights, at most kMostTogether and this one's chunk. Allocates
+  /// nothing.
+  void forward_together(std::span<Decoder* const> sequences, std::span<const std::int32_t> ids,
+                        std::span<const int> positions);
+
   /// Logits of rows [first, first + count) of the last forward, `count` × vocabulary floats.
   /// Allocates nothing.
   void logits(int first, int count, std::span<float> out);

@@ -40,6 +40,8 @@ State make_state(Layout& layout, const Config& c, int context, int chunk, int th
   const auto dim = static_cast<std::size_t>(c.head_dim);
   State s;
   s.features = layout.take<const float*>(t);
+  s.cache = layout.take<KvCache*>(t);
+  s.position = layout.take<std::int64_t>(t);
   s.last_key = layout.take<std::int64_t>(t);
   s.x = layout.take<float>(t * width);
   s.normed = make_input(layout, chunk, c.width);
@@ -56,8 +58,8 @@ State make_state(Layout& layout, const Config& c, int context, int chunk, int th
     s.cosine[kind] = layout.take<float>(t * dim / 2);
     s.sine[kind] = layout.take<float>(t * dim / 2);
   }
-  const auto segments = static_cast<std::size_t>(context / kernels::kSegment + 1);
-  s.parts = make_part(layout, segments * kAttentionRows, dim);
+  s.part_segments = context / kernels::kSegment + 1;
+  s.parts = make_part(layout, static_cast<std::size_t>(s.part_segments) * kAttentionRows, dim);
   const int widest = std::max({c.width, c.feed_forward, c.query_width()});
   for (int i = 0; i < threads; ++i) {
     Scratch scratch{};

@@ -11,6 +11,8 @@
 
 namespace lapidary {
 
+class KvCache;
+
 inline constexpr int kAttentionRows =
     32;  // Query rows of one attention task: their scores stay in L2.
 // Rows of gate and up that one task turns into one block of `hidden`.
@@ -48,6 +50,8 @@ struct Scratch {
 /// Everything between the layers, for one chunk of tokens.
 struct State {
   const float** features;  // [chunk]: the row of an image that stands for the token, or nullptr
+  KvCache** cache;         // [chunk]: of the token's sequence
+  std::int64_t* position;  // [chunk]: in that sequence
   std::int64_t* last_key;  // [chunk]: the last position that the token sees
   float* x;                // [chunk][width]: the residual stream
   LinearInput normed;      // [chunk][width]: what a block of the layer reads
@@ -61,7 +65,8 @@ struct State {
   LinearInput final;  // [chunk][width]: the head's input, in 16 bits
   float* cosine[2];   // [chunk][head_dim / 2], by layer kind: global, local
   float* sine[2];
-  kernels::AttentionPart parts;  // [segments of the context][kAttentionRows]
+  kernels::AttentionPart parts;  // [part_segments][kAttentionRows]
+  int part_segments;             // Of the context.
   std::vector<Scratch> scratch;  // One a thread.
 };
 

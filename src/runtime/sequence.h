@@ -75,6 +75,13 @@ class Sequence {
   TokenId draw(int row, std::span<const TokenId> history, std::size_t drawable,
                const SamplingOptions& sampling);
 
+  /// Computes ids[i] behind sequences[i] in one forward of sequences[0], and all their logits. All
+  /// are computed up to their ends, have room, and know the ids.
+  static void append_each(std::span<Sequence* const> sequences, std::span<const TokenId> ids);
+
+  /// Throws for ids outside the vocabulary, or more than there is room for.
+  void check_ids(std::span<const TokenId> new_ids) const;
+
   /// Drops the ids from `count` on; no further back than the decoder may go.
   void rewind(std::size_t count);
 
@@ -105,7 +112,7 @@ class Sequence {
   struct Rollback;
 
   void begin_append(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images);
-  void check_ids(std::span<const TokenId> new_ids) const;
+  void take_computed(TokenId id, std::span<const float> logits);
   std::span<const ImageRows> next_chunk(int& count) const;
   bool find_best(int row, const HeadQuery& query);
   int forward_chunk(std::size_t done, std::size_t total, const std::atomic<bool>* cancel);

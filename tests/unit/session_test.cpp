@@ -36,6 +36,97 @@ TEST(SessionBits, TinyModelPrefillOrTokenByTokenRoundTheWindow) {
   }
 }
 
+/// `count` ids of the tiny model's text, again and again.
+std::vector<TokenId> long_ids(std::size_t count) {
+  std::vector<TokenId> ids;
+  while (ids.size() < count) ids.insert(ids.end(), tiny_ids().begin(), tiny_ids().end());
+  ids.resize(count);
+  return ids;
+}
+
+// So many keys that threads share them out by segments, for one token and for some.
+TEST(SessionBits, TinyModelWithALongCache) {
+  const std::vector<TokenId> ids = long_ids(2700);
+  constexpr std::size_t kPrompt = 2690;
+  std::vector<std::uint64_t> expected;
+  for (int threads : {1, 2, 3}) {
+    for (std::size_t step : {1U, 3U}) {
+      Session session(tiny_model(), {.context = 2700, .threads = threads});
+      session.append(std::span(ids).first(kPrompt));
+      std::vector<std::uint64_t> hashes{hash_bits(session.logits())};
+      const auto add = [&](int, std::span<const float> logits) {
+        hashes.push_back(hash_bits(logits));
+      };
+      for (std::size_t i = kPrompt; i < ids.size(); i += step)
+        session.append_with_logits(std::span(ids).subspan(i, std::min(step, ids.size() - i)), add);
+      if (expected.empty()) expected = hashes;
+      EXPECT_EQ(hashes, expected) << threads << " threads, " << step << " at a time";
+    }
+  }
+}
+
+// Law 2 for sequences that are computed together: each has the bits that it has alone.
+TEST(SessionBits, TinyModelTogetherOrAlone) {
+  const std::vector<TokenId> ids = long_ids(2300);
+  const std::vector<std::size_t> prompts{1, 70, 2200, 130, 9};
+  constexpr std::size_t kSteps = 12;
+  for (int threads : {1, 2, 3}) {
+    std::vector<Session> together, alone;
+    std::vector<Session*> sessions;
+    for (const std::size_t prompt : prompts) {
+      for (std::vector<Session>* list : {&together, &alone}) {
+        list->emplace_back(tiny_model(), SessionOptions{.context = 2300, .threads = threads});
+        list->back().append(std::span(ids).first(prompt));
+      }
+    }
+    for (Session& session : together) sessions.push_back(&session);
+    for (std::size_t step = 0; step < kSteps; ++step) {
+      std::vector<TokenId> next;
+      for (const std::size_t prompt : prompts) next.push_back(ids[prompt + step]);
+      append_together(sessions, next);
+      for (std::size_t i = 0; i < prompts.size(); ++i) {
+        alone[i].append(std::span(next).subspan(i, 1));
+        EXPECT_EQ(hash_bits(together[i].logits()), hash_bits(alone[i].logits()))
+            << threads << " threads, sequence " << i << ", step " << step;
+      }
+    }
+    // What they wrote to their caches is as good as what they write alone.
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      const auto rest = std::span(ids).subspan(prompts[i] + kSteps, 20);
+      together[i].append(rest);
+      alone[i].append(rest);
+      EXPECT_EQ(hash_bits(together[i].logits()), hash_bits(alone[i].logits()));
+      EXPECT_EQ(together[i].draw({.seed = 7}), alone[i].draw({.seed = 7}));
+    }
+  }
+}
+
+TEST(Session, RefusesWhatCannotGoOnTogether) {
+  Session a(tiny_model(), {.context = 4, .threads = 1}),
+      b(tiny_model(), {.context = 4, .threads = 1});
+  Session other(Model::load(data_path("tiny-gemma3-text-bf16.gguf")), {.context = 4, .threads = 1});
+  const std::vector<TokenId> ids{5, 6};
+  const auto refused = [](std::vector<Session*> sessions, std::vector<TokenId> next) {
+    try {
+      append_together(sessions, next);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    ADD_FAILURE() << "not refused";
+    return ErrorCode::kFile;
+  };
+  EXPECT_EQ(refused({}, {}), ErrorCode::kUsage);
+  EXPECT_EQ(refused({&a, &b}, {5}), ErrorCode::kUsage);
+  EXPECT_EQ(refused({&a, &a}, {5, 6}), ErrorCode::kUsage);
+  EXPECT_EQ(refused({&a, &other}, {5, 6}), ErrorCode::kUsage);
+  EXPECT_EQ(refused({&a, &b}, {5, -1}), ErrorCode::kUsage);
+  EXPECT_EQ(refused({&a, &b}, {5, tiny_model().info().vocabulary}), ErrorCode::kUsage);
+  b.append(std::vector<TokenId>{1, 2, 3, 4});
+  EXPECT_EQ(refused({&a, &b}, {5, 6}), ErrorCode::kContext);
+  EXPECT_EQ(a.position(), 0);
+  EXPECT_EQ(b.position(), 4);
+}
+
 TEST(SessionBits, TheScalarKernelsGiveTheSame) {
   const std::string path = data_path("tiny-gemma3-text-bf16.gguf");
   Session best(Model::load(path), {.context = 512});

@@ -50,6 +50,7 @@ struct Options {
   int decode = 48;
   int depth = 0;
   int rounds = 3;
+  int sequences = 1;
   std::string head = "full";
   lapidary::SamplingOptions sampling = {.temperature = 0};
   bool json = false;
@@ -89,7 +90,27 @@ double measure(lapidary::Session& session, const Options& options, std::span<con
   return rate(count, now() - start);
 }
 
-std::vector<Measurement> measure_all(lapidary::Session& session, const Options& options) {
+// Tokens per second of all sessions together, `count` one by one in each.
+double measure_together(std::span<lapidary::Session> sessions, const Options& options,
+                        std::span<const TokenId> ids, int depth, int count) {
+  std::vector<lapidary::Session*> all;
+  for (lapidary::Session& session : sessions) {
+    session.clear();
+    if (depth > 0) session.append(ids.first(static_cast<std::size_t>(depth)), {}, &interrupted);
+    all.push_back(&session);
+  }
+  const auto rest = ids.subspan(static_cast<std::size_t>(depth), static_cast<std::size_t>(count));
+  const double start = now();
+  for (const TokenId id : rest) {
+    const std::vector<TokenId> next(all.size(), id);
+    lapidary::append_together(all, next);
+  }
+  return rate(count * options.sequences, now() - start);
+}
+
+std::vector<Measurement> measure_all(std::span<lapidary::Session> sessions,
+                                     const Options& options) {
+  lapidary::Session& session = sessions[0];
   const int most = std::max(options.prefill, options.decode);
   const std::vector<TokenId> ids =
       fixed_ids(session.model().tokenizer(),
@@ -97,15 +118,24 @@ std::vector<Measurement> measure_all(lapidary::Session& session, const Options& 
   std::vector<Measurement> tests;
   if (options.prefill > 0) tests.push_back({"prefill", options.prefill, {}, 0});
   if (options.decode > 0) tests.push_back({"decode", options.decode, {}, 0});
+  if (options.decode > 0 && options.sequences > 1)
+    tests.push_back({"together", options.decode, {}, 0});
   // One warm-up: pages are touched, threads are up, the clock has settled.
   for (const Measurement& test : tests) {
-    const int count = std::min(test.tokens, test.test == "decode" ? 8 : 512);
-    measure(session, options, ids, 0, count, test.test == "decode" ? 1 : count);
+    const int count = std::min(test.tokens, test.test == "prefill" ? 512 : 8);
+    if (test.test == "together") {
+      measure_together(sessions, options, ids, 0, count);
+    } else {
+      measure(session, options, ids, 0, count, test.test == "decode" ? 1 : count);
+    }
   }
   for (int round = 0; round < options.rounds; ++round) {
     for (Measurement& test : tests) {
       const int step = test.test == "decode" ? 1 : test.tokens;
-      test.speeds.push_back(measure(session, options, ids, options.depth, test.tokens, step));
+      test.speeds.push_back(
+          test.test == "together"
+              ? measure_together(sessions, options, ids, options.depth, test.tokens)
+              : measure(session, options, ids, options.depth, test.tokens, step));
       test.hash = hash_of(session.logits());
     }
   }
@@ -128,11 +158,13 @@ Json describe(const Measurement& test, const Options& options, const lapidary::S
   const lapidary::ModelInfo& info = session.model().info();
   const double speed = median(test.speeds);
   const auto [low, high] = std::minmax_element(test.speeds.begin(), test.speeds.end());
-  // A prompt reads every weight once a chunk, a decoded token once.
-  const double reads_per_token =
-      test.test == "decode"
-          ? 1.0
-          : std::ceil(test.tokens / static_cast<double>(options.model.chunk)) / test.tokens;
+  // A prompt reads every weight once a chunk, a decoded token once, sequences together once for
+  // all.
+  double reads_per_token = 1.0;
+  if (test.test == "prefill")
+    reads_per_token =
+        std::ceil(test.tokens / static_cast<double>(options.model.chunk)) / test.tokens;
+  if (test.test == "together") reads_per_token = 1.0 / options.sequences;
   const double gigabytes =
       speed * reads_per_token * static_cast<double>(info.bytes_per_token) / 1e9;
   const double gigaops = speed * 2 * static_cast<double>(info.multiplications_per_token) / 1e9;
@@ -143,6 +175,7 @@ Json describe(const Measurement& test, const Options& options, const lapidary::S
   object["highest"] = *high;
   object["tokens"] = test.tokens;
   object["depth"] = options.depth;
+  if (test.test == "together") object["sequences"] = options.sequences;
   object["rounds"] = options.rounds;
   object["threads"] = session.threads();
   object["isa"] = session.model().isa();
@@ -175,14 +208,15 @@ int bench(const Options& options) {
   lapidary::SessionOptions wanted = options.model.session();
   if (wanted.context == 0)
     wanted.context = std::max(1, options.depth + std::max(options.prefill, options.decode));
-  lapidary::Session session(model, wanted);
+  std::vector<lapidary::Session> sessions;
+  for (int i = 0; i < options.sequences; ++i) sessions.emplace_back(model, wanted);
   hold_interrupts(Interrupts::kStop);
-  const std::vector<Measurement> tests = measure_all(session, options);
+  const std::vector<Measurement> tests = measure_all(sessions, options);
   const lapidary::MachineLimits limits =
       lapidary::measure_machine(options.model.threads, options.model.isa);
   Output output;
   for (const Measurement& test : tests) {
-    const Json object = describe(test, options, session, limits);
+    const Json object = describe(test, options, sessions[0], limits);
     output.write(options.json ? to_line(object) + "\n" : table_row(object));
   }
   output.check();
@@ -219,6 +253,9 @@ void add_bench(CLI::App& app, Run& run) {
       ->check(in_range(0, kMost));
   add_option(command, "--rounds", options->rounds, "measurements; the median counts")
       ->check(in_range(1, 1000));
+  add_option(command, "--sequences", options->sequences,
+             "sequences of a third test, which decodes them together with the full head; 1: none")
+      ->check(in_range(1, lapidary::kMostTogether));
   // Elsewhere --image names a file.
   add_flag(command, "--image", options->image,
            "measure the encoding of a built-in picture, and nothing else")

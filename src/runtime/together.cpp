@@ -1,0 +1,88 @@
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "lapidary/error.h"
+#include "runtime/model_impl.h"
+#include "runtime/sequence.h"
+#include "runtime/speculator.h"
+
+namespace lapidary {
+
+static_assert(kMostTogether == Decoder::kMostTogether);
+static_assert(kMostTogether <= SessionPlan::kLogitRows);
+
+// The decoder's last forward was not of this id: its row is known by its logits alone.
+void Sequence::take_computed(TokenId id, std::span<const float> logits) {
+  if (logits.data() != logit_rows(1).data())
+    std::copy(logits.begin(), logits.end(), logit_rows(1).begin());
+  ids.push_back(id);
+  forward_begin_ = computed;
+  ++computed;
+  logits_first_ = 0;
+  logits_count_ = 1;
+  best_count_ = 0;
+  ahead_ = {};
+  if (speculator != nullptr) speculator->follow(ids);
+}
+
+void Sequence::append_each(std::span<Sequence* const> sequences, std::span<const TokenId> ids) {
+  const std::size_t count = sequences.size();
+  std::array<Decoder*, kMostTogether> decoders{};
+  std::array<int, kMostTogether> positions{};
+  for (std::size_t i = 0; i < count; ++i) {
+    decoders[i] = &sequences[i]->decoder;
+    positions[i] = sequences[i]->computed;
+  }
+  Sequence& first = *sequences[0];
+  const std::span<float> logits = first.logit_rows(static_cast<int>(count));
+  first.decoder.forward_together(std::span(decoders).first(count), ids,
+                                 std::span(positions).first(count));
+  first.decoder.logits(0, static_cast<int>(count), logits);
+  const std::size_t vocabulary = logits.size() / count;
+  for (std::size_t i = 0; i < count; ++i)
+    sequences[i]->take_computed(ids[i], logits.subspan(i * vocabulary, vocabulary));
+}
+
+namespace {
+
+void check(std::span<Sequence* const> sequences, std::span<const TokenId> ids) {
+  const auto most = static_cast<std::size_t>(std::min(kMostTogether, sequences[0]->plan.chunk));
+  if (sequences.size() > most) {
+    throw Error(ErrorCode::kUsage, std::to_string(sequences.size()) +
+                                       " sessions together: at most " + std::to_string(most));
+  }
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    if (&sequences[i]->model.impl() != &sequences[0]->model.impl())
+      throw Error(ErrorCode::kUsage, "sessions of different models cannot go on together");
+    if (std::find(sequences.begin(), sequences.begin() + static_cast<std::ptrdiff_t>(i),
+                  sequences[i]) != sequences.begin() + static_cast<std::ptrdiff_t>(i))
+      throw Error(ErrorCode::kUsage, "a session cannot go on together with itself");
+    sequences[i]->check_ids(ids.subspan(i, 1));
+    if (ids[i] >= sequences[i]->model.info().vocabulary)
+      throw Error(ErrorCode::kUsage, "an image cannot go on together with other sessions");
+  }
+}
+
+}  // namespace
+
+void append_together(std::span<Session* const> sessions, std::span<const TokenId> ids) {
+  if (sessions.empty() || sessions.size() != ids.size()) {
+    throw Error(ErrorCode::kUsage, std::to_string(ids.size()) + " ids for " +
+                                       std::to_string(sessions.size()) + " sessions");
+  }
+  if (sessions.size() > kMostTogether) {
+    throw Error(ErrorCode::kUsage, std::to_string(sessions.size()) +
+                                       " sessions together: at most " +
+                                       std::to_string(kMostTogether));
+  }
+  std::array<Sequence*, kMostTogether> all{};
+  std::transform(sessions.begin(), sessions.end(), all.begin(),
+                 [](Session* session) { return session->impl_.get(); });
+  const std::span<Sequence* const> sequences = std::span(all).first(sessions.size());
+  check(sequences, ids);
+  for (Sequence* sequence : sequences) sequence->compute();
+  Sequence::append_each(sequences, ids);
+}
+
+}  // namespace lapidary

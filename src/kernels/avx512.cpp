@@ -143,10 +143,18 @@ LAPIDARY_INLINE I dot(I sum, Q w, const std::int8_t* x) {
   return {_mm512_dpbusd_epi32(sum.v, w.v, broadcast_four(x))};
 }
 
-inline constexpr int kBfpTile = 12;
+inline constexpr int kBfpPanels = 4;  // 16 sums, 4 weights, an activation.
+inline constexpr int kBfpTile = 4;
 
+// As text: GCC 12 copies every sum of a loop twice around the intrinsic.
 LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
+#if defined(LAPIDARY_EMULATE_AVX512)
   sum.v = _mm512_dpwssd_epi32(sum.v, w.v, _mm512_set1_epi32(x));
+#else
+  asm("vpdpwssd %[x], %[w], %[sum]"
+      : [sum] "+v"(sum.v)
+      : [w] "v"(w.v), [x] "v"(_mm512_set1_epi32(x)));
+#endif
 }
 inline void store_words(std::int16_t* p, I v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v.v));

@@ -1,7 +1,7 @@
 // Included after float-inl.h: block floating point, and the float functions of the vision encoder.
-// The ISA gives kBfpTile (tokens that share a weight in registers), dot_pairs (adds w's even · x's
-// first and w's odd · x's second value to each row), merge_pairs (two integers a lane as int16) and
-// store_words (all lanes as int16).
+// The ISA gives kBfpPanels and kBfpTile (panels and tokens of a tile in registers), dot_pairs (adds
+// w's even · x's first and w's odd · x's second value to each row), merge_pairs (two integers a
+// lane as int16) and store_words (all lanes as int16).
 
 // The first `count` < 16 floats of p, the rest zero.
 inline F load_tail(const float* p, int count) {
@@ -183,54 +183,95 @@ float bfp_softmax(const float* scores, int keys, float* maximum, float* sum, std
 
 inline constexpr int kBfpPrefetch = 4;
 
-// Some tokens against one block of one panel.
-template <int kTokens>
-LAPIDARY_INLINE void bfp_tile(const BfpMatmulArgs& a, const std::int16_t* panel, F panel_scale,
-                              int begin, int pairs, int block_index, int token, bool add_to,
-                              float* out) {
-  const std::int16_t* x = a.values + static_cast<std::size_t>(token) * a.value_stride + begin;
-  I sums[kTokens];
-  for (int t = 0; t < kTokens; ++t) sums[t] = broadcast_int(0);
-  for (int p = 0; p < pairs; ++p) {
-    const I w = load_int(reinterpret_cast<const std::int32_t*>(panel + 32 * p));
+// One block of the panels from `panel` on.
+struct BfpBlock {
+  const BfpMatmulArgs& a;
+  int panel;
+  int index;
+
+  int begin() const { return index * a.block; }
+  int pairs() const {
+    const int end = begin() + a.block;
+    return ((a.columns < end ? a.columns : end) - begin()) / 2;
+  }
+  const std::int16_t* values(int p) const {
+    const auto at = static_cast<std::size_t>(panel + p) * static_cast<std::size_t>(a.columns);
+    return a.panels + (at + static_cast<std::size_t>(begin())) * 16;
+  }
+  F scale(int p) const {
+    const int blocks = (a.columns + a.block - 1) / a.block;
+    return load(a.panel_scales +
+                (static_cast<std::size_t>(panel + p) * static_cast<std::size_t>(blocks) +
+                 static_cast<std::size_t>(index)) *
+                    16);
+  }
+};
+
+// Some tokens against a block of some panels.
+template <int kPanels, int kTokens>
+LAPIDARY_INLINE void bfp_tile(const BfpBlock& block, int token) {
+  const BfpMatmulArgs& a = block.a;
+  const std::int16_t* x =
+      a.values + static_cast<std::size_t>(token) * a.value_stride + block.begin();
+  const std::int16_t* w[kPanels];
+  for (int p = 0; p < kPanels; ++p) w[p] = block.values(p);
+  I sums[kTokens][kPanels];
+  LAPIDARY_UNROLL
+  for (int i = 0; i < kTokens * kPanels; ++i) sums[i / kPanels][i % kPanels] = broadcast_int(0);
+  const int pairs = block.pairs();
+  for (int k = 0; k < pairs; ++k) {
+    I weights[kPanels];
+    LAPIDARY_UNROLL
+    for (int p = 0; p < kPanels; ++p)
+      weights[p] = load_int(reinterpret_cast<const std::int32_t*>(w[p] + 32 * k));
+    LAPIDARY_UNROLL
     for (int t = 0; t < kTokens; ++t) {
       std::int32_t pair;
-      std::memcpy(&pair, x + static_cast<std::size_t>(t) * a.value_stride + 2 * p, 4);
-      dot_pairs(sums[t], w, pair);
+      std::memcpy(&pair, x + static_cast<std::size_t>(t) * a.value_stride + 2 * k, 4);
+      LAPIDARY_UNROLL
+      for (int p = 0; p < kPanels; ++p) dot_pairs(sums[t][p], weights[p], pair);
     }
   }
-  const float* scales = a.scales + static_cast<std::size_t>(token) * a.scale_stride + block_index;
-  for (int t = 0; t < kTokens; ++t) {
-    float* to = out + static_cast<std::size_t>(token + t) * a.out_stride;
-    const F scale =
-        mul(panel_scale, broadcast(scales[static_cast<std::size_t>(t) * a.scale_stride]));
-    store(to, fma(to_float(sums[t]), scale, add_to ? load(to) : broadcast(0.0F)));
+  const bool add_to = block.index > 0 || a.accumulate;
+  LAPIDARY_UNROLL
+  for (int p = 0; p < kPanels; ++p) {
+    const F panel_scale = block.scale(p);
+    LAPIDARY_UNROLL
+    for (int t = 0; t < kTokens; ++t) {
+      const auto at = static_cast<std::size_t>(token + t);
+      float* to = a.out + at * a.out_stride + (block.panel + p) * kPanelRows;
+      const F scale =
+          mul(panel_scale,
+              broadcast(a.scales[at * a.scale_stride + static_cast<std::size_t>(block.index)]));
+      store(to, fma(to_float(sums[t][p]), scale, add_to ? load(to) : broadcast(0.0F)));
+    }
   }
 }
 
-void bfp_matmul(const BfpMatmulArgs& a) {
-  const int blocks = (a.columns + a.block - 1) / a.block;
-  for (int panel = 0; panel < a.panel_count; ++panel) {
-    const std::int16_t* words =
-        a.panels + static_cast<std::size_t>(panel) * static_cast<std::size_t>(a.columns) * 16;
-    const float* panel_scales =
-        a.panel_scales + static_cast<std::size_t>(panel) * static_cast<std::size_t>(blocks) * 16;
-    float* out = a.out + panel * kPanelRows;
-    // A block of the panel stays in the nearest cache while all tokens pass.
-    for (int b = 0; b < blocks; ++b) {
-      const int begin = b * a.block;
-      const int pairs = ((a.columns < begin + a.block ? a.columns : begin + a.block) - begin) / 2;
-      const std::int16_t* block = words + static_cast<std::size_t>(begin) * 16;
-      const F scale = load(panel_scales + 16 * b);
-      const bool add_to = b > 0 || a.accumulate;
-      const std::int16_t* next = block + static_cast<std::size_t>(pairs) * 32;
-      int t = 0;
-      for (; t + kBfpTile <= a.tokens; t += kBfpTile, next += kBfpPrefetch * 32) {
-        // The next block is on its way before it is needed: a few lines of 64 bytes a tile.
-        for (int line = 0; line < kBfpPrefetch; ++line) __builtin_prefetch(next + 32 * line);
-        bfp_tile<kBfpTile>(a, block, scale, begin, pairs, b, t, add_to, out);
-      }
-      for (; t < a.tokens; ++t) bfp_tile<1>(a, block, scale, begin, pairs, b, t, add_to, out);
+// Tokens from `token` on in tiles of kTokens, and what is left in smaller ones.
+template <int kPanels, int kTokens>
+inline void bfp_tiles(const BfpBlock& block, int token) {
+  int line = 0;
+  for (; token + kTokens <= block.a.tokens; token += kTokens) {
+    // The next block is on its way before it is needed: a few lines of 64 bytes a tile.
+    for (int end = line + kBfpPrefetch; line < end; ++line) {
+      for (int p = 0; p < kPanels; ++p)
+        __builtin_prefetch(block.values(p) + 32 * (block.pairs() + line));
     }
+    bfp_tile<kPanels, kTokens>(block, token);
   }
+  if constexpr (kTokens > 1) bfp_tiles<kPanels, kTokens / 2>(block, token);
+}
+
+// A block of some panels stays in the nearest cache while all tokens pass.
+template <int kPanels>
+inline void bfp_panels(const BfpMatmulArgs& a, int panel) {
+  for (int b = 0; b * a.block < a.columns; ++b)
+    bfp_tiles<kPanels, kBfpTile>(BfpBlock{a, panel, b}, 0);
+}
+
+void bfp_matmul(const BfpMatmulArgs& a) {
+  int panel = 0;
+  for (; panel + kBfpPanels <= a.panel_count; panel += kBfpPanels) bfp_panels<kBfpPanels>(a, panel);
+  for (; panel < a.panel_count; ++panel) bfp_panels<1>(a, panel);
 }

@@ -28,5 +28,11 @@ extern const Kernels kNeonKernels;
 
 // For the steps of an inner loop, whose accumulators must stay in registers.
 #define LAPIDARY_INLINE inline __attribute__((always_inline))
+// In front of a loop over them, for the same reason.
+#if defined(__clang__)
+#define LAPIDARY_UNROLL LAPIDARY_PRAGMA(clang loop unroll(full))
+#else
+#define LAPIDARY_UNROLL LAPIDARY_PRAGMA(GCC unroll 32)
+#endif
 
 }  // namespace lapidary::kernels

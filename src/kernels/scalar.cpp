@@ -104,6 +104,7 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 inline constexpr int kAttentionChains = 4;
 #include "kernels/attention-inl.h"
 
+inline constexpr int kBfpPanels = 1;
 inline constexpr int kBfpTile = 4;
 
 inline I load_int(const std::int32_t* p) { LAPIDARY_EACH_LANE(I, p[i]); }

@@ -196,6 +196,13 @@ class Bench(Case):
         )
         self.assertNotEqual(first, [line["logits_hash"] for line in self.bench("--depth", "3")])
 
+    def test_sequences_together_have_the_logits_of_one(self):
+        _, decode, together = self.bench("--sequences", "3", "--depth", "10")
+        self.assertEqual((together["test"], together["sequences"]), ("together", 3))
+        self.assertGreater(together["tokens_per_second"], 0)
+        self.assertEqual(together["logits_hash"], decode["logits_hash"])
+        self.fails(2, "--sequences", "bench", "-m", TINY, "--sequences", "17")
+
     def test_one_test_alone(self):
         (line,) = [
             json.loads(line)

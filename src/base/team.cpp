@@ -175,7 +175,8 @@ Team::~Team() = default;
 
 void Team::run(FunctionRef<void(Worker&)> body) {
   for (int i = 0; i < threads_; ++i) {
-    for (std::atomic<int>& taken : shares_[i].taken) taken.store(0, std::memory_order_relaxed);
+    for (std::atomic<int>& taken : shares_[static_cast<std::size_t>(i)].taken)
+      taken.store(0, std::memory_order_relaxed);
   }
   arrived_.store(0, std::memory_order_relaxed);
   phase_.store(0, std::memory_order_relaxed);

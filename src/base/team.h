@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -59,6 +60,7 @@ class Worker {
   friend class Team;
   void prepare_round();
   int next(int owner, int begin, int end);
+  std::atomic<int>& taken(int owner, int round);
   int share_begin(int owner, int tasks) const {
     return static_cast<int>(std::int64_t{owner} * tasks / count_);
   }
@@ -114,14 +116,17 @@ class Team {
       0};  // Barriers passed in this run; top bit: stopped by an exception.
 };
 
+inline std::atomic<int>& Worker::taken(int owner, int round) {
+  return team_->shares_[static_cast<std::size_t>(owner)].taken[round % 2];
+}
 inline void Worker::prepare_round() {
   ++round_;
-  team_->shares_[index_].taken[(round_ + 1) % 2].store(0, std::memory_order_relaxed);
+  taken(index_, round_ + 1).store(0, std::memory_order_relaxed);
 }
 inline int Worker::next(int owner, int begin, int end) {
-  std::atomic<int>& taken = team_->shares_[owner].taken[round_ % 2];
-  if (taken.load(std::memory_order_relaxed) >= end - begin) return end;  // Written no more.
-  return begin + taken.fetch_add(1, std::memory_order_relaxed);
+  std::atomic<int>& count = taken(owner, round_);
+  if (count.load(std::memory_order_relaxed) >= end - begin) return end;  // Written no more.
+  return begin + count.fetch_add(1, std::memory_order_relaxed);
 }
 
 /// Physical cores that this process may use: affinity and the cgroup's quota respected.

@@ -49,9 +49,9 @@ def limits_of(context, isa):
         return fail(f"the report lacks {error}; is {isa} an instruction set that ran?")
 
 
-def first_isa(context):
-    return next((name[len("peak_int8_"):] for name in context if name.startswith("peak_int8_")
-                 and not name.endswith("_scalar")), "scalar")
+def best_isa(runs):
+    measured = {match["isa"] for name in runs if (match := NAME.fullmatch(name))}
+    return next((isa for isa in ("avx512", "avx2", "neon") if isa in measured), "scalar")
 
 
 def curves_of(runs, isa):
@@ -162,7 +162,7 @@ def main():
     except ImportError:
         fail("matplotlib is missing; install python3-matplotlib (apt, dnf) or `pip install matplotlib`")
     context, runs = read_report(options.report)
-    isa = options.isa or first_isa(context)
+    isa = options.isa or best_isa(runs)
     curves = curves_of(runs, isa)
     if not curves:
         fail(f"{options.report} has no products of {isa}")

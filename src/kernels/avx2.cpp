@@ -155,6 +155,7 @@ inline __m256i broadcast_four(const std::int8_t* p) {
   return _mm256_set1_epi32(word);
 }
 
+inline constexpr int kDenseTile = 4;
 inline constexpr int kBfpPanels = 1;
 inline constexpr int kBfpTile = 6;  // 12 accumulators, 2 weights, a broadcast, a product.
 

@@ -143,6 +143,7 @@ LAPIDARY_INLINE I dot(I sum, Q w, const std::int8_t* x) {
   return {_mm512_dpbusd_epi32(sum.v, w.v, broadcast_four(x))};
 }
 
+inline constexpr int kDenseTile = 8;
 inline constexpr int kBfpPanels = 4;  // 16 sums, 4 weights, an activation.
 inline constexpr int kBfpTile = 4;
 

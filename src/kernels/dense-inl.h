@@ -1,5 +1,5 @@
 // Included after float-inl.h and prefetch-inl.h: matrices of 16-bit floats against fp32
-// activations, one accumulator, k in order.
+// activations, one accumulator, k in order. The ISA gives kDenseTile, the tokens of a tile.
 
 template <bool kHalf, int kTokens>
 inline void dense_tile(const MatmulArgs& a, const std::uint8_t* panel, int token, float* out) {
@@ -26,20 +26,21 @@ inline void dense_tile(const MatmulArgs& a, const std::uint8_t* panel, int token
   for (int t = 0; t < kTokens; ++t) store(out + static_cast<std::size_t>(t) * a.out_stride, acc[t]);
 }
 
+// Tokens from `token` on in tiles of kTokens, and what is left in smaller ones.
+template <bool kHalf, int kTokens>
+void dense_tiles(const MatmulArgs& a, const std::uint8_t* panel, int token, float* out) {
+  for (; token + kTokens <= a.tokens; token += kTokens) {
+    dense_tile<kHalf, kTokens>(a, panel, a.token_begin + token,
+                               out + static_cast<std::size_t>(token) * a.out_stride);
+  }
+  if constexpr (kTokens > 1) dense_tiles<kHalf, kTokens / 2>(a, panel, token, out);
+}
+
 template <bool kHalf>
 void matmul_dense(const MatmulArgs& a) {
   for (int p = a.panel_begin; p < a.panel_end; ++p) {
     const auto* panel = reinterpret_cast<const std::uint8_t*>(
         a.panels + static_cast<std::size_t>(p) * a.panel_bytes);
-    float* out = a.out + (p - a.panel_begin) * kPanelRows;
-    int t = 0;
-    for (; t + 4 <= a.tokens; t += 4) {
-      dense_tile<kHalf, 4>(a, panel, a.token_begin + t,
-                           out + static_cast<std::size_t>(t) * a.out_stride);
-    }
-    for (; t < a.tokens; ++t) {
-      dense_tile<kHalf, 1>(a, panel, a.token_begin + t,
-                           out + static_cast<std::size_t>(t) * a.out_stride);
-    }
+    dense_tiles<kHalf, kDenseTile>(a, panel, 0, a.out + (p - a.panel_begin) * kPanelRows);
   }
 }

@@ -188,6 +188,7 @@ LAPIDARY_INLINE I dot(const I& sum, const Q& w, const std::int8_t* x) {
   LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], w.v[i], four));
 }
 
+inline constexpr int kDenseTile = 4;
 inline constexpr int kBfpPanels = 1;
 inline constexpr int kBfpTile = 4;
 

@@ -94,6 +94,7 @@ double measure(lapidary::Session& session, const Options& options, std::span<con
 double measure_together(std::span<lapidary::Session> sessions, const Options& options,
                         std::span<const TokenId> ids, int depth, int count) {
   std::vector<lapidary::Session*> all;
+  all.reserve(sessions.size());
   for (lapidary::Session& session : sessions) {
     session.clear();
     if (depth > 0) session.append(ids.first(static_cast<std::size_t>(depth)), {}, &interrupted);
@@ -209,6 +210,7 @@ int bench(const Options& options) {
   if (wanted.context == 0)
     wanted.context = std::max(1, options.depth + std::max(options.prefill, options.decode));
   std::vector<lapidary::Session> sessions;
+  sessions.reserve(static_cast<std::size_t>(options.sequences));
   for (int i = 0; i < options.sequences; ++i) sessions.emplace_back(model, wanted);
   hold_interrupts(Interrupts::kStop);
   const std::vector<Measurement> tests = measure_all(sessions, options);

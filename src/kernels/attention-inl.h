@@ -158,13 +158,6 @@ void attention(const AttentionArgs& a) {
   if (row < a.rows) attend_rows<1>(a, row);
 }
 
-// exp(x) of one number, as exp_lanes computes it.
-inline float exponential(float x) {
-  alignas(64) float lanes[16];
-  store(lanes, exp_lanes(broadcast(x)));
-  return lanes[0];
-}
-
 void attention_merge(const AttentionPart& next, int rows, int head_dim,
                      const AttentionPart& so_far) {
   const float lowest = -std::numeric_limits<float>::infinity();
@@ -172,8 +165,8 @@ void attention_merge(const AttentionPart& next, int rows, int head_dim,
     float& maximum = so_far.maximum[row];
     if (next.maximum[row] == lowest) continue;
     const float top = next.maximum[row] > maximum ? next.maximum[row] : maximum;
-    const float decay = maximum == lowest ? 0.0F : exponential(maximum - top);
-    const float weight = exponential(next.maximum[row] - top);
+    const float decay = maximum == lowest ? 0.0F : first_lane(exp_lanes(broadcast(maximum - top)));
+    const float weight = first_lane(exp_lanes(broadcast(next.maximum[row] - top)));
     const auto at = static_cast<std::size_t>(row) * static_cast<std::size_t>(head_dim);
     for (int d = 0; d < head_dim; d += 16) {
       float* out = so_far.output + at + d;

@@ -137,11 +137,7 @@ inline F exp_weight(F x) {
   return mul(p, power_of_two(n));
 }
 
-inline float exp_weight(float x) {
-  alignas(64) float lanes[16];
-  store(lanes, exp_weight(broadcast(x)));
-  return lanes[0];
-}
+inline float exp_weight(float x) { return first_lane(exp_weight(broadcast(x))); }
 
 inline float largest_score(const float* scores, int count) {
   F top = load(scores);

@@ -60,6 +60,12 @@ inline F gelu_tanh(F x) {
   return div(x, add(broadcast(1.0F), e));
 }
 
+inline float first_lane(F x) {
+  alignas(64) float lanes[16];
+  store(lanes, x);
+  return lanes[0];
+}
+
 void gelu_mul(float* gate, const float* up, int n) {
   for (int i = 0; i < n; i += 16) store(gate + i, mul(gelu_tanh(load(gate + i)), load(up + i)));
 }

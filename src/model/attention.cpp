@@ -16,8 +16,16 @@ namespace {
 // rows: then each reads a part of the cache instead of all of it.
 constexpr int kSharedSegments = 4;
 
-std::size_t at(int index, int width) {
-  return static_cast<std::size_t>(index) * static_cast<std::size_t>(width);
+// The run that a task belongs to, when runs follow each other with tasks_of(run) tasks each; `task`
+// becomes its number in the run.
+template <class TasksOf>
+const Run& run_of_task(std::span<const Run> runs, int& task, const TasksOf& tasks_of) {
+  std::size_t i = 0;
+  for (int tasks = tasks_of(runs[0]); task >= tasks; tasks = tasks_of(runs[i])) {
+    task -= tasks;
+    ++i;
+  }
+  return runs[i];
 }
 
 }  // namespace
@@ -51,11 +59,9 @@ Attention::Keys Attention::keys(int layer, const Run& run) const {
 }
 
 void Attention::run(Worker& worker, int layer, std::span<const Run> runs) const {
-  int tokens = 0, longest = 0;
-  for (const Run& run : runs) {
-    tokens += run.count;
-    longest = std::max(longest, keys(layer, run).segments());
-  }
+  const int tokens = runs.back().begin + runs.back().count;
+  int longest = 0;
+  for (const Run& run : runs) longest = std::max(longest, keys(layer, run).segments());
   const bool few = tokens * c_.query_heads <= kAttentionRows;
   const bool long_enough = longest >= kSharedSegments && longest <= s_.part_segments;
   if (worker.count() > 1 && few && long_enough) {
@@ -77,58 +83,43 @@ Attention::Cut Attention::cut(const Run& run, int tokens, int workers) const {
 }
 
 void Attention::by_rows(Worker& worker, int layer, std::span<const Run> runs) const {
-  int total = 0;
   const int tokens = runs.back().begin + runs.back().count;
-  for (const Run& run : runs) {
+  const auto tasks_of = [&](const Run& run) {
     const Cut c = cut(run, tokens, worker.count());
-    total += c.tiles * c_.kv_heads * c.head_parts;
-  }
+    return c.tiles * c_.kv_heads * c.head_parts;
+  };
+  int total = 0;
+  for (const Run& run : runs) total += tasks_of(run);
   const Scratch& scratch = s_.scratch[static_cast<std::size_t>(worker.index())];
   worker.for_each(total, [&](int task) {
-    for (const Run& run : runs) {
-      const Cut c = cut(run, tokens, worker.count());
-      const int heads = c_.kv_heads * c.head_parts;
-      if (task >= c.tiles * heads) {
-        task -= c.tiles * heads;
-        continue;
-      }
-      // The last tokens see the most keys: they go first, so that no thread is left with a long
-      // task at the end.
-      const int token = (c.tiles - 1 - task / heads) * c.tokens;
-      const int head = task % c.head_parts * c.heads;
-      attend(scratch, layer,
-             {&run, run.begin + token, std::min(c.tokens, run.count - token),
-              task / c.head_parts % c_.kv_heads, head, std::min(c.heads, group_ - head)});
-      return;
-    }
+    const Run& run = run_of_task(runs, task, tasks_of);
+    const Cut c = cut(run, tokens, worker.count());
+    // The last tokens see the most keys: they go first, so that no thread is left with a long task
+    // at the end.
+    const int token = (c.tiles - 1 - task / (c_.kv_heads * c.head_parts)) * c.tokens;
+    const int head = task % c.head_parts * c.heads;
+    attend(scratch, layer,
+           {&run, run.begin + token, std::min(c.tokens, run.count - token),
+            task / c.head_parts % c_.kv_heads, head, std::min(c.heads, group_ - head)});
   });
 }
 
 void Attention::by_segments(Worker& worker, int layer, std::span<const Run> runs) const {
-  int segments = 0, rows = 0;
-  for (const Run& run : runs) {
-    segments += keys(layer, run).segments() * c_.kv_heads;
-    rows += run.count * c_.query_heads;
-  }
+  const auto tasks_of = [&](const Run& run) { return keys(layer, run).segments() * c_.kv_heads; };
+  int total = 0;
+  for (const Run& run : runs) total += tasks_of(run);
   const Scratch& scratch = s_.scratch[static_cast<std::size_t>(worker.index())];
-  worker.for_each(segments, [&](int task) {
-    for (const Run& run : runs) {
-      const int count = keys(layer, run).segments();
-      if (task >= count * c_.kv_heads) {
-        task -= count * c_.kv_heads;
-        continue;
-      }
-      const Rows all{&run, run.begin, run.count, task / count, 0, group_};
-      attend_segment(scratch, layer, all, task % count);
-      return;
-    }
+  worker.for_each(total, [&](int task) {
+    const Run& run = run_of_task(runs, task, tasks_of);
+    const int segments = keys(layer, run).segments();
+    attend_segment(scratch, layer, {&run, run.begin, run.count, task / segments, 0, group_},
+                   task % segments);
   });
-  worker.for_each(rows, [&](int row) {
-    const int token = row / c_.query_heads;
-    for (const Run& run : runs) {
-      if (token < run.begin + run.count)
-        return merge_segments(scratch, layer, run, token, row % c_.query_heads);
-    }
+  const auto rows_of = [&](const Run& run) { return run.count * c_.query_heads; };
+  const int tokens = runs.back().begin + runs.back().count;
+  worker.for_each(tokens * c_.query_heads, [&](int row) {
+    const int token = row / c_.query_heads, head = row % c_.query_heads;
+    merge_segments(scratch, layer, run_of_task(runs, row, rows_of), token, head);
   });
 }
 

@@ -89,10 +89,6 @@ class Decoder::Impl {
   HeadStats head_stats() const { return screened_ ? screened_->stats() : HeadStats{}; }
 
  private:
-  static std::size_t at(int token, int width) {
-    return static_cast<std::size_t>(token) * static_cast<std::size_t>(width);
-  }
-
   std::vector<double> rope_frequencies(float base, float factor) const {
     std::vector<double> out;
     out.reserve(static_cast<std::size_t>(c_.head_dim / 2));

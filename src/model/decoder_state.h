@@ -75,6 +75,11 @@ State make_state(Layout& layout, const Config& config, int context, int chunk, i
 /// Bytes that make_state takes.
 std::size_t state_bytes(const Config& config, int context, int chunk, int threads);
 
+/// Where row `row` of an array [rows][width] begins.
+inline std::size_t at(int row, int width) {
+  return static_cast<std::size_t>(row) * static_cast<std::size_t>(width);
+}
+
 /// As attention_merge wants it at first.
 void clear(const kernels::AttentionPart& part, int rows, int head_dim);
 /// `part` from row `row` on.

@@ -47,11 +47,6 @@ void Sequence::append_each(std::span<Sequence* const> sequences, std::span<const
 namespace {
 
 void check(std::span<Sequence* const> sequences, std::span<const TokenId> ids) {
-  const auto most = static_cast<std::size_t>(std::min(kMostTogether, sequences[0]->plan.chunk));
-  if (sequences.size() > most) {
-    throw Error(ErrorCode::kUsage, std::to_string(sequences.size()) +
-                                       " sessions together: at most " + std::to_string(most));
-  }
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     if (&sequences[i]->model.impl() != &sequences[0]->model.impl())
       throw Error(ErrorCode::kUsage, "sessions of different models cannot go on together");
@@ -71,10 +66,10 @@ void append_together(std::span<Session* const> sessions, std::span<const TokenId
     throw Error(ErrorCode::kUsage, std::to_string(ids.size()) + " ids for " +
                                        std::to_string(sessions.size()) + " sessions");
   }
-  if (sessions.size() > kMostTogether) {
+  const int most = std::min(kMostTogether, sessions[0]->impl_->plan.chunk);
+  if (sessions.size() > static_cast<std::size_t>(most)) {
     throw Error(ErrorCode::kUsage, std::to_string(sessions.size()) +
-                                       " sessions together: at most " +
-                                       std::to_string(kMostTogether));
+                                       " sessions together: at most " + std::to_string(most));
   }
   std::array<Sequence*, kMostTogether> all{};
   std::transform(sessions.begin(), sessions.end(), all.begin(),

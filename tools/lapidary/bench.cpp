@@ -71,11 +71,16 @@ std::vector<TokenId> fixed_ids(const lapidary::Tokenizer& tokenizer, std::size_t
   return ids;
 }
 
+// Where a measurement begins: behind `before` and nothing else.
+void go_to(lapidary::Session& session, std::span<const TokenId> before) {
+  session.clear();
+  if (!before.empty()) session.append(before, {}, &interrupted);
+}
+
 // Tokens per second of `count` tokens behind the first `depth`; `step` of them at a time.
 double measure(lapidary::Session& session, const Options& options, std::span<const TokenId> ids,
                int depth, int count, int step) {
-  session.clear();
-  if (depth > 0) session.append(ids.first(static_cast<std::size_t>(depth)), {}, &interrupted);
+  go_to(session, ids.first(static_cast<std::size_t>(depth)));
   std::span<const TokenId> rest =
       ids.subspan(static_cast<std::size_t>(depth), static_cast<std::size_t>(count));
   const double start = now();
@@ -96,8 +101,7 @@ double measure_together(std::span<lapidary::Session> sessions, const Options& op
   std::vector<lapidary::Session*> all;
   all.reserve(sessions.size());
   for (lapidary::Session& session : sessions) {
-    session.clear();
-    if (depth > 0) session.append(ids.first(static_cast<std::size_t>(depth)), {}, &interrupted);
+    go_to(session, ids.first(static_cast<std::size_t>(depth)));
     all.push_back(&session);
   }
   const auto rest = ids.subspan(static_cast<std::size_t>(depth), static_cast<std::size_t>(count));
@@ -109,12 +113,17 @@ double measure_together(std::span<lapidary::Session> sessions, const Options& op
   return rate(count * options.sequences, now() - start);
 }
 
+double measure_once(std::span<lapidary::Session> sessions, const Options& options,
+                    const Measurement& test, std::span<const TokenId> ids, int depth, int count) {
+  if (test.test == "together") return measure_together(sessions, options, ids, depth, count);
+  return measure(sessions[0], options, ids, depth, count, test.test == "decode" ? 1 : count);
+}
+
 std::vector<Measurement> measure_all(std::span<lapidary::Session> sessions,
                                      const Options& options) {
-  lapidary::Session& session = sessions[0];
   const int most = std::max(options.prefill, options.decode);
   const std::vector<TokenId> ids =
-      fixed_ids(session.model().tokenizer(),
+      fixed_ids(sessions[0].model().tokenizer(),
                 static_cast<std::size_t>(options.depth) + static_cast<std::size_t>(most));
   std::vector<Measurement> tests;
   if (options.prefill > 0) tests.push_back({"prefill", options.prefill, {}, 0});
@@ -123,21 +132,13 @@ std::vector<Measurement> measure_all(std::span<lapidary::Session> sessions,
     tests.push_back({"together", options.decode, {}, 0});
   // One warm-up: pages are touched, threads are up, the clock has settled.
   for (const Measurement& test : tests) {
-    const int count = std::min(test.tokens, test.test == "prefill" ? 512 : 8);
-    if (test.test == "together") {
-      measure_together(sessions, options, ids, 0, count);
-    } else {
-      measure(session, options, ids, 0, count, test.test == "decode" ? 1 : count);
-    }
+    measure_once(sessions, options, test, ids, 0,
+                 std::min(test.tokens, test.test == "prefill" ? 512 : 8));
   }
   for (int round = 0; round < options.rounds; ++round) {
     for (Measurement& test : tests) {
-      const int step = test.test == "decode" ? 1 : test.tokens;
-      test.speeds.push_back(
-          test.test == "together"
-              ? measure_together(sessions, options, ids, options.depth, test.tokens)
-              : measure(session, options, ids, options.depth, test.tokens, step));
-      test.hash = hash_of(session.logits());
+      test.speeds.push_back(measure_once(sessions, options, test, ids, options.depth, test.tokens));
+      test.hash = hash_of(sessions[0].logits());
     }
   }
   return tests;

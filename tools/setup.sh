@@ -59,6 +59,7 @@ has_command clang++           | clang                | clang                | ll
 has_command clang-format      | clang-format         | clang-tools-extra    | clang-format
 has_command clang-tidy        | clang-tidy           | clang-tools-extra    | llvm
 has_clang_openmp              | libomp-dev           | libomp-devel         | libomp
+has_clang_fuzzer              | libclang-rt-dev      | compiler-rt          | -
 has_command qemu-aarch64      | qemu-user            | qemu-user            | -
 has_command aarch64-linux-gnu-g++ | g++-aarch64-linux-gnu | gcc-c++-aarch64-linux-gnu | -
 test -f /usr/src/googletest/CMakeLists.txt | googletest | - | -
@@ -67,6 +68,12 @@ LIST
 
 has_clang_openmp() {
   has_command clang++ && echo 'int main() {}' | clang++ -fopenmp -x c++ - -o /dev/null > /dev/null 2>&1
+}
+
+# The fuzzer and the sanitizers are a package of their own, which Debian's clang only recommends.
+has_clang_fuzzer() {
+  has_command clang++ && printf '#include <cstddef>\nextern "C" int LLVMFuzzerTestOneInput(const char*, std::size_t) { return 0; }' \
+    | clang++ -fsanitize=fuzzer,address,undefined -x c++ - -o /dev/null > /dev/null 2>&1
 }
 
 # missing COLUMN [test|all]: the packages to install, without repeats.

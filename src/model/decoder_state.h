@@ -25,8 +25,10 @@ class Layout {
 
   template <class T>
   T* take(std::size_t count) {
-    bytes_ += Arena::planned(count * sizeof(T));
-    return arena_ != nullptr ? reinterpret_cast<T*>(arena_->allocate(count * sizeof(T))) : nullptr;
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer.
+    const std::size_t bytes = count * sizeof(T);
+    bytes_ += Arena::planned(bytes);
+    return arena_ != nullptr ? reinterpret_cast<T*>(arena_->allocate(bytes)) : nullptr;
   }
   std::size_t bytes() const { return bytes_; }
 

@@ -118,7 +118,6 @@ inline constexpr int kAttentionChains = 4;
 inline constexpr int kTile = 4;
 inline constexpr int kPlainPanels = 1;
 inline constexpr int kPlainTokens = 4;
-inline constexpr int kPlainWideTokens = 2;
 
 inline Q load_group(const std::uint8_t* p) {
   return load_int(reinterpret_cast<const std::int32_t*>(p));

@@ -100,12 +100,11 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 inline constexpr int kAttentionChains = 16;
 #include "kernels/attention-inl.h"
 
-// Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 10 of each, or
-// 12 and 6, two weights, and an activation for both.
+// Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 10 of each, two
+// weights, and an activation for both.
 inline constexpr int kTile = 8;
 inline constexpr int kPlainPanels = 2;
 inline constexpr int kPlainTokens = 5;
-inline constexpr int kPlainWideTokens = 3;
 inline constexpr int kByteBias =
     128;  // vpdpbusd takes its first operand as unsigned: int8 weights go in with 128 added.
 

@@ -108,7 +108,7 @@ void quantize(const float* x, int columns, const QuantizedInput& out, int token)
 
 inline void quantize16_block(const float* x, const QuantizedInput& out, std::size_t block) {
   float inverse;
-  const float scale = block_scale(x, kWideLevels, &inverse);
+  const float scale = block_scale(x, kWideLevels, &inverse) * kHighBase;
   I high[2], low[2];
   for (int half = 0; half < 2; ++half) {
     const I rounded = round_to_int(mul(load(x + 16 * half), broadcast(inverse)));
@@ -120,7 +120,8 @@ inline void quantize16_block(const float* x, const QuantizedInput& out, std::siz
   const int low_sum =
       narrow_block(low[0], low[1], out.low + block * kBlock, out.low_sums + block * kBlockSums);
   out.scales[block] = scale;
-  out.scaled_sums[block] = scale * static_cast<float>(kHighBase * high_sum + low_sum);
+  out.scaled_sums[block] = scale * static_cast<float>(high_sum);
+  out.low_scaled_sums[block] = scale * static_cast<float>(low_sum);
 }
 
 void quantize16(const float* x, int columns, const QuantizedInput& out, int token) {
@@ -129,22 +130,19 @@ void quantize16(const float* x, int columns, const QuantizedInput& out, int toke
     quantize16_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
 }
 
-// A block whose scale is below this share of the token's root mean square needs no low part: its
-// rounding to 8 bits is small beside that of the others (docs/decisions/0006).
-inline constexpr float kFineScale = 0.7F;
+// A block needs a low part where its largest value is above so many times the token's root mean
+// square: elsewhere the rounding to 8 bits adds little beside the values (docs/decisions/0006).
+inline constexpr float kFinePeak = 5.0F;
 
-void round_fine_blocks(const QuantizedInput& out, int token) {
+void round_fine_blocks(const float* x, const QuantizedInput& out, int token) {
   const std::size_t begin = first_block(out, token), end = first_block(out, token + 1);
-  float squares = 0.0F;
-  for (std::size_t b = begin; b < end; ++b) squares += out.scales[b] * out.scales[b];
-  const float least = kFineScale * std::sqrt(squares / static_cast<float>(end - begin));
+  const float least = kFinePeak / 127.0F / inverse_rms(x, out.columns, 1e-30F);
   for (std::size_t b = begin; b < end; ++b) {
     const bool used = out.scales[b] >= least;
     out.low_used[b] = used ? 1 : 0;
     if (used) continue;
     std::memset(out.low + b * kBlock, 0, kBlock);
     std::memset(out.low_sums + b * kBlockSums, 0, kBlockSums * sizeof(std::int16_t));
-    const int sum = kHighBase * (out.sums[b * kBlockSums] + out.sums[b * kBlockSums + 1]);
-    out.scaled_sums[b] = out.scales[b] * static_cast<float>(sum);
+    out.low_scaled_sums[b] = 0.0F;
   }
 }

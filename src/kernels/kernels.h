@@ -19,8 +19,12 @@ inline constexpr int kSegment =
     512;  // Keys whose softmax is finished before they are merged; aligned to positions.
 inline constexpr int kResampleBits = 22;   // Weights of a resize: 1 is 2^22.
 inline constexpr int kResamplePixels = 5;  // RGB pixels that lie in sixteen lanes.
-inline constexpr int kHighBase =
-    254;  // 16-bit activations: value = kHighBase · high + low, both within ±127.
+// 16-bit activations: value = scale · (high + kLowShare · low), both within ±127.
+inline constexpr int kHighBase = 254;
+inline constexpr float kLowShare = 1.0F / kHighBase;
+// Low parts are gathered for products of at least this many tokens, in groups of so many.
+inline constexpr int kGatherTokens = 17;
+inline constexpr int kLowGroup = 128;
 
 /// Block floating point: 16-bit integers of at most ±kBfpLevels that share one fp32 scale for up to
 /// kBfpBlock values along k. A block's dot product fits int32 exactly: 128 · 4095² < 2³¹. Its error
@@ -63,8 +67,17 @@ bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std
 /// The fp32 values of row `row` (0 … kPanelRows-1) of a panel.
 void unpack_row(Packing packing, const std::byte* panel, int row, int columns, float* out);
 
+/// One block's low part, with all that a product needs of it on a cache line of its own.
+struct alignas(64) LowBlock {
+  std::int8_t values[kBlock];
+  std::int16_t sums[kBlockSums];
+  float scale, scaled_sum;
+  std::int32_t token;  // Counted from the first of its group.
+};
+
 /// Activations of some tokens, rounded to int8 with one fp32 scale per kBlock values. Token t's
-/// values start at t · columns, its blocks at t · columns / kBlock.
+/// values start at t · columns, its blocks at t · columns / kBlock. 16-bit activations are two such
+/// inputs with the same scales, of which the second counts kLowShare.
 struct QuantizedInput {
   std::int8_t* values;  // [tokens][columns], |value| ≤ 127; with 16 bits: the high part.
   std::int8_t* low;     // The low part of 16-bit activations, or nullptr.
@@ -76,9 +89,18 @@ struct QuantizedInput {
   // [tokens][columns / 32]: 0 where a block's low part is all zero and need not be multiplied.
   // nullptr: none is known to be.
   std::uint8_t* low_used;
-  float* scaled_sums;  // [tokens][columns / 32]: scale · sum of the whole block (both parts).
+  float* scaled_sums;      // [tokens][columns / 32]: scale · sum of the block's `values`.
+  float* low_scaled_sums;  // The same of `low`.
   int columns;
+  // gather_low_blocks fills these in. Of each group of kLowGroup tokens and each block, the low
+  // parts that are not all zero, by token; room for all of them.
+  LowBlock* low_blocks = nullptr;      // [tokens / kLowGroup][columns / 32][kLowGroup]
+  std::uint8_t* low_counts = nullptr;  // [tokens / kLowGroup][columns / 32]
+  bool low_gathered = false;           // Whether products may rely on them; from token 0 on.
 };
+
+/// Gathers the low parts of tokens [0, tokens) in blocks [first, first + count) of their columns.
+void gather_low_blocks(const QuantizedInput& input, int tokens, int first, int count);
 
 /// One matrix product: `out[t · out_stride + r]` for rows r of panels [panel_begin, panel_end)
 /// (counted from panel_begin) and tokens [0, tokens).
@@ -170,18 +192,18 @@ struct Kernels {
   /// k in order, then, for affine packings, acc = fma(−min, scaled_sum, acc) of the same block; one
   /// accumulator, whatever the number of tokens.
   void (*matmul[static_cast<int>(Packing::kCount)])(const MatmulArgs&);
-  /// The same with 16-bit activations: the block's sum is fma(254, float(high sum), float(low
-  /// sum)).
+  /// The same with 16-bit activations: fma(product with `low`, kLowShare, product with `values`),
+  /// both as above.
   void (*matmul16[static_cast<int>(Packing::kCount)])(const MatmulArgs&);
 
   void (*quantize)(const float* x, int columns, const QuantizedInput& out, int token);
   void (*quantize16)(const float* x, int columns, const QuantizedInput& out, int token);
   /// Blocks [first / 32, (first + count) / 32) of `token` to int8, from `x` (count values).
   void (*quantize_part)(const float* x, int first, int count, const QuantizedInput& out, int token);
-  /// Drops the low parts of those blocks of `token` whose scales are small beside the token's other
-  /// scales: they become zero, and sums follow. All blocks are quantised to 16 bits before. Fills
-  /// in low_used.
-  void (*round_fine_blocks)(const QuantizedInput& out, int token);
+  /// Drops the low parts of those blocks of `token` whose values are not far above the root mean
+  /// square of all: they become zero, and sums follow. `x` is what quantize16 made all blocks of.
+  /// Fills in low_used.
+  void (*round_fine_blocks)(const float* x, const QuantizedInput& out, int token);
 
   /// out = x · rsqrt(mean(x²) + epsilon) · weight; `out` may be `x`. n is a multiple of 16.
   void (*rmsnorm)(const float* x, const float* weight, int n, float epsilon, float* out);

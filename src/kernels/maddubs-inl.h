@@ -121,6 +121,6 @@ LAPIDARY_INLINE void block_sums(const Groups* panels, const BlockScales* panel_s
 // Has the accumulators of a tile lie in memory while a block is summed, where the registers are too
 // few for both: compilers would rather keep them and move the integer sums in and out.
 template <int kCells>
-LAPIDARY_INLINE void leave_in_memory(F (&acc)[kCells]) {
-  if constexpr (kCells > 2) asm volatile("" : "+m"(acc));
+LAPIDARY_INLINE void leave_in_memory(F* acc) {
+  if constexpr (kCells > 2) asm volatile("" : "+m"(*reinterpret_cast<F(*)[kCells]>(acc)));
 }

@@ -1,17 +1,25 @@
 // Included after blocks-inl.h. A stream is a token's int8 activations; 16-bit activations are two,
-// the high and the low part. The ISA gives block_sums<packing, panels, streams>, and how many
-// integer sums its registers hold:
-//   kTile             streams of one panel, whose weights are unpacked in registers
-//   kPlainPanels      panels that share each activation when their weights are unpacked before …
-//   kPlainTokens      … tokens of these, with 8-bit activations, and …
-//   kPlainWideTokens  … with 16-bit ones
+// the high and the low part, each with sums of its own. The ISA gives block_sums<packing, panels,
+// streams>, and how many integer sums its registers hold:
+//   kTile         streams of one panel, whose weights are unpacked in registers
+//   kPlainPanels  panels that share each activation when their weights are unpacked before …
+//   kPlainTokens  … and tokens of these
 
 // Panels are unpacked to scratch for this many tokens; for fewer, in registers and again for each
 // tile.
 inline constexpr int kUnpackTokens = 2 * kTile + 1;
+static_assert(kUnpackTokens <= kGatherTokens);
+
+// What a tile makes of its tokens.
+enum class Part {
+  kHigh,  // The product with `values`.
+  kBoth,  // That, and kLowShare times the product with `low`.
+  kLow,   // kLowShare times the product with `low`, added to what is in `out`.
+};
 
 // Where some tokens' activations stand, block by block: token t's are t · columns (or blocks)
 // further on.
+template <Part kPart>
 struct InputCursor {
   const std::int8_t* values;
   const std::int8_t* low;
@@ -19,120 +27,186 @@ struct InputCursor {
   const std::int16_t* low_sums;
   const float* scales;
   const float* scaled_sums;
+  const float* low_scaled_sums;
   const std::uint8_t* low_used;
   std::size_t blocks;  // Of one token.
 
   InputCursor(const QuantizedInput& in, int token) {
     const std::size_t block = first_block(in, token);
     blocks = first_block(in, 1);
-    values = in.values + block * kBlock;
-    sums = in.sums + kBlockSums * block;
-    low = in.low != nullptr ? in.low + block * kBlock : nullptr;
-    low_sums = in.low_sums != nullptr ? in.low_sums + kBlockSums * block : nullptr;
+    values = (kPart == Part::kLow ? in.low : in.values) + block * kBlock;
+    sums = (kPart == Part::kLow ? in.low_sums : in.sums) + block * kBlockSums;
+    scaled_sums = (kPart == Part::kLow ? in.low_scaled_sums : in.scaled_sums) + block;
     scales = in.scales + block;
-    scaled_sums = in.scaled_sums + block;
-    low_used = in.low_used != nullptr ? in.low_used + block : nullptr;
+    if constexpr (kPart == Part::kBoth) {
+      low = in.low + block * kBlock;
+      low_sums = in.low_sums + block * kBlockSums;
+      low_scaled_sums = in.low_scaled_sums + block;
+      low_used = in.low_used != nullptr ? in.low_used + block : nullptr;
+    }
   }
-  template <bool kWide>
   LAPIDARY_INLINE void step() {
     values += kBlock;
     sums += kBlockSums;
     ++scales;
     ++scaled_sums;
-    if constexpr (kWide) {
+    if constexpr (kPart == Part::kBoth) {
       low += kBlock;
       low_sums += kBlockSums;
+      ++low_scaled_sums;
       if (low_used != nullptr) ++low_used;
     }
   }
+  // Whether one of the next `tokens` tokens has a low part in this block.
+  LAPIDARY_INLINE bool uses_low(int tokens) const {
+    if constexpr (kPart != Part::kBoth) return false;
+    if (low_used == nullptr) return true;
+    unsigned used = 0;
+    for (int t = 0; t < tokens; ++t) used |= low_used[static_cast<std::size_t>(t) * blocks];
+    return used != 0;
+  }
 };
 
-// The sums of one block of some panels as floats, for each panel and token: the high part's
-// kHighBase times, and the low part's.
-template <Packing kPacking, int kPanels, int kTokens, bool kWide, class Groups>
-LAPIDARY_INLINE void float_sums(const Groups* groups, const BlockScales* s, const InputCursor& x,
-                                F* out) {
-  constexpr int kStreams = kWide ? 2 * kTokens : kTokens;
+// acc += one block of some panels and streams: acc and exact [panels][kTokens], of which exact's
+// rows lie `stride` apart; scale(t) and scaled_sum(t) are the streams'.
+template <Packing kPacking, int kPanels, int kTokens, class Scale, class ScaledSum>
+LAPIDARY_INLINE void add_block(const I* exact, int stride, const BlockScales* s, const Scale& scale,
+                               const ScaledSum& scaled_sum, F* acc) {
+  for (int i = 0; i < kPanels * kTokens; ++i) {
+    const int p = i / kTokens, t = i % kTokens;
+    acc[i] = fma(to_float(exact[p * stride + t]), mul(s[p].scale, broadcast(scale(t))), acc[i]);
+    if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine)
+      acc[i] = fma(s[p].offset, broadcast(scaled_sum(t)), acc[i]);
+  }
+}
+
+// One block of a tile; kLow: with its low part.
+template <Packing kPacking, int kPanels, int kTokens, bool kLow, class Groups, Part kPart>
+LAPIDARY_INLINE void multiply_block(const Groups* groups, const BlockScales* s,
+                                    const InputCursor<kPart>& x, F* acc, F* low_acc) {
+  constexpr int kStreams = kLow ? 2 * kTokens : kTokens;
   const std::int8_t* values[kStreams];
   const std::int16_t* sums[kStreams];
   for (int t = 0; t < kTokens; ++t) {
     const std::size_t at = static_cast<std::size_t>(t) * x.blocks;
     values[t] = x.values + at * kBlock;
     sums[t] = x.sums + at * kBlockSums;
-    if constexpr (kWide) {
+    if constexpr (kLow) {
       values[kTokens + t] = x.low + at * kBlock;
       sums[kTokens + t] = x.low_sums + at * kBlockSums;
     }
   }
   I exact[kPanels * kStreams];
   block_sums<kPacking, kPanels, kStreams>(groups, s, values, sums, exact);
-  for (int p = 0; p < kPanels; ++p) {
-    const I* parts = exact + p * kStreams;
-    for (int t = 0; t < kTokens; ++t) {
-      F sum = to_float(parts[t]);
-      if constexpr (kWide)
-        sum = fma(broadcast(static_cast<float>(kHighBase)), sum, to_float(parts[kTokens + t]));
-      out[p * kTokens + t] = sum;
-    }
+  const auto at = [&](int t) { return static_cast<std::size_t>(t) * x.blocks; };
+  const auto scale = [&](int t) { return x.scales[at(t)]; };
+  leave_in_memory<kPanels * kTokens>(acc);
+  add_block<kPacking, kPanels, kTokens>(
+      exact, kStreams, s, scale, [&](int t) { return x.scaled_sums[at(t)]; }, acc);
+  if constexpr (kLow) {
+    leave_in_memory<kPanels * kTokens>(low_acc);
+    add_block<kPacking, kPanels, kTokens>(
+        exact + kTokens, kStreams, s, scale, [&](int t) { return x.low_scaled_sums[at(t)]; },
+        low_acc);
   }
 }
 
-// Whether a token of the tile has a low part in this block.
-template <int kTokens>
-LAPIDARY_INLINE bool uses_low(const InputCursor& x) {
-  if (x.low_used == nullptr) return true;
-  unsigned used = 0;
-  for (int t = 0; t < kTokens; ++t) used |= x.low_used[static_cast<std::size_t>(t) * x.blocks];
-  return used != 0;
-}
+// high + kLowShare · low: the order on every path.
+LAPIDARY_INLINE F join_parts(F high, F low) { return fma(low, broadcast(kLowShare), high); }
 
 // A tile: some tokens of some panels, whose blocks lie as `panels` [kPanels] says.
-template <Packing kPacking, int kPanels, int kTokens, bool kWide, class Blocks>
+template <Packing kPacking, int kPanels, int kTokens, Part kPart, class Blocks>
 void multiply_tile(const MatmulArgs& a, const Blocks* panels, int token, float* out) {
   constexpr int kCells = kPanels * kTokens;
-  InputCursor x(*a.input, a.token_begin + token);
-  F acc[kCells];
-  for (int i = 0; i < kCells; ++i) acc[i] = broadcast(0.0F);
-  for (int b = 0; b < a.columns / kBlock; ++b) {
+  InputCursor<kPart> x(*a.input, a.token_begin + token);
+  F acc[kCells], low_acc[kCells];
+  for (int i = 0; i < kCells; ++i) acc[i] = low_acc[i] = broadcast(0.0F);
+  for (int b = 0; b < a.columns / kBlock; ++b, x.step()) {
     BlockScales s[kPanels];
     decltype(panels->groups(b)) groups[kPanels];
     for (int p = 0; p < kPanels; ++p) {
       s[p] = panels[p].scales(b);
       groups[p] = panels[p].groups(b);
     }
-    F sums[kCells];
-    if (kWide && uses_low<kTokens>(x)) {
-      float_sums<kPacking, kPanels, kTokens, true>(groups, s, x, sums);
+    if (kPart == Part::kBoth && x.uses_low(kTokens)) {
+      multiply_block<kPacking, kPanels, kTokens, kPart == Part::kBoth>(groups, s, x, acc, low_acc);
     } else {
-      float_sums<kPacking, kPanels, kTokens, false>(groups, s, x, sums);
-      if constexpr (kWide) {
-        for (int i = 0; i < kCells; ++i)
-          sums[i] = mul(sums[i], broadcast(static_cast<float>(kHighBase)));
-      }
+      multiply_block<kPacking, kPanels, kTokens, false>(groups, s, x, acc, low_acc);
     }
-    leave_in_memory(acc);
-    for (int i = 0; i < kCells; ++i) {
-      const int p = i / kTokens;
-      const std::size_t at = static_cast<std::size_t>(i % kTokens) * x.blocks;
-      acc[i] = fma(sums[i], mul(s[p].scale, broadcast(x.scales[at])), acc[i]);
-      if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine)
-        acc[i] = fma(s[p].offset, broadcast(x.scaled_sums[at]), acc[i]);
-    }
-    x.template step<kWide>();
   }
   for (int i = 0; i < kCells; ++i) {
     const auto t = static_cast<std::size_t>(token + i % kTokens);
-    store(out + t * a.out_stride + i / kTokens * kPanelRows, acc[i]);
+    float* to = out + t * a.out_stride + i / kTokens * kPanelRows;
+    if constexpr (kPart == Part::kHigh) store(to, acc[i]);
+    if constexpr (kPart == Part::kBoth) store(to, join_parts(acc[i], low_acc[i]));
+    if constexpr (kPart == Part::kLow) store(to, join_parts(load(to), acc[i]));
   }
 }
 
 // Tokens [token, end) in tiles of kTokens, and what is left in smaller ones.
-template <Packing kPacking, int kPanels, int kTokens, bool kWide, class Blocks>
+template <Packing kPacking, int kPanels, int kTokens, Part kPart, class Blocks>
 void multiply_tiles(const MatmulArgs& a, const Blocks* panels, int token, int end, float* out) {
   for (; token + kTokens <= end; token += kTokens)
-    multiply_tile<kPacking, kPanels, kTokens, kWide>(a, panels, token, out);
+    multiply_tile<kPacking, kPanels, kTokens, kPart>(a, panels, token, out);
   if constexpr (kTokens > 1)
-    multiply_tiles<kPacking, kPanels, kTokens / 2, kWide>(a, panels, token, end, out);
+    multiply_tiles<kPacking, kPanels, kTokens / 2, kPart>(a, panels, token, end, out);
+}
+
+// acc [kLowGroup][kPanels][16] += the products of some low parts of one block.
+template <Packing kPacking, int kPanels, int kCount, class Groups>
+LAPIDARY_INLINE void add_low_blocks(const Groups* groups, const BlockScales* s, const LowBlock* low,
+                                    const LowBlock* end, float* acc) {
+  for (; low + kCount <= end; low += kCount) {
+    const std::int8_t* values[kCount];
+    const std::int16_t* sums[kCount];
+    for (int i = 0; i < kCount; ++i) {
+      values[i] = low[i].values;
+      sums[i] = low[i].sums;
+    }
+    I exact[kPanels * kCount];
+    block_sums<kPacking, kPanels, kCount>(groups, s, values, sums, exact);
+    F sum[kPanels * kCount];
+    const auto cell = [&](int i) {
+      return acc + (low[i % kCount].token * kPanels + i / kCount) * kPanelRows;
+    };
+    for (int i = 0; i < kPanels * kCount; ++i) sum[i] = load(cell(i));
+    add_block<kPacking, kPanels, kCount>(
+        exact, kCount, s, [&](int i) { return low[i].scale; },
+        [&](int i) { return low[i].scaled_sum; }, sum);
+    for (int i = 0; i < kPanels * kCount; ++i) store(cell(i), sum[i]);
+  }
+  if constexpr (kCount > 1) add_low_blocks<kPacking, kPanels, kCount / 2>(groups, s, low, end, acc);
+}
+
+// Adds to `out` what the low parts of all tokens come to, where few blocks have one: a group of
+// tokens after the other, and in it block by block, so that a block's weights are read once.
+template <Packing kPacking, int kPanels, class Blocks>
+void add_gathered_low(const MatmulArgs& a, const Blocks* panels, float* out) {
+  const int blocks = a.columns / kBlock;
+  alignas(64) float acc[kLowGroup * kPanels * kPanelRows];
+  for (int first = 0; first < a.tokens; first += kLowGroup) {
+    std::memset(acc, 0, sizeof acc);
+    for (int b = 0; b < blocks; ++b) {
+      const std::size_t bucket =
+          static_cast<std::size_t>(first / kLowGroup * blocks) + static_cast<std::size_t>(b);
+      const LowBlock* low = a.input->low_blocks + bucket * kLowGroup;
+      if (a.input->low_counts[bucket] == 0) continue;
+      BlockScales s[kPanels];
+      decltype(panels->groups(b)) groups[kPanels];
+      for (int p = 0; p < kPanels; ++p) {
+        s[p] = panels[p].scales(b);
+        groups[p] = panels[p].groups(b);
+      }
+      add_low_blocks<kPacking, kPanels, kPlainTokens>(groups, s, low,
+                                                      low + a.input->low_counts[bucket], acc);
+    }
+    const int count = a.tokens - first < kLowGroup ? a.tokens - first : kLowGroup;
+    for (int i = 0; i < count * kPanels; ++i) {
+      float* to = out + static_cast<std::size_t>(first + i / kPanels) * a.out_stride +
+                  i % kPanels * kPanelRows;
+      store(to, join_parts(load(to), load(acc + i * kPanelRows)));
+    }
+  }
 }
 
 // All tokens of `count` panels that follow each other in the matrix. `blocks(i)` says how the
@@ -140,9 +214,9 @@ void multiply_tiles(const MatmulArgs& a, const Blocks* panels, int token, int en
 template <Packing kPacking, bool kWide, class Panels>
 void multiply_panels(const MatmulArgs& a, int count, const Panels& blocks) {
   constexpr int kFew = kWide ? kTile / 2 : kTile;
+  constexpr Part kPart = kWide ? Part::kBoth : Part::kHigh;
   int p = 0;
   if (a.tokens >= kUnpackTokens) {
-    constexpr int kMany = kWide ? kPlainWideTokens : kPlainTokens;
     const std::size_t bytes = static_cast<std::size_t>(a.columns / kBlock) * kPlainBlock<kPacking>;
     for (; p + kPlainPanels <= count; p += kPlainPanels) {
       PlainBlocks<kPacking> plain[kPlainPanels];
@@ -152,13 +226,21 @@ void multiply_panels(const MatmulArgs& a, int count, const Panels& blocks) {
         unpack_panel<kPacking>(blocks(p + i), a.columns / kBlock, scratch);
         plain[i] = {scratch};
       }
-      multiply_tiles<kPacking, kPlainPanels, kMany, kWide>(a, plain, 0, a.tokens,
-                                                           a.out + p * kPanelRows);
+      float* out = a.out + p * kPanelRows;
+      multiply_tiles<kPacking, kPlainPanels, kPlainTokens, Part::kHigh>(a, plain, 0, a.tokens, out);
+      if constexpr (kWide) {
+        if (a.input->low_gathered) {
+          add_gathered_low<kPacking, kPlainPanels>(a, plain, out);
+        } else {
+          multiply_tiles<kPacking, kPlainPanels, kPlainTokens, Part::kLow>(a, plain, 0, a.tokens,
+                                                                           out);
+        }
+      }
     }
   }
   for (; p < count; ++p) {
     const auto panel = blocks(p);
-    multiply_tiles<kPacking, 1, kFew, kWide>(a, &panel, 0, a.tokens, a.out + p * kPanelRows);
+    multiply_tiles<kPacking, 1, kFew, kPart>(a, &panel, 0, a.tokens, a.out + p * kPanelRows);
   }
 }
 

@@ -142,28 +142,35 @@ int dot(const int* w, const std::int8_t* x) {
 }
 
 // `read(panel, block, row, RowBlock&)` gives a row's share of a block.
+// A row's product with one part of the activations: one block more.
+template <Packing kPacking>
+float add_block(const RowBlock& w, const std::int8_t* values, float scale, float scaled_sum,
+                float acc) {
+  acc = std::fma(static_cast<float>(dot(w.values, values)), w.scale * scale, acc);
+  if (packed_traits(kPacking).scheme == Scheme::kAffine) acc = std::fma(w.offset, scaled_sum, acc);
+  return acc;
+}
+
 template <Packing kPacking, bool kWide, class Read>
 void matmul_rows(const MatmulArgs& a, Read read) {
   const QuantizedInput& in = *a.input;
+  const int blocks = a.columns / kBlock;
   for (int row = 0; row < (a.panel_end - a.panel_begin) * kPanelRows; ++row) {
     const auto panel = static_cast<std::size_t>(a.panel_begin + row / kPanelRows);
-    for (int t = 0; t < a.tokens; ++t)
-      a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)] = 0.0F;
-    for (int b = 0; b < a.columns / kBlock; ++b) {
-      RowBlock w;
-      read(panel, b, row % kPanelRows, w);
-      for (int t = 0; t < a.tokens; ++t) {
-        const std::size_t block = first_block(in, a.token_begin + t) + static_cast<std::size_t>(b);
-        float& acc =
-            a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)];
-        auto sum = static_cast<float>(dot(w.values, in.values + block * kBlock));
+    for (int t = 0; t < a.tokens; ++t) {
+      float high = 0.0F, low = 0.0F;
+      for (int b = 0; b < blocks; ++b) {
+        RowBlock w;
+        read(panel, b, row % kPanelRows, w);
+        const std::size_t at = first_block(in, a.token_begin + t) + static_cast<std::size_t>(b);
+        high = add_block<kPacking>(w, in.values + at * kBlock, in.scales[at], in.scaled_sums[at],
+                                   high);
         if (kWide)
-          sum = std::fma(static_cast<float>(kHighBase), sum,
-                         static_cast<float>(dot(w.values, in.low + block * kBlock)));
-        acc = std::fma(sum, w.scale * in.scales[block], acc);
-        if (packed_traits(kPacking).scheme == Scheme::kAffine)
-          acc = std::fma(w.offset, in.scaled_sums[block], acc);
+          low = add_block<kPacking>(w, in.low + at * kBlock, in.scales[at], in.low_scaled_sums[at],
+                                    low);
       }
+      a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)] =
+          kWide ? std::fma(low, kLowShare, high) : high;
     }
   }
 }

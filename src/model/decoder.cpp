@@ -16,6 +16,12 @@ namespace lapidary {
 
 using kernels::kPanelRows;
 
+namespace {
+
+constexpr int kGatherBlocks = 16;  // Blocks whose low parts one task gathers.
+
+}  // namespace
+
 class Decoder::Impl {
  public:
   Impl(const Weights& weights, Team& team, int context, int chunk)
@@ -52,6 +58,7 @@ class Decoder::Impl {
   }
 
   void compute(std::span<const std::int32_t> ids) {
+    s_.hidden.quantized.low_gathered = tokens_ >= kernels::kGatherTokens;
     auto body = [&](Worker& worker) {
       embed(worker, ids);
       for (int i = 0; i < c_.layers; ++i) {
@@ -179,7 +186,7 @@ class Decoder::Impl {
   void feed_forward_block(Worker& worker, int i) {
     const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
     gate_and_up(worker, layer);
-    if (layer.down.quantized()) worker.for_each(tokens_, [&](int t) { round_hidden(t); });
+    if (layer.down.quantized()) round_hidden(worker);
     const LinearJob down{&layer.down, s_.projected, static_cast<std::size_t>(c_.width)};
     multiply(worker, s_.hidden, &down, 1, true);
     const bool last = i + 1 == c_.layers;
@@ -236,12 +243,21 @@ class Decoder::Impl {
     });
   }
 
-  /// Rounds a token's hidden values. Not where they are made: threads that write to one cache line
-  /// of 8-bit values at the same time cost a prefill a third of its speed.
-  void round_hidden(int t) {
-    kernels_.quantize16(s_.hidden.dense + at(t, c_.feed_forward), c_.feed_forward,
-                        s_.hidden.quantized, t);
-    kernels_.round_fine_blocks(s_.hidden.quantized, t);
+  /// Rounds the hidden values, a token a task. Not where they are made: threads that write to one
+  /// cache line of 8-bit values at the same time cost a prefill a third of its speed.
+  void round_hidden(Worker& worker) {
+    const kernels::QuantizedInput& rounded = s_.hidden.quantized;
+    worker.for_each(tokens_, [&](int t) {
+      const float* hidden = s_.hidden.dense + at(t, c_.feed_forward);
+      kernels_.quantize16(hidden, c_.feed_forward, rounded, t);
+      kernels_.round_fine_blocks(hidden, rounded, t);
+    });
+    if (!rounded.low_gathered) return;
+    const int blocks = c_.feed_forward / kernels::kBlock;
+    worker.for_each((blocks + kGatherBlocks - 1) / kGatherBlocks, [&](int task) {
+      const int first = task * kGatherBlocks;
+      kernels::gather_low_blocks(rounded, tokens_, first, std::min(kGatherBlocks, blocks - first));
+    });
   }
 
   /// The last norm of rows [first, first + count), as the head reads them.

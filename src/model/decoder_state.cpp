@@ -20,8 +20,19 @@ LinearInput make_input(Layout& layout, int tokens, int columns, bool wide = fals
   in.quantized.low_sums = wide ? layout.take<std::int16_t>(kernels::kBlockSums * blocks) : nullptr;
   in.quantized.low_used = nullptr;
   in.quantized.scaled_sums = layout.take<float>(blocks);
+  in.quantized.low_scaled_sums = wide ? layout.take<float>(blocks) : nullptr;
   in.quantized.columns = columns;
   return in;
+}
+
+/// What products of many tokens need of low parts that few blocks have.
+void add_gathered(Layout& layout, int tokens, kernels::QuantizedInput& in) {
+  const int groups = (tokens + kernels::kLowGroup - 1) / kernels::kLowGroup;
+  const auto blocks = static_cast<std::size_t>(in.columns / kernels::kBlock);
+  const std::size_t buckets = static_cast<std::size_t>(groups) * blocks;
+  in.low_used = layout.take<std::uint8_t>(static_cast<std::size_t>(tokens) * blocks);
+  in.low_blocks = layout.take<kernels::LowBlock>(buckets * kernels::kLowGroup);
+  in.low_counts = layout.take<std::uint8_t>(buckets);
 }
 
 kernels::AttentionPart make_part(Layout& layout, std::size_t rows, std::size_t head_dim) {
@@ -51,8 +62,7 @@ State make_state(Layout& layout, const Config& c, int context, int chunk, int th
   s.attended = make_input(layout, chunk, c.query_width());
   s.projected = layout.take<float>(t * width);
   s.hidden = make_input(layout, chunk, c.feed_forward, true);
-  s.hidden.quantized.low_used =
-      layout.take<std::uint8_t>(t * static_cast<std::size_t>(c.feed_forward / kernels::kBlock));
+  add_gathered(layout, chunk, s.hidden.quantized);
   s.final = make_input(layout, chunk, c.width, true);
   for (int kind = 0; kind < 2; ++kind) {
     s.cosine[kind] = layout.take<float>(t * dim / 2);

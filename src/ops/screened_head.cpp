@@ -49,7 +49,8 @@ double spread_block(const kernels::QuantizedInput& q, std::size_t block, float* 
   const std::int8_t* values = q.values + block * kBlock;
   const std::int8_t* rest = q.low + block * kBlock;
   const auto value = [&](std::size_t k) {
-    return q.scales[block] * static_cast<float>(kernels::kHighBase * values[k] + rest[k]);
+    return q.scales[block] * kernels::kLowShare *
+           static_cast<float>(kernels::kHighBase * values[k] + rest[k]);
   };
   double squares = 0.0;
   for (std::size_t j = 0; j < 16; ++j) {
@@ -146,7 +147,9 @@ void ScreenedHead::prepare(int bits, const LinearInput& input, int token) {
   double longest = 0.0, squares = 0.0;
   for (std::size_t b = 0; b < count; ++b) {
     lengths[b] = spread_block(q, t * count + b, low + 16 * b, high + 16 * b);
-    centre[16 * b] = (bits == 4 ? -7.5F : -3.5F) * q.scaled_sums[t * count + b];
+    const float sum =
+        q.scaled_sums[t * count + b] + kernels::kLowShare * q.low_scaled_sums[t * count + b];
+    centre[16 * b] = (bits == 4 ? -7.5F : -3.5F) * sum;
     longest = std::max(longest, lengths[b]);
     squares += lengths[b] * lengths[b];
   }

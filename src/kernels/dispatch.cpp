@@ -21,6 +21,7 @@ std::uint64_t enabled_state() {
 
 struct Features {
   bool avx2 = false;
+  bool avxvnni = false;
   bool avx512 = false;
 };
 
@@ -37,7 +38,9 @@ Features detect() {
              vl = (b >> 31 & 1U) != 0;
   const bool vnni = (c >> 11 & 1U) != 0;
   unsigned a1 = 0, b1 = 0, c1 = 0, d1 = 0;
-  const bool bf16 = __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1) != 0 && (a1 >> 5 & 1U) != 0;
+  const bool more = __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1) != 0;
+  const bool bf16 = more && (a1 >> 5 & 1U) != 0;
+  found.avxvnni = found.avx2 && more && (a1 >> 4 & 1U) != 0;
   found.avx512 = found.avx2 && f && dq && bw && vl && vnni && bf16 && (state & 0xE6U) == 0xE6U;
   return found;
 }
@@ -52,14 +55,17 @@ bool has_dot_products() {
 }
 #endif
 
+constexpr std::size_t kMostTables = 4;
+
 }  // namespace
 
 std::size_t available(const Kernels** out, std::size_t max) {
-  const Kernels* tables[3];
+  const Kernels* tables[kMostTables];
   std::size_t count = 0;
 #if defined(__x86_64__)
   const Features features = detect();
   if (features.avx512) tables[count++] = &kAvx512Kernels;
+  if (features.avxvnni) tables[count++] = &kAvxVnniKernels;
   if (features.avx2) tables[count++] = &kAvx2Kernels;
 #elif defined(__aarch64__)
   if (has_dot_products()) tables[count++] = &kNeonKernels;
@@ -70,8 +76,8 @@ std::size_t available(const Kernels** out, std::size_t max) {
 }
 
 const Kernels* find(const char* name) {
-  const Kernels* tables[3];
-  const std::size_t count = available(tables, 3);
+  const Kernels* tables[kMostTables];
+  const std::size_t count = available(tables, kMostTables);
   for (std::size_t i = 0; i < count; ++i) {
     if (std::strcmp(tables[i]->name, name) == 0) return tables[i];
   }

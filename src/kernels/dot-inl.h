@@ -46,7 +46,3 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
     add_groups<kTraits.bits, 0, 8, kPanels, kStreams>(groups, x, out);
   }
 }
-
-// Accumulators stay in registers: there are enough.
-template <int kCells>
-LAPIDARY_INLINE void leave_in_memory(F*) {}

@@ -117,10 +117,3 @@ LAPIDARY_INLINE void block_sums(const Groups* panels, const BlockScales* panel_s
     for (int s = 0; s < kStreams; ++s) out[s] = add(out[s], widen(narrow[s], ones()));
   }
 }
-
-// Has the accumulators of a tile lie in memory while a block is summed, where the registers are too
-// few for both: compilers would rather keep them and move the integer sums in and out.
-template <int kCells>
-LAPIDARY_INLINE void leave_in_memory(F* acc) {
-  if constexpr (kCells > 2) asm volatile("" : "+m"(*reinterpret_cast<F(*)[kCells]>(acc)));
-}

@@ -4,6 +4,7 @@
 //   kTile         streams of one panel, whose weights are unpacked in registers
 //   kPlainPanels  panels that share each activation when their weights are unpacked before …
 //   kPlainTokens  … and tokens of these
+//   kFewRegisters whether there are too few for a tile's accumulators as well
 
 // Panels are unpacked to scratch for this many tokens; for fewer, in registers and again for each
 // tile.
@@ -66,6 +67,14 @@ struct InputCursor {
     return used != 0;
   }
 };
+
+// Has the accumulators of a tile lie in memory while a block is summed, where the registers are too
+// few for both: compilers would rather keep them and move the integer sums in and out.
+template <int kCells>
+LAPIDARY_INLINE void leave_in_memory(F* acc) {
+  if constexpr (kFewRegisters && kCells > 2)
+    asm volatile("" : "+m"(*reinterpret_cast<F(*)[kCells]>(acc)));
+}
 
 // acc += one block of some panels and streams: acc and exact [panels][kTokens], of which exact's
 // rows lie `stride` apart; scale(t) and scaled_sum(t) are the streams'.

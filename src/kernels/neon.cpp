@@ -141,6 +141,7 @@ inline constexpr int kAttentionChains = 4;
 inline constexpr int kTile = 4;
 inline constexpr int kPlainPanels = 1;
 inline constexpr int kPlainTokens = 4;
+inline constexpr bool kFewRegisters = false;
 inline constexpr int kByteBias = 0;  // sdot takes signed bytes as they are.
 
 inline uint8x16_t bits(int8x16_t x) { return vreinterpretq_u8_s8(x); }

@@ -149,10 +149,18 @@ void quantize(Activations& a, int tokens, int columns, bool wide) {
   a.low.resize(a.values.size());
   a.scales.resize(a.values.size() / kBlock);
   a.scaled_sums.resize(a.scales.size());
+  a.low_scaled_sums.resize(a.scales.size());
   a.sums.resize(kernels::kBlockSums * a.scales.size());
   a.low_sums.resize(kernels::kBlockSums * a.scales.size());
-  a.quantized = {a.high.data(),     a.low.data(), a.scales.data(),      a.sums.data(),
-                 a.low_sums.data(), nullptr,      a.scaled_sums.data(), columns};
+  a.quantized = {.values = a.high.data(),
+                 .low = a.low.data(),
+                 .scales = a.scales.data(),
+                 .sums = a.sums.data(),
+                 .low_sums = a.low_sums.data(),
+                 .low_used = nullptr,
+                 .scaled_sums = a.scaled_sums.data(),
+                 .low_scaled_sums = a.low_scaled_sums.data(),
+                 .columns = columns};
   const kernels::Kernels& table = *kernels::best();  // All tables give the same bits.
   for (int t = 0; t < tokens; ++t) {
     const float* x = a.values.data() + static_cast<std::ptrdiff_t>(t) * columns;

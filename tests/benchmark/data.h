@@ -47,7 +47,7 @@ const Matrix& streamed_matrix(const Form& form, int columns);
 struct Activations {
   std::vector<float> values;  // [tokens][columns]
   std::vector<std::int8_t> high, low;
-  std::vector<float> scales, scaled_sums;
+  std::vector<float> scales, scaled_sums, low_scaled_sums;
   std::vector<std::int16_t> sums, low_sums;
   kernels::QuantizedInput quantized;
 };

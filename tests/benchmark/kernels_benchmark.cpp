@@ -244,6 +244,7 @@ void run_quantize(benchmark::State& state, const Table& table, int n, bool wide)
   out.sums = a.sums.data();
   out.low_sums = a.low_sums.data();
   out.scaled_sums = a.scaled_sums.data();
+  out.low_scaled_sums = a.low_scaled_sums.data();
   const auto kernel = wide ? table.kernels->quantize16 : table.kernels->quantize;
   measure(state, float_work(table, (wide ? 6.0 : 5.0) * n, 3.0 * n),
           [&] { kernel(a.values.data(), n, out, 0); });

@@ -86,7 +86,7 @@ using Fma = std::uint64_t (*)(std::uint64_t iterations);
 
 Fma fma_of(std::string_view table) {
 #if defined(__x86_64__)
-  if (table == "avx2") return fma_avx2;
+  if (table == "avx2" || table == "avxvnni") return fma_avx2;
   if (table == "avx512") return fma_avx512;
 #elif defined(__aarch64__)
   if (table == "neon") return fma_neon;

@@ -92,16 +92,32 @@ struct Input {
         low_sums(sums.size()),
         low_used(scales.size()),
         scaled_sums(scales.size()),
-        view{values.data(),   low.data(), scales.data(),      sums.data(),
-             low_sums.data(), nullptr,    scaled_sums.data(), columns} {}
+        low_scaled_sums(scales.size()),
+        view{.values = values.data(),
+             .low = low.data(),
+             .scales = scales.data(),
+             .sums = sums.data(),
+             .low_sums = low_sums.data(),
+             .low_used = nullptr,
+             .scaled_sums = scaled_sums.data(),
+             .low_scaled_sums = low_scaled_sums.data(),
+             .columns = columns} {}
 
   /// Fills in what follows from `values`, `low` and `scales`.
-  void finish(bool wide) {
+  void finish() {
     for (std::size_t b = 0; b < scales.size(); ++b) {
-      const int high = sum_block(values, b, sums), rest = sum_block(low, b, low_sums);
-      const int total = wide ? kernels::kHighBase * high + rest : high;
-      scaled_sums[b] = scales[b] * static_cast<float>(total);
+      scaled_sums[b] = scales[b] * static_cast<float>(sum_block(values, b, sums));
+      low_scaled_sums[b] = scales[b] * static_cast<float>(sum_block(low, b, low_sums));
     }
+  }
+
+  /// Drops all low parts but about one in three, and tells `low_used` which are left.
+  void drop_low_parts(std::mt19937& random) {
+    for (std::size_t b = 0; b < scales.size(); ++b) {
+      low_used[b] = random() % 3U == 0 ? 1 : 0;
+      if (low_used[b] == 0) std::fill_n(&low[b * kBlock], kBlock, std::int8_t{0});
+    }
+    finish();
   }
 
   static int sum_block(const std::vector<std::int8_t>& x, std::size_t block,
@@ -120,12 +136,12 @@ struct Input {
   std::vector<float> scales;
   std::vector<std::int16_t> sums, low_sums;
   std::vector<std::uint8_t> low_used;  // `view` does not point at it.
-  std::vector<float> scaled_sums;
+  std::vector<float> scaled_sums, low_scaled_sums;
   QuantizedInput view;
 };
 
 /// `extreme`: every value is +127 or -127, by runs, so that sums reach their bounds.
-void fill_input(Input& input, bool extreme, bool wide, std::mt19937& random) {
+void fill_input(Input& input, bool extreme, std::mt19937& random) {
   for (std::size_t i = 0; i < input.values.size(); ++i) {
     const int sign = i / kBlock % 3 == 0   ? 1
                      : i / kBlock % 3 == 1 ? -1
@@ -138,7 +154,7 @@ void fill_input(Input& input, bool extreme, bool wide, std::mt19937& random) {
   }
   for (float& s : input.scales)
     s = std::ldexp(1.0F + static_cast<float>(random() % 1000U) / 1000.0F, -8);
-  input.finish(wide);
+  input.finish();
 }
 
 std::vector<float> multiply(const Kernels& table, Packing packing, bool wide, const Matrix& m,
@@ -169,7 +185,7 @@ std::vector<float> multiply(const Kernels& table, Packing packing, bool wide, co
 /// The contract of kernels.h, with sums in 64 bits.
 float expected(Packing packing, bool wide, const Matrix& m, int columns, const Input& input,
                int row, int token) {
-  float acc = 0.0F;
+  float high_product = 0.0F, low_product = 0.0F;
   for (int b = 0; b < columns / kBlock; ++b) {
     kernels::RowBlock w;
     kernels::read_row_block(
@@ -181,12 +197,13 @@ float expected(Packing packing, bool wide, const Matrix& m, int columns, const I
       high += std::int64_t{w.values[k]} * input.values[block * kBlock + k];
       low += std::int64_t{w.values[k]} * input.low[block * kBlock + k];
     }
-    const float sum = wide ? std::fma(254.0F, static_cast<float>(high), static_cast<float>(low))
-                           : static_cast<float>(high);
-    acc = std::fma(sum, w.scale * input.scales[block], acc);
-    acc = std::fma(w.offset, input.scaled_sums[block], acc);
+    const float scale = w.scale * input.scales[block];
+    high_product = std::fma(static_cast<float>(high), scale, high_product);
+    high_product = std::fma(w.offset, input.scaled_sums[block], high_product);
+    low_product = std::fma(static_cast<float>(low), scale, low_product);
+    low_product = std::fma(w.offset, input.low_scaled_sums[block], low_product);
   }
-  return acc;
+  return wide ? std::fma(low_product, 1.0F / 254, high_product) : high_product;
 }
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -195,10 +212,10 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 
 void check_matrix(const Type& type, const Matrix& m, int columns, bool extreme,
                   std::mt19937& random) {
-  constexpr int kTokens[] = {1, 2, 3, 4, 5, 7, 8, 9, 13};
+  constexpr int kTokens[] = {1, 2, 3, 4, 5, 7, 8, 9, 13, 19};
   for (const bool wide : {false, true}) {
-    Input input(15, columns);
-    fill_input(input, extreme, wide, random);
+    Input input(21, columns);
+    fill_input(input, extreme, random);
     for (const int tokens : kTokens) {
       const auto reference =
           multiply(scalar_table(), type.packing, wide, m, columns, &input.view, nullptr, 2, tokens);
@@ -249,7 +266,7 @@ TEST(KernelsMatmul, ProductsMatchTheDequantisedRows) {
     const Matrix m =
         pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
     Input input(1, kColumns);
-    fill_input(input, false, false, random);
+    fill_input(input, false, random);
     const auto got =
         multiply(scalar_table(), type.packing, false, m, kColumns, &input.view, nullptr, 0, 1);
     std::vector<float> row(kColumns);
@@ -385,8 +402,8 @@ TEST(KernelsQuantize, ErrorsStayWithinHalfAStep) {
       // value.
       EXPECT_NEAR(narrow.values[at] * step, x[i], step / 2 + 3 * 0x1p-24 * std::fabs(x[i]))
           << table->name;
-      EXPECT_NEAR((254.0 * wide.values[at] + wide.low[at]) * fine, x[i],
-                  fine / 2 + 3 * 0x1p-24 * std::fabs(x[i]))
+      EXPECT_NEAR((wide.values[at] + wide.low[at] / 254.0) * fine, x[i],
+                  fine / 254 / 2 + 4 * 0x1p-24 * std::fabs(x[i]))
           << table->name;
     }
   }
@@ -400,12 +417,13 @@ TEST(KernelsQuantize, EveryIsaAndPartGiveTheSameBits) {
   scalar_table().quantize(x.data(), kColumns, narrow.view, 1);
   scalar_table().quantize16(x.data(), kColumns, wide.view, 1);
   Input derived = narrow, derived_wide = wide;
-  derived.finish(false);
-  derived_wide.finish(true);
+  derived.finish();
+  derived_wide.finish();
   EXPECT_EQ(derived.sums, narrow.sums);
   EXPECT_EQ(derived.scaled_sums, narrow.scaled_sums);
   EXPECT_EQ(derived_wide.low_sums, wide.low_sums);
   EXPECT_EQ(derived_wide.scaled_sums, wide.scaled_sums);
+  EXPECT_EQ(derived_wide.low_scaled_sums, wide.low_scaled_sums);
   const auto expect_same = [](const Input& got, const Input& want, const char* name) {
     EXPECT_EQ(got.values, want.values) << name;
     EXPECT_EQ(got.low, want.low) << name;
@@ -413,6 +431,7 @@ TEST(KernelsQuantize, EveryIsaAndPartGiveTheSameBits) {
     EXPECT_EQ(got.low_sums, want.low_sums) << name;
     EXPECT_TRUE(same_bits(got.scales, want.scales)) << name;
     EXPECT_TRUE(same_bits(got.scaled_sums, want.scaled_sums)) << name;
+    EXPECT_TRUE(same_bits(got.low_scaled_sums, want.low_scaled_sums)) << name;
   };
   for (const Kernels* table : all_tables()) {
     Input a(2, kColumns), b(2, kColumns), c(2, kColumns);
@@ -448,16 +467,17 @@ TEST(KernelsQuantize, FineBlocksLoseTheirLowPartOnEveryIsaAlike) {
     Input got(2, kColumns);
     got.view.low_used = got.low_used.data();
     table->quantize16(x.data(), kColumns, got.view, 1);
-    table->round_fine_blocks(got.view, 1);
+    table->round_fine_blocks(x.data(), got.view, 1);
     expect_dropped(got, before, kBlocks, 2 * kBlocks);
     const auto used = std::count(got.low_used.begin() + kBlocks, got.low_used.end(), 1);
     EXPECT_GT(used, 0);
     EXPECT_LT(used, static_cast<std::ptrdiff_t>(kBlocks));
     EXPECT_EQ(got.values, before.values);
     Input derived = got;
-    derived.finish(true);
+    derived.finish();
     EXPECT_EQ(derived.low_sums, got.low_sums);
     EXPECT_TRUE(same_bits(derived.scaled_sums, got.scaled_sums));
+    EXPECT_TRUE(same_bits(derived.low_scaled_sums, got.low_scaled_sums));
   }
 }
 
@@ -468,12 +488,8 @@ TEST(KernelsMatmul, LowPartsThatAreSkippedChangeNothing) {
     const Matrix m =
         pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
     Input input(kTokens, kColumns);
-    fill_input(input, false, true, random);
-    for (std::size_t b = 0; b < input.scales.size(); ++b) {
-      input.low_used[b] = random() % 3U == 0 ? 1 : 0;
-      if (input.low_used[b] == 0) std::fill_n(&input.low[b * kBlock], kBlock, std::int8_t{0});
-    }
-    input.finish(true);
+    fill_input(input, false, random);
+    input.drop_low_parts(random);
     for (const int tokens : {1, 2, 3, 4, kTokens}) {
       const auto want = multiply(scalar_table(), type.packing, true, m, kColumns, &input.view,
                                  nullptr, 0, tokens);
@@ -482,6 +498,49 @@ TEST(KernelsMatmul, LowPartsThatAreSkippedChangeNothing) {
       for (const Kernels* table : all_tables()) {
         EXPECT_TRUE(same_bits(
             multiply(*table, type.packing, true, m, kColumns, &flagged, nullptr, 0, tokens), want))
+            << table->name << ' ' << name_of(type.type) << " tokens " << tokens;
+      }
+    }
+  }
+}
+
+/// Room for the low parts of all blocks, which gather_low_blocks fills.
+struct Gathered {
+  Gathered(const QuantizedInput& input, int tokens) : view(input) {
+    const int groups = (tokens + kernels::kLowGroup - 1) / kernels::kLowGroup;
+    const auto buckets = static_cast<std::size_t>(groups * (input.columns / kBlock));
+    counts.resize(buckets, 77);  // What an earlier product left there.
+    blocks.resize(buckets * kernels::kLowGroup);
+    view.low_blocks = blocks.data();
+    view.low_counts = counts.data();
+    view.low_gathered = true;
+    kernels::gather_low_blocks(view, tokens, 0, 5);
+    kernels::gather_low_blocks(view, tokens, 5, input.columns / kBlock - 5);
+  }
+  std::vector<kernels::LowBlock> blocks;
+  std::vector<std::uint8_t> counts;
+  QuantizedInput view;
+};
+
+TEST(KernelsMatmul, GatheredLowPartsGiveTheSameBits) {
+  std::mt19937 random(41);
+  constexpr int kColumns = 256, kTokens = kernels::kLowGroup + 37;
+  for (const Type& type : quantized_types()) {
+    const Matrix m =
+        pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
+    Input input(kTokens, kColumns);
+    fill_input(input, false, random);
+    input.drop_low_parts(random);
+    input.view.low_used = input.low_used.data();
+    std::fill_n(input.low_used.begin() + 3, 1, 1);  // A low part that is used and zero.
+    for (const int tokens : {kernels::kGatherTokens, kernels::kLowGroup, kTokens}) {
+      const Gathered gathered(input.view, tokens);
+      const auto want = multiply(scalar_table(), type.packing, true, m, kColumns, &input.view,
+                                 nullptr, 0, tokens);
+      for (const Kernels* table : all_tables()) {
+        EXPECT_TRUE(same_bits(
+            multiply(*table, type.packing, true, m, kColumns, &gathered.view, nullptr, 0, tokens),
+            want))
             << table->name << ' ' << name_of(type.type) << " tokens " << tokens;
       }
     }

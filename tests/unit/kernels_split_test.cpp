@@ -68,7 +68,7 @@ struct Matrices {
 /// Some tokens' activations in 16 bits.
 struct Input {
   std::vector<std::int8_t> values, low;
-  std::vector<float> scales, scaled_sums;
+  std::vector<float> scales, scaled_sums, low_scaled_sums;
   std::vector<std::int16_t> sums, low_sums;
   QuantizedInput view;
 
@@ -77,10 +77,18 @@ struct Input {
         low(x.size()),
         scales(x.size() / kBlock),
         scaled_sums(scales.size()),
+        low_scaled_sums(scales.size()),
         sums(kernels::kBlockSums * scales.size()),
         low_sums(kernels::kBlockSums * scales.size()),
-        view{values.data(),   low.data(), scales.data(),      sums.data(),
-             low_sums.data(), nullptr,    scaled_sums.data(), columns} {
+        view{.values = values.data(),
+             .low = low.data(),
+             .scales = scales.data(),
+             .sums = sums.data(),
+             .low_sums = low_sums.data(),
+             .low_used = nullptr,
+             .scaled_sums = scaled_sums.data(),
+             .low_scaled_sums = low_scaled_sums.data(),
+             .columns = columns} {
     for (int t = 0; t < kTokens; ++t)
       table.quantize16(x.data() + static_cast<std::size_t>(t * columns), columns, view, t);
   }

@@ -68,8 +68,8 @@ ImageView view_of(const nlohmann::json& test) {
 }
 
 TEST(Resize, MakesPillowsBytesWithEveryKernelOnOneThreadAndThree) {
-  const kernels::Kernels* tables[4];
-  const std::size_t count = kernels::available(tables, 4);
+  const kernels::Kernels* tables[8];
+  const std::size_t count = kernels::available(tables, 8);
   Team one(1), three(3);
   ASSERT_GT(cases().size(), 90U);
   for (const auto& test : cases()) {

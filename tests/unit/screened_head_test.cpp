@@ -118,6 +118,7 @@ struct Input {
         arena.allocate_array<std::int16_t>(count / kBlock * kernels::kBlockSums).data(),
         nullptr,
         arena.allocate_array<float>(count / kBlock).data(),
+        arena.allocate_array<float>(count / kBlock).data(),
         columns};
     for (std::size_t t = 0; t < tokens.size(); ++t) {
       std::copy(tokens[t].begin(), tokens[t].end(),

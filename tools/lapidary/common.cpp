@@ -97,7 +97,7 @@ void add_file_flags(CLI::App& app, ModelFlags& flags) {
   add_option(app, "-t,--threads", flags.threads, "threads; 0: physical cores within the quota")
       ->check(in_range(0, 1024));
   add_option(app, "--isa", flags.isa, "instruction set to use")
-      ->check(CLI::IsMember({"avx512", "avx2", "neon", "scalar"}));
+      ->check(CLI::IsMember({"avx512", "avxvnni", "avx2", "neon", "scalar"}));
   add_option(app, "--memory-limit", flags.memory_limit,
              "most bytes to take (K, M, G), weights included; 0: no limit")
       ->transform(byte_size());

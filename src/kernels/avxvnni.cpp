@@ -1,0 +1,82 @@
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/isa.h"
+#include "kernels/pack.h"
+#include "kernels/split.h"
+
+LAPIDARY_ENTER_TARGET("avx2,fma,f16c,avxvnni")
+
+namespace lapidary::kernels {
+namespace {
+
+#include "kernels/lanes-avx2-inl.h"
+
+// Of 16 registers: 8 integer accumulators, 2 weights and an activation; more are not faster.
+inline constexpr int kTile = 4;
+inline constexpr int kPlainPanels = 1;
+inline constexpr int kPlainTokens = 4;
+inline constexpr bool kFewRegisters = true;
+inline constexpr int kByteBias =
+    128;  // vpdpbusd takes its first operand as unsigned: int8 weights go in with 128 added.
+
+inline I load_half_scales(const std::uint8_t* p) {
+  return {_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+
+// 8-bit weights plus kByteBias. The sums are exact: 255 · 127 · 32 is far below 2^31.
+template <int kBits>
+LAPIDARY_INLINE Q load_weights(Q w) {
+  if constexpr (kBits == 8) {
+    const __m256i sign = _mm256_set1_epi8(-128);
+    w = {_mm256_xor_si256(w.a, sign), _mm256_xor_si256(w.b, sign)};
+  }
+  return w;
+}
+LAPIDARY_INLINE I dot(I sum, Q w, const std::int8_t* x) {
+  const __m256i four = broadcast_four(x);
+  return {_mm256_dpbusd_avx_epi32(sum.a, w.a, four), _mm256_dpbusd_avx_epi32(sum.b, w.b, four)};
+}
+
+#include "kernels/bfp-inl.h"
+#include "kernels/blocks-inl.h"
+#include "kernels/dense-inl.h"
+#include "kernels/dot-inl.h"
+#include "kernels/matmul-inl.h"
+#include "kernels/split-inl.h"
+
+template <int kLeft>
+LAPIDARY_INLINE void peak_round(__m256i* sums, __m256i w, __m256i x) {
+  if constexpr (kLeft > 0) {
+    *sums = _mm256_dpbusd_avx_epi32(*sums, w, x);
+    asm volatile("" : "+x"(*sums), "+x"(w));  // Nothing leaves the loop.
+    peak_round<kLeft - 1>(sums + 1, w, x);
+  }
+}
+
+std::uint64_t int8_peak(std::uint64_t iterations) {
+  __m256i sums[12] = {};
+  for (std::uint64_t i = 0; i < iterations; ++i)
+    peak_round<12>(sums, _mm256_set1_epi8(3), _mm256_set1_epi8(-2));
+  return iterations * 12 * 64;
+}
+
+inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
+  return dot(sum, load_group(bounds), norms);
+}
+
+#include "kernels/resample-inl.h"
+#include "kernels/screen-inl.h"
+#include "kernels/table-inl.h"
+
+}  // namespace
+
+const Kernels kAvxVnniKernels = make_table("avxvnni");
+
+}  // namespace lapidary::kernels
+
+LAPIDARY_LEAVE_TARGET

@@ -1,0 +1,214 @@
+// Included by the ISAs of 256-bit vectors, avx2.cpp and avxvnni.cpp: all but the int8 dot products.
+
+// Sixteen lanes are two registers: lanes 0–7 and 8–15.
+struct F {
+  __m256 a, b;
+};
+struct I {
+  __m256i a, b;
+};
+using Q = I;
+
+inline F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void store(float* p, F v) {
+  _mm256_storeu_ps(p, v.a);
+  _mm256_storeu_ps(p + 8, v.b);
+}
+inline I load_int(const std::int32_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
+}
+inline void store_int(std::int32_t* p, I v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.a);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), v.b);
+}
+inline F broadcast(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
+inline I broadcast_int(int v) { return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)}; }
+inline F add(F x, F y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+inline F sub(F x, F y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+inline F mul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+inline F div(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+inline F max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+inline F min(F x, F y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+inline F fma(F x, F y, F z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+inline F absolute(F x) {
+  const __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
+  return {_mm256_and_ps(x.a, mask), _mm256_and_ps(x.b, mask)};
+}
+inline I add(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
+inline I sub(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
+inline I mul(I x, I y) { return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)}; }
+inline F to_float(I x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+inline I round_to_int(F x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+inline F power_of_two(I n) {
+  const __m256i bias = _mm256_set1_epi32(127);
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.a, bias), 23)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.b, bias), 23))};
+}
+// Lanes i and i+8, then i+4, i+2, i+1: the order on every ISA.
+inline float reduce_add(F x) {
+  const __m256 eight = _mm256_add_ps(x.a, x.b);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float reduce_max(F x) {
+  const __m256 eight = _mm256_max_ps(x.a, x.b);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+inline F load_half(const std::uint8_t* p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16)))};
+}
+inline I load_u8_rows(const std::uint8_t* p) {
+  return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+#include "kernels/narrow-x86-inl.h"
+
+inline __m128i narrow_lanes(I v) {  // Each within int8.
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xD8);
+  return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
+inline int narrow_block(I first, I second, std::int8_t* values, std::int16_t* sums) {
+  return store_narrow(narrow_lanes(first), narrow_lanes(second), values, sums);
+}
+
+#include "kernels/float-inl.h"
+#include "kernels/prefetch-inl.h"
+
+inline FPair load_bf16_pairs(const std::uint16_t* p) {
+  const I pairs = load_int(reinterpret_cast<const std::int32_t*>(p));
+  const __m256i high = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
+  return {{_mm256_castsi256_ps(_mm256_slli_epi32(pairs.a, 16)),
+           _mm256_castsi256_ps(_mm256_slli_epi32(pairs.b, 16))},
+          {_mm256_castsi256_ps(_mm256_and_si256(pairs.a, high)),
+           _mm256_castsi256_ps(_mm256_and_si256(pairs.b, high))}};
+}
+
+inline constexpr int kAttentionChains = 4;
+#include "kernels/attention-inl.h"
+
+inline Q load_group(const std::uint8_t* p) {
+  return load_int(reinterpret_cast<const std::int32_t*>(p));
+}
+inline void store_group(std::uint8_t* p, Q v) { store_int(reinterpret_cast<std::int32_t*>(p), v); }
+inline Q nibble_low(Q v) {
+  const __m256i mask = _mm256_set1_epi8(15);
+  return {_mm256_and_si256(v.a, mask), _mm256_and_si256(v.b, mask)};
+}
+inline Q nibble_high(Q v) {
+  const __m256i mask = _mm256_set1_epi8(15);
+  return {_mm256_and_si256(_mm256_srli_epi16(v.a, 4), mask),
+          _mm256_and_si256(_mm256_srli_epi16(v.b, 4), mask)};
+}
+template <int kShift>
+inline __m256i shift_to_four(
+    __m256i v) {  // Moves bit kShift of every byte to bit 4 (others arrive too).
+  if constexpr (kShift < 4) {
+    return _mm256_slli_epi16(v, 4 - kShift);
+  } else {
+    return _mm256_srli_epi16(v, kShift - 4);
+  }
+}
+template <int kShift, int kMask>
+inline Q merge_plane(Q q, Q plane) {
+  const __m256i mask = _mm256_set1_epi8(kMask);
+  return {_mm256_or_si256(q.a, _mm256_and_si256(shift_to_four<kShift>(plane.a), mask)),
+          _mm256_or_si256(q.b, _mm256_and_si256(shift_to_four<kShift>(plane.b), mask))};
+}
+
+inline __m256i broadcast_four(const std::int8_t* p) {
+  std::int32_t word;
+  std::memcpy(&word, p, 4);
+  return _mm256_set1_epi32(word);
+}
+
+inline constexpr int kDenseTile = 4;
+inline constexpr int kBfpPanels = 1;
+inline constexpr int kBfpTile = 6;  // 12 accumulators, 2 weights, a broadcast, a product.
+
+LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
+  const __m256i pair = _mm256_set1_epi32(x);
+  // As text: compilers move all products to the front, for which there are too few registers.
+  __m256i product;
+  asm volatile(
+      "vpmaddwd %[w], %[pair], %[product]\n\t"
+      "vpaddd %[product], %[sum], %[sum]"
+      : [sum] "+x"(sum.a), [product] "=&x"(product)
+      : [w] "x"(w.a), [pair] "x"(pair));
+  asm volatile(
+      "vpmaddwd %[w], %[pair], %[product]\n\t"
+      "vpaddd %[product], %[sum], %[sum]"
+      : [sum] "+x"(sum.b), [product] "=&x"(product)
+      : [w] "x"(w.b), [pair] "x"(pair));
+}
+inline void store_words(std::int16_t* p, I v) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xD8);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words);
+}
+inline I merge_pairs(I even, I odd) {
+  return {_mm256_blend_epi16(even.a, _mm256_slli_epi32(odd.a, 16), 0xAA),
+          _mm256_blend_epi16(even.b, _mm256_slli_epi32(odd.b, 16), 0xAA)};
+}
+
+inline Q join_nibbles(Q high, Q low) {
+  const __m256i sign = _mm256_set1_epi8(-128);
+  return {_mm256_xor_si256(_mm256_or_si256(_mm256_slli_epi16(high.a, 4), low.a), sign),
+          _mm256_xor_si256(_mm256_or_si256(_mm256_slli_epi16(high.b, 4), low.b), sign)};
+}
+template <int kBit>
+inline Q append_bit(Q q, Q plane) {  // 2 · q + bit kBit of every byte.
+  const __m256i one = _mm256_set1_epi8(1);
+  return {_mm256_or_si256(_mm256_add_epi8(q.a, q.a),
+                          _mm256_and_si256(_mm256_srli_epi16(plane.a, kBit), one)),
+          _mm256_or_si256(_mm256_add_epi8(q.b, q.b),
+                          _mm256_and_si256(_mm256_srli_epi16(plane.b, kBit), one))};
+}
+// Rows r and r + 4 side by side.
+inline __m256i load_row_pair(const std::uint8_t* row, std::size_t four_rows) {
+  const __m128i first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row));
+  const __m128i second = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + four_rows));
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(first), second, 1);
+}
+// Word p of each of eight rows becomes a register: plane p.
+LAPIDARY_INLINE void transpose_eight(const std::uint8_t* rows, std::size_t stride, __m256i* out) {
+  const __m256i r0 = load_row_pair(rows, 4 * stride);
+  const __m256i r1 = load_row_pair(rows + stride, 4 * stride);
+  const __m256i r2 = load_row_pair(rows + 2 * stride, 4 * stride);
+  const __m256i r3 = load_row_pair(rows + 3 * stride, 4 * stride);
+  const __m256i a = _mm256_unpacklo_epi32(r0, r1), b = _mm256_unpacklo_epi32(r2, r3);
+  const __m256i c = _mm256_unpackhi_epi32(r0, r1), d = _mm256_unpackhi_epi32(r2, r3);
+  out[0] = _mm256_unpacklo_epi64(a, b);
+  out[1] = _mm256_unpackhi_epi64(a, b);
+  out[2] = _mm256_unpacklo_epi64(c, d);
+  out[3] = _mm256_unpackhi_epi64(c, d);
+}
+LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride, Q* planes) {
+  __m256i first[4], second[4];
+  transpose_eight(rows, stride, first);
+  transpose_eight(rows + 8 * stride, stride, second);
+  for (int p = 0; p < 4; ++p) planes[p] = {first[p], second[p]};
+}
+
+template <int kBits>
+inline I shift_right(I x) {  // Of lanes that are not negative.
+  return {_mm256_srli_epi32(x.a, kBits), _mm256_srli_epi32(x.b, kBits)};
+}
+// The lanes, which are not negative, at most 255 each.
+inline void store_bytes(std::uint8_t* p, I x) {
+  const __m256i words = _mm256_packus_epi32(x.a, x.b);  // Quarters of x: 0, 2, 1, 3.
+  const __m256i bytes = _mm256_packus_epi16(_mm256_permute4x64_epi64(words, 0xD8), words);
+  const __m256i low = _mm256_permute4x64_epi64(bytes, 0xD8);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(low));
+}
+
+inline I mask_lanes(I x, int mask) {
+  const __m256i bits = _mm256_set1_epi32(mask);
+  return {_mm256_and_si256(x.a, bits), _mm256_and_si256(x.b, bits)};
+}

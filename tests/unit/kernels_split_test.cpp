@@ -211,12 +211,13 @@ struct Screen {
       double sum = 0;
       for (std::size_t j = 0; j < kBlock; ++j) {
         const double v =
-            input.scales[b] * (254.0 * input.values[b * kBlock + j] + input.low[b * kBlock + j]);
+            input.scales[b] * (input.values[b * kBlock + j] + input.low[b * kBlock + j] / 254.0);
         sum += v * v;
         (j < 16 ? low : high)[16 * b + j % 16] = static_cast<float>(v);
       }
       for (std::size_t j = 0; j < 16; ++j) high[16 * b + j] -= 16 * low[16 * b + j];
-      centre[16 * b] = (bits == 4 ? -7.5F : -3.5F) * input.scaled_sums[b];
+      centre[16 * b] =
+          (bits == 4 ? -7.5F : -3.5F) * (input.scaled_sums[b] + input.low_scaled_sums[b] / 254);
       lengths.push_back(std::sqrt(sum));
       longest = std::max(longest, lengths.back());
     }

@@ -97,7 +97,7 @@ release=(-DCMAKE_BUILD_TYPE=Release -DLAPIDARY_TEST_MODEL="$model")
 test_build build "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DLAPIDARY_WERROR=ON -DLAPIDARY_BENCHMARKS=ON
 
 if [ -n "$all" ]; then
-  test_build build-clang "${release[@]}" -DCMAKE_CXX_COMPILER=clang++ -DLAPIDARY_WERROR=ON
+  test_build build-clang "${release[@]}" -DCMAKE_CXX_COMPILER=clang++ -DLAPIDARY_WERROR=ON -DLAPIDARY_OPENMP=ON
   # The longest tests of the real model are left to the other builds: under the sanitizers they take ten minutes.
   export GTEST_FILTER='-SessionBits.RealModelPastTheWindow:ScreenedDraw.RealTexts*:Allocation.*RealModel*:Speculation.RealModel*:GenerateGolden.Greedy*'
   test_build build-asan "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_CXX_FLAGS_RELEASE=-O1 \

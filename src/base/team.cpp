@@ -68,6 +68,22 @@ void pause_processor() {
 #endif
 }
 
+/// Looks again and again for kSpinTime; returns whether it was over by then.
+template <class IsOver>
+bool spin_until(const IsOver& is_over) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point limit = Clock::now() + kSpinTime;
+  bool over = is_over();
+  while (!over) {
+    for (int i = 0; i < kPausesPerLook && !over; ++i) {
+      pause_processor();
+      over = is_over();
+    }
+    if (!over && Clock::now() >= limit) return false;
+  }
+  return true;
+}
+
 /// Sets the floating-point environment that results are defined in, and restores the thread's own:
 /// denormals are flushed, rounding is to nearest, no exception traps.
 class FloatEnvironment {
@@ -110,7 +126,7 @@ class Team::Pool {};
 
 #else
 
-/// Threads that sleep between runs.
+/// Threads that sleep between runs, after the same short spin as in a barrier.
 class Team::Pool {
  public:
   explicit Pool(int threads) {
@@ -127,35 +143,42 @@ class Team::Pool {
 
   void run(FunctionRef<void(int index, int count)> body) {
     body_ = &body;
-    running_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
+    running_.store(static_cast<std::uint32_t>(threads_.size()), std::memory_order_relaxed);
     start();
     body(0, static_cast<int>(threads_.size()) + 1);
-    for (int left = running_.load(std::memory_order_acquire); left != 0;
-         left = running_.load(std::memory_order_acquire)) {
-      running_.wait(left, std::memory_order_acquire);
-    }
+    std::uint32_t left = 0;
+    const auto all_done = [&] {
+      left = running_.load(std::memory_order_acquire);
+      return left == 0;
+    };
+    while (!spin_until(all_done)) sleep_while(running_, left);
   }
 
  private:
   void start() {
     round_.fetch_add(1, std::memory_order_release);
-    round_.notify_all();
+    wake_all(round_);
   }
 
   void serve(int index, int count) {
     for (std::uint32_t seen = 0;;) {
-      round_.wait(seen, std::memory_order_acquire);
-      seen = round_.load(std::memory_order_acquire);
+      std::uint32_t now = seen;
+      const auto next_round = [&] {
+        now = round_.load(std::memory_order_acquire);
+        return now != seen;
+      };
+      while (!spin_until(next_round)) sleep_while(round_, seen);
+      seen = now;
       if (body_ == nullptr) return;
       (*body_)(index, count);
-      if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+      if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) wake_all(running_);
     }
   }
 
   std::vector<std::thread> threads_;
   FunctionRef<void(int, int)>* body_ = nullptr;
   std::atomic<std::uint32_t> round_{0};
-  std::atomic<int> running_{0};
+  std::atomic<std::uint32_t> running_{0};
 };
 
 #endif
@@ -221,24 +244,14 @@ void Team::arrive(int count) {
     if (sleepers_.load() > 0)
       wake_all(phase_);  // In one total order with the sleeper's own two steps.
   } else {
-    using Clock = std::chrono::steady_clock;
     const auto is_over = [this, phase, &now] {
       now = phase_.load(std::memory_order_acquire);
       return now != phase;
     };
-    const Clock::time_point limit = Clock::now() + kSpinTime;
-    bool over = is_over();
-    while (!over) {
-      for (int i = 0; i < kPausesPerLook && !over; ++i) {
-        pause_processor();
-        over = is_over();
-      }
-      if (!over && Clock::now() >= limit) {
-        sleepers_.fetch_add(1);
-        if (phase_.load() == phase) sleep_while(phase_, phase);
-        sleepers_.fetch_sub(1);
-        over = is_over();
-      }
+    while (!spin_until(is_over)) {
+      sleepers_.fetch_add(1);
+      if (phase_.load() == phase) sleep_while(phase_, phase);
+      sleepers_.fetch_sub(1);
     }
   }
   if ((now & kStopped) != 0) throw Stopped();

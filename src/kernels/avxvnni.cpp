@@ -49,21 +49,12 @@ LAPIDARY_INLINE I dot(I sum, Q w, const std::int8_t* x) {
 #include "kernels/matmul-inl.h"
 #include "kernels/split-inl.h"
 
-template <int kLeft>
-LAPIDARY_INLINE void peak_round(__m256i* sums, __m256i w, __m256i x) {
-  if constexpr (kLeft > 0) {
-    *sums = _mm256_dpbusd_avx_epi32(*sums, w, x);
-    asm volatile("" : "+x"(*sums), "+x"(w));  // Nothing leaves the loop.
-    peak_round<kLeft - 1>(sums + 1, w, x);
+struct PeakProduct {
+  LAPIDARY_INLINE __m256i operator()(__m256i sum, __m256i w, __m256i x) const {
+    return _mm256_dpbusd_avx_epi32(sum, w, x);
   }
-}
-
-std::uint64_t int8_peak(std::uint64_t iterations) {
-  __m256i sums[12] = {};
-  for (std::uint64_t i = 0; i < iterations; ++i)
-    peak_round<12>(sums, _mm256_set1_epi8(3), _mm256_set1_epi8(-2));
-  return iterations * 12 * 64;
-}
+};
+std::uint64_t int8_peak(std::uint64_t iterations) { return run_peak<PeakProduct>(iterations); }
 
 inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   return dot(sum, load_group(bounds), norms);

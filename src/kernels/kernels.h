@@ -99,7 +99,8 @@ struct QuantizedInput {
   bool low_gathered = false;           // Whether products may rely on them; from token 0 on.
 };
 
-/// Gathers the low parts of tokens [0, tokens) in blocks [first, first + count) of their columns.
+/// Gathers the low parts of tokens [0, tokens) in blocks [first, first + count) of their columns,
+/// where `low_used` says that there are some.
 void gather_low_blocks(const QuantizedInput& input, int tokens, int first, int count);
 
 /// One matrix product: `out[t · out_stride + r]` for rows r of panels [panel_begin, panel_end)

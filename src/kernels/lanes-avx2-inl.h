@@ -212,3 +212,20 @@ inline I mask_lanes(I x, int mask) {
   const __m256i bits = _mm256_set1_epi32(mask);
   return {_mm256_and_si256(x.a, bits), _mm256_and_si256(x.b, bits)};
 }
+
+// Rounds of twelve independent int8 products of 32 weights and 32 activations.
+template <class Product, int kLeft>
+LAPIDARY_INLINE void peak_round(__m256i* sums, __m256i w, __m256i x) {
+  if constexpr (kLeft > 0) {
+    *sums = Product{}(*sums, w, x);
+    asm volatile("" : "+x"(*sums), "+x"(w));  // Nothing leaves the loop.
+    peak_round<Product, kLeft - 1>(sums + 1, w, x);
+  }
+}
+template <class Product>
+std::uint64_t run_peak(std::uint64_t iterations) {
+  __m256i sums[12] = {};
+  for (std::uint64_t i = 0; i < iterations; ++i)
+    peak_round<Product, 12>(sums, _mm256_set1_epi8(3), _mm256_set1_epi8(-2));
+  return iterations * 12 * 64;
+}

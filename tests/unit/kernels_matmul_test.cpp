@@ -403,7 +403,7 @@ TEST(KernelsQuantize, ErrorsStayWithinHalfAStep) {
       EXPECT_NEAR(narrow.values[at] * step, x[i], step / 2 + 3 * 0x1p-24 * std::fabs(x[i]))
           << table->name;
       EXPECT_NEAR((wide.values[at] + wide.low[at] / 254.0) * fine, x[i],
-                  fine / 254 / 2 + 4 * 0x1p-24 * std::fabs(x[i]))
+                  fine / 254 / 2 + 3 * 0x1p-24 * std::fabs(x[i]))
           << table->name;
     }
   }

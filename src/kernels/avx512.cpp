@@ -16,7 +16,7 @@
 #include "kernels/split.h"
 
 #if !defined(LAPIDARY_EMULATE_AVX512)
-LAPIDARY_ENTER_TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,fma,f16c")
+LAPIDARY_ENTER_TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c")
 #endif
 
 namespace lapidary::kernels {

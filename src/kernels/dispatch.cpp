@@ -39,9 +39,8 @@ Features detect() {
   const bool vnni = (c >> 11 & 1U) != 0;
   unsigned a1 = 0, b1 = 0, c1 = 0, d1 = 0;
   const bool more = __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1) != 0;
-  const bool bf16 = more && (a1 >> 5 & 1U) != 0;
   found.avxvnni = found.avx2 && more && (a1 >> 4 & 1U) != 0;
-  found.avx512 = found.avx2 && f && dq && bw && vl && vnni && bf16 && (state & 0xE6U) == 0xE6U;
+  found.avx512 = found.avx2 && f && dq && bw && vl && vnni && (state & 0xE6U) == 0xE6U;
   return found;
 }
 #elif defined(__aarch64__)

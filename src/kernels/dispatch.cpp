@@ -43,6 +43,12 @@ Features detect() {
   found.avx512 = found.avx2 && f && dq && bw && vl && vnni && (state & 0xE6U) == 0xE6U;
   return found;
 }
+
+bool is_intel() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(0, &a, &b, &c, &d) == 0) return false;
+  return b == signature_INTEL_ebx && c == signature_INTEL_ecx && d == signature_INTEL_edx;
+}
 #elif defined(__aarch64__)
 bool has_dot_products() {
 #if defined(__linux__)
@@ -57,6 +63,12 @@ bool has_dot_products() {
 constexpr std::size_t kMostTables = 4;
 
 }  // namespace
+
+#if defined(__x86_64__)
+const bool kPrefetchesWeights = !is_intel();
+#else
+const bool kPrefetchesWeights = true;
+#endif
 
 std::size_t available(const Kernels** out, std::size_t max) {
   const Kernels* tables[kMostTables];

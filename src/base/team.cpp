@@ -232,13 +232,17 @@ void Team::work(int index, int count, FunctionRef<void(Worker&)> body) noexcept 
   }
 }
 
-void Team::arrive(int count) {
-  if (count == 1) return;
+void Team::arrive(int count, FunctionRef<void()> then) {
+  if (count == 1) {
+    then();
+    return;
+  }
   // Cannot move on between this load and the arrival: the phase ends only after it.
   const std::uint32_t phase = phase_.load(std::memory_order_relaxed);
   if ((phase & kStopped) != 0) throw Stopped();
   std::uint32_t now = phase;
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) == count - 1) {
+    then();
     arrived_.store(0, std::memory_order_relaxed);
     now = phase_.fetch_add(1);
     if (sleepers_.load() > 0)
@@ -257,7 +261,7 @@ void Team::arrive(int count) {
   if ((now & kStopped) != 0) throw Stopped();
 }
 
-void Worker::barrier() { team_->arrive(count_); }
+void Worker::barrier(FunctionRef<void()> then) { team_->arrive(count_, then); }
 
 int default_threads() {
   int cores = 0;

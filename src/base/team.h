@@ -29,6 +29,9 @@ class FunctionRef<R(Args...)> {
   R (*call_)(void*, Args...);
 };
 
+/// What a barrier runs that has nothing to run.
+inline constexpr auto kNothing = [] {};
+
 class Team;
 
 /// One thread's place in a running team. Every worker of a team must make the same sequence of
@@ -41,20 +44,23 @@ class Worker {
   /// Runs `task` for 0 … tasks-1 and returns when all are done (a barrier). Each worker takes the
   /// tasks of its own share in order, so that it reads on where it stopped, and then what others
   /// have left of theirs. Which worker runs a task must not matter to its result.
+  ///
+  /// One worker runs `then` when all tasks are done and before any worker returns: little work that
+  /// is not worth a barrier of its own.
   template <class F>
-  void for_each(int tasks, F&& task) {
+  void for_each(int tasks, F&& task, FunctionRef<void()> then = kNothing) {
     prepare_round();
     for (int i = 0; i < count_; ++i) {
       const int owner = index_ + i < count_ ? index_ + i : index_ + i - count_;
       const int begin = share_begin(owner, tasks), end = share_begin(owner + 1, tasks);
       for (int t = next(owner, begin, end); t < end; t = next(owner, begin, end)) task(t);
     }
-    barrier();
+    barrier(then);
   }
 
   /// Waits until every worker is here: spins for some microseconds, then sleeps in the kernel, so
-  /// that a busy neighbour costs its share and not more.
-  void barrier();
+  /// that a busy neighbour costs its share and not more. The last to come runs `then` first.
+  void barrier(FunctionRef<void()> then = kNothing);
 
  private:
   friend class Team;
@@ -103,7 +109,7 @@ class Team {
   };
 
   void work(int index, int count, FunctionRef<void(Worker&)> body) noexcept;
-  void arrive(int count);
+  void arrive(int count, FunctionRef<void()> then);
 
   int threads_;
   std::unique_ptr<Pool> pool_;       // Empty with OpenMP.

@@ -14,8 +14,8 @@ extern const Kernels kAvx512Kernels;
 extern const Kernels kNeonKernels;
 #endif
 
-/// Whether this processor reads weights faster when they are prefetched by hand. Intel's does not: it
-/// reads ahead well by itself, and has too few line buffers for both (decisions/0013).
+/// Whether this processor reads weights faster when they are prefetched by hand. Intel's does not:
+/// it reads ahead well by itself, and has too few line buffers for both (decisions/0013).
 extern const bool kPrefetchesWeights;
 
 // Entering and leaving an ISA's target region: what lies between is compiled for it, headers

@@ -19,6 +19,9 @@ using kernels::kPanelRows;
 namespace {
 
 constexpr int kGatherBlocks = 16;  // Blocks whose low parts one task gathers.
+// What is done token by token for so few of them takes no longer than the barrier that would share
+// it out.
+constexpr int kFewTokens = 2;
 
 }  // namespace
 
@@ -162,12 +165,25 @@ class Decoder::Impl {
   }
 
   /// x += rmsnorm(projected, weight), then the norm in front of what comes next.
-  void add_normed(Worker& worker, const float* weight, const float* next) {
-    worker.for_each(tokens_, [&](int t) {
-      kernels_.rmsnorm_add(s_.projected + at(t, c_.width), weight, c_.width, c_.norm_epsilon,
-                           s_.x + at(t, c_.width));
-      if (next != nullptr) norm_for(next, t);
-    });
+  void add_normed(const float* weight, const float* next, int t) {
+    kernels_.rmsnorm_add(s_.projected + at(t, c_.width), weight, c_.width, c_.norm_epsilon,
+                         s_.x + at(t, c_.width));
+    if (next != nullptr) norm_for(next, t);
+  }
+
+  /// `phase(then)` runs work of all threads that ends with a barrier, at which `then` is run;
+  /// behind it follows `each` for every token. So a layer has five barriers for one token, and nine
+  /// for many.
+  template <class Phase, class Each>
+  void for_tokens_after(Worker& worker, const Phase& phase, const Each& each) {
+    if (tokens_ <= kFewTokens) {
+      phase([&] {
+        for (int t = 0; t < tokens_; ++t) each(t);
+      });
+    } else {
+      phase(kNothing);
+      worker.for_each(tokens_, each);
+    }
   }
 
   void attention_block(Worker& worker, int i) {
@@ -175,28 +191,37 @@ class Decoder::Impl {
     const LinearJob qkv[] = {{&layer.query, s_.q, static_cast<std::size_t>(c_.query_width())},
                              {&layer.key, s_.k, static_cast<std::size_t>(c_.kv_width())},
                              {&layer.value, s_.v, static_cast<std::size_t>(c_.kv_width())}};
-    multiply(worker, s_.normed, qkv, 3);
-    worker.for_each(tokens_, [&](int t) { rotate_and_store(i, t); });
+    multiply(worker, s_.normed, qkv, 3, false, [&](int t) { rotate_and_store(i, t); });
     attention_.run(worker, i, runs_);
     const LinearJob output{&layer.output, s_.projected, static_cast<std::size_t>(c_.width)};
-    multiply(worker, s_.attended, &output, 1);
-    add_normed(worker, layer.post_attention_norm, layer.ffn_norm);
+    multiply(worker, s_.attended, &output, 1, false,
+             [&](int t) { add_normed(layer.post_attention_norm, layer.ffn_norm, t); });
   }
 
   void feed_forward_block(Worker& worker, int i) {
     const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
-    gate_and_up(worker, layer);
-    if (layer.down.quantized()) round_hidden(worker);
+    for_tokens_after(
+        worker, [&](const auto& then) { gate_and_up(worker, layer, then); },
+        [&](int t) { round_hidden(layer, t); });
+    if (s_.hidden.quantized.low_gathered && layer.down.quantized()) gather_low(worker);
     const LinearJob down{&layer.down, s_.projected, static_cast<std::size_t>(c_.width)};
-    multiply(worker, s_.hidden, &down, 1, true);
     const bool last = i + 1 == c_.layers;
-    add_normed(worker, layer.post_ffn_norm,
-               last ? nullptr : w_.layers[static_cast<std::size_t>(i) + 1].attention_norm);
+    const float* next = last ? nullptr : w_.layers[static_cast<std::size_t>(i) + 1].attention_norm;
+    multiply(worker, s_.hidden, &down, 1, true,
+             [&](int t) { add_normed(layer.post_ffn_norm, next, t); });
   }
 
+  /// Some products of `input`, and behind them `each` for every token.
+  template <class Each>
   void multiply(Worker& worker, const LinearInput& input, const LinearJob* jobs, int count,
-                bool wide = false) {
-    linear(worker, kernels_, input, 0, tokens_, jobs, count, scratch(worker).matmul, wide);
+                bool wide, const Each& each) {
+    for_tokens_after(
+        worker,
+        [&](const auto& then) {
+          linear(worker, kernels_, input, 0, tokens_, jobs, count, scratch(worker).matmul, wide,
+                 then);
+        },
+        each);
   }
 
   Scratch& scratch(const Worker& worker) {
@@ -224,11 +249,11 @@ class Decoder::Impl {
   }
 
   /// hidden = gelu_tanh(Wgate h) ⊙ (Wup h), one task some blocks of 32 of its columns.
-  void gate_and_up(Worker& worker, const LayerWeights& layer) {
+  void gate_and_up(Worker& worker, const LayerWeights& layer, FunctionRef<void()> then) {
     const int pairs = c_.feed_forward / kPairRows;
     const int step = std::max(1, panels_per_task(layer.gate, tokens_) / 4);
     Scratch& own = scratch(worker);
-    worker.for_each((pairs + step - 1) / step, [&](int task) {
+    const auto make_columns = [&](int task) {
       for (int pair = task * step; pair < std::min(pairs, (task + 1) * step); ++pair) {
         linear_panels(kernels_, s_.normed, 0, tokens_, layer.gate, 2 * pair, 2 * pair + 2, own.gate,
                       kPairRows, own.matmul);
@@ -240,23 +265,25 @@ class Decoder::Impl {
                       own.gate + at(t, kPairRows), kPairRows * sizeof(float));
         }
       }
-    });
+    };
+    worker.for_each((pairs + step - 1) / step, make_columns, then);
   }
 
-  /// Rounds the hidden values, a token a task. Not where they are made: threads that write to one
-  /// cache line of 8-bit values at the same time cost a prefill a third of its speed.
-  void round_hidden(Worker& worker) {
-    const kernels::QuantizedInput& rounded = s_.hidden.quantized;
-    worker.for_each(tokens_, [&](int t) {
-      const float* hidden = s_.hidden.dense + at(t, c_.feed_forward);
-      kernels_.quantize16(hidden, c_.feed_forward, rounded, t);
-      kernels_.round_fine_blocks(hidden, rounded, t);
-    });
-    if (!rounded.low_gathered) return;
+  /// Rounds the hidden values of a token. Not where they are made: threads that write to one cache
+  /// line of 8-bit values at the same time cost a prefill a third of its speed.
+  void round_hidden(const LayerWeights& layer, int t) {
+    if (!layer.down.quantized()) return;
+    const float* hidden = s_.hidden.dense + at(t, c_.feed_forward);
+    kernels_.quantize16(hidden, c_.feed_forward, s_.hidden.quantized, t);
+    kernels_.round_fine_blocks(hidden, s_.hidden.quantized, t);
+  }
+
+  void gather_low(Worker& worker) {
     const int blocks = c_.feed_forward / kernels::kBlock;
     worker.for_each((blocks + kGatherBlocks - 1) / kGatherBlocks, [&](int task) {
       const int first = task * kGatherBlocks;
-      kernels::gather_low_blocks(rounded, tokens_, first, std::min(kGatherBlocks, blocks - first));
+      kernels::gather_low_blocks(s_.hidden.quantized, tokens_, first,
+                                 std::min(kGatherBlocks, blocks - first));
     });
   }
 

@@ -49,13 +49,13 @@ void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, in
 
 void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input,
             int token_begin, int tokens, const LinearJob* jobs, int job_count, std::byte* scratch,
-            bool wide) {
+            bool wide, FunctionRef<void()> then) {
   int total = 0;
   for (int j = 0; j < job_count; ++j) {
     const int step = panels_per_task(*jobs[j].matrix, tokens);
     total += (jobs[j].matrix->panel_count() + step - 1) / step;
   }
-  worker.for_each(total, [&](int task) {
+  const auto run_task = [&](int task) {
     for (int j = 0; j < job_count; ++j) {
       const PackedMatrix& matrix = *jobs[j].matrix;
       const int step = panels_per_task(matrix, tokens);
@@ -70,7 +70,8 @@ void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& 
                     jobs[j].out + begin * kernels::kPanelRows, jobs[j].out_stride, scratch, wide);
       return;
     }
-  });
+  };
+  worker.for_each(total, run_task, then);
 }
 
 }  // namespace lapidary

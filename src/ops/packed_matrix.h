@@ -55,10 +55,11 @@ struct LinearJob {
 
 /// Splits several products over the same input among the workers, in pieces of about 64 KiB of
 /// weights (of one panel when there are many tokens, which is then work enough). Ends with a
-/// barrier. `scratch` is this worker's own. With `wide`, the input is in 16 bits.
+/// barrier, at which `then` is run. `scratch` is this worker's own. With `wide`, the input is in 16
+/// bits.
 void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input,
             int token_begin, int tokens, const LinearJob* jobs, int job_count, std::byte* scratch,
-            bool wide = false);
+            bool wide = false, FunctionRef<void()> then = kNothing);
 
 /// Panels [begin, end) of one product, on this thread.
 void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, int token_begin,

@@ -68,6 +68,34 @@ TEST_P(TeamOf, TasksRunOnceEach) {
   }
 }
 
+// Plain integers, so that ThreadSanitizer sees whether all tasks are ordered before, and all
+// workers behind, what is run at the barrier.
+TEST_P(TeamOf, WhatABarrierRunsIsRunOnceBetweenTheTwoPhases) {
+  constexpr int kTasks = 23;
+  constexpr int kPhases = 500;
+  Team team(GetParam());
+  std::vector<int> parts(kTasks, 0);
+  int sum = 0;
+  int runs = 0;
+  team.run([&](Worker& worker) {
+    for (int phase = 1; phase <= kPhases; ++phase) {
+      worker.for_each(
+          kTasks, [&](int i) { parts[static_cast<std::size_t>(i)] = sum + i; },
+          [&] {
+            ++runs;
+            sum = 0;
+            for (const int part : parts) sum += part;
+            sum %= 1000;
+          });
+    }
+  });
+  int expected = 0;
+  for (int phase = 0; phase < kPhases; ++phase)
+    expected = (kTasks * expected + kTasks * (kTasks - 1) / 2) % 1000;
+  EXPECT_EQ(sum, expected);
+  EXPECT_EQ(runs, kPhases);
+}
+
 // One worker is late for longer than the others spin, so they sleep and must be woken.
 TEST_P(TeamOf, LateWorkersAreWaitedFor) {
   Team team(GetParam());
@@ -109,6 +137,11 @@ TEST_P(TeamOf, ExceptionsComeBackAndTheTeamGoesOn) {
     worker.for_each(100, [](int i) {
       if (i % 20 == 19) throw std::runtime_error("from a task");
     });
+  }),
+               std::runtime_error);
+  EXPECT_THROW(team.run([](Worker& worker) {
+    worker.for_each(
+        3, [](int) {}, [] { throw std::runtime_error("at the barrier"); });
   }),
                std::runtime_error);
   std::atomic<int> sum = 0;

@@ -24,10 +24,12 @@ constexpr double kMostLowRows = 0.3;
 // bits, so many of the next searches begin with five.
 constexpr double kManyLowRows = 0.05;
 constexpr int kFiveBitSearches = 64;
-// Of kQ6Split, whose lower plane is smaller: with so many rows a search reads as long as the full
-// head.
-constexpr double kMostPairRows = 0.4;
-// After searches that found nothing, so many are not tried: 1, 3, 7, …
+// Of kQ6Split, where four bits of every row cost 0.86 of the full head and a row of the lower plane
+// 0.9 of a row: with more rows than this a search takes longer than the full head, …
+constexpr double kPaidPairRows = 0.15;
+// … but once begun it is ended unless there are more than these.
+constexpr double kMostPairRows = 0.5;
+// After searches that did not pay, so many are not tried: 1, 3, 7, …
 constexpr int kMostSkips = 63;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -155,7 +157,8 @@ bool ScreenedHead::search(Worker& worker, const LinearInput& input, int tokens,
   if (worker.index() == 0) {
     if (four && low_rows > kManyLowRows * query.rows) five_bits_ = kFiveBitSearches;
     if (!four && five_bits_ > 0) --five_bits_;
-    skips_ = next_skips_ = found ? 0 : std::min(2 * next_skips_ + 1, kMostSkips);
+    const bool paid = found && (!pairs() || low_rows <= kPaidPairRows * query.rows);
+    skips_ = next_skips_ = paid ? 0 : std::min(2 * next_skips_ + 1, kMostSkips);
     count_search(tokens, found);
   }
   worker.barrier();

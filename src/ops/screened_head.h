@@ -37,6 +37,7 @@ inline bool better(const ScoredRow& a, const ScoredRow& b) {
 /// row (kernels/split.h) bound its logit from above; the lower plane is read where that does not
 /// rule the row out, and what is left is multiplied as the full head multiplies it. The logits
 /// found are the full head's, bit for bit, and none is missed: docs/numerics.md has the proof.
+/// Where searches do not pay, most are not tried.
 /// Holds work buffers for one team; allocates nothing after construction.
 class ScreenedHead {
  public:
@@ -114,7 +115,7 @@ class ScreenedHead {
   std::vector<std::vector<ScoredRow>> found_;
   int five_bits_ = 0;   // Searches for the best row that shall begin with five bits, not four.
   int skips_ = 0;       // Searches that shall not be tried, …
-  int next_skips_ = 0;  // … after the last that found nothing.
+  int next_skips_ = 0;  // … after the last that did not pay.
   float least_ = 0;     // No row below this is wanted.
   int limit_ = 0;       // Rows of the lower plane that a search may read.
   std::atomic<int> panel_count_{0};

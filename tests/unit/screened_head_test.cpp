@@ -26,12 +26,16 @@ constexpr float kEverything = std::numeric_limits<float>::infinity();
 class Head {
  public:
   /// `hidden`: one weight of each scale is so large that the upper plane holds nothing else.
-  Head(BlockType type, int rows, int columns, std::uint32_t seed, bool hidden = false)
+  /// `period`: after so many rows they repeat.
+  Head(BlockType type, int rows, int columns, std::uint32_t seed, bool hidden = false,
+       int period = 0)
       : random_(seed), rows_(rows), columns_(columns) {
     std::vector<float> values(static_cast<std::size_t>(rows * columns));
     for (std::size_t i = 0; i < values.size(); ++i) {
       values[i] = normal_(random_) * (hidden ? 0.002F : 0.05F);
       if (hidden && i % (type == BlockType::kQ6_K ? 16 : kBlock) == 0) values[i] = 0.12F;
+      const auto repeated = static_cast<std::size_t>(period * columns);
+      if (period > 0 && i >= repeated) values[i] = values[i - repeated];
     }
     if (type == BlockType::kQ8_0) {
       plain_ = planes_ = pack(to_q8(values), type, Packing::kQ8Split);
@@ -245,6 +249,23 @@ TEST_P(ScreenedHeads, FindWhatTheFullHeadFinds) {
       }
       EXPECT_EQ(screened.stats().gave_up, 0U);
       EXPECT_LT(screened.stats().low_rows, screened.stats().rows / 2) << "nothing was saved";
+    }
+  }
+}
+
+TEST_P(ScreenedHeads, OfEqualLogitsTheLowerRowIsFound) {
+  constexpr int kRows = 3000;
+  Head head(GetParam(), kRows, columns_, 7, false, 1000);
+  Team team(2);
+  for (const kernels::Kernels* table : all_tables()) {
+    ScreenedHead screened(head.planes(), head.head(), *table);
+    const Input input({head.input(12.0F)}, columns_);
+    for (const int count : {1, 2, 3, 10}) {  // Of three equal rows, one, two or all.
+      const HeadQuery query{kRows, count, kEverything};
+      ASSERT_TRUE(search(team, screened, input.view, 1, query)) << table->name;
+      const auto all = full(*table, head.head(), input.view, 0, kRows);
+      ASSERT_EQ(all[0].logit, all[2].logit);
+      expect_found(screened.found(0), all, query, table->name);
     }
   }
 }

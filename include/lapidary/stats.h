@@ -23,11 +23,11 @@ struct Usage {
 /// How the draws of a session read a screened output matrix (ModelOptions::screened_head); all 0
 /// where it is not screened.
 struct HeadStats {
-  std::uint64_t searches = 0;  ///< Draws that looked for the best rows alone.
-  std::uint64_t gave_up = 0;   ///< Of these, draws that had to read everything after all.
+  std::uint64_t searches = 0;  ///< Draws that asked for the best rows alone.
+  std::uint64_t gave_up = 0;   ///< Of these, draws that read everything, after a search or without.
   std::uint64_t rows = 0;      ///< Rows whose upper four bits were read, all searches together.
   std::uint64_t five_bit_rows = 0;  ///< Of these, rows whose fifth bit was read.
-  std::uint64_t low_rows = 0;    ///< Of these, rows whose lower half was read to tell them apart.
+  std::uint64_t low_rows = 0;    ///< Of these, rows whose lower bits were read to tell them apart.
   std::uint64_t exact_rows = 0;  ///< Rows multiplied as the full head multiplies them.
 };
 

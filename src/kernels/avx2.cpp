@@ -48,6 +48,14 @@ inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) 
   const I pairs = {_mm256_maddubs_epi16(levels.a, four), _mm256_maddubs_epi16(levels.b, four)};
   return add(sum, widen(pairs, ones()));
 }
+template <int kField>
+inline I pair_sum(I sum, const std::uint8_t* pairs, const std::int8_t* x) {
+  const Q weights = bit_field<2, 2 * kField>(load_group(pairs));
+  const I values = load_int(reinterpret_cast<const std::int32_t*>(x));
+  const I products = {_mm256_maddubs_epi16(weights.a, values.a),
+                      _mm256_maddubs_epi16(weights.b, values.b)};
+  return add(sum, widen(products, ones()));
+}
 
 #include "kernels/resample-inl.h"
 #include "kernels/screen-inl.h"

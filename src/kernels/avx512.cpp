@@ -175,10 +175,14 @@ inline Q join_nibbles(Q high, Q low) {
   return {_mm512_xor_si512(_mm512_or_si512(_mm512_slli_epi16(high.v, 4), low.v),
                            _mm512_set1_epi8(-128))};
 }
-template <int kBit>
-inline Q append_bit(Q q, Q plane) {  // 2 · q + bit kBit of every byte.
-  return {_mm512_or_si512(_mm512_slli_epi16(q.v, 1),
-                          _mm512_and_si512(_mm512_srli_epi16(plane.v, kBit), _mm512_set1_epi8(1)))};
+template <int kBits, int kShift>
+inline Q bit_field(Q q) {  // Bits kShift … kShift + kBits - 1 of every byte.
+  const __m512i mask = _mm512_set1_epi8((1 << kBits) - 1);
+  return {_mm512_and_si512(_mm512_srli_epi16(q.v, kShift), mask)};
+}
+template <int kBits>
+inline Q append_bits(Q q, Q bits) {  // 2^kBits · q + bits, of bytes that stay below 256.
+  return {_mm512_or_si512(_mm512_slli_epi16(q.v, kBits), bits.v)};
 }
 // Rows r, r + 4, r + 8 and r + 12 side by side.
 inline __m512i load_four_rows(const std::uint8_t* row, std::size_t four_rows) {
@@ -233,6 +237,11 @@ inline void store_bytes(std::uint8_t* p, I x) {
 inline I mask_lanes(I x, int mask) { return {_mm512_and_si512(x.v, _mm512_set1_epi32(mask))}; }
 inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   return {_mm512_dpbusd_epi32(sum.v, load_group(bounds).v, broadcast_four(norms))};
+}
+template <int kField>
+inline I pair_sum(I sum, const std::uint8_t* pairs, const std::int8_t* x) {
+  const Q weights = bit_field<2, 2 * kField>(load_group(pairs));
+  return {_mm512_dpbusd_epi32(sum.v, weights.v, _mm512_loadu_si512(x))};
 }
 
 #include "kernels/resample-inl.h"

@@ -59,6 +59,13 @@ std::uint64_t int8_peak(std::uint64_t iterations) { return run_peak<PeakProduct>
 inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   return dot(sum, load_group(bounds), norms);
 }
+template <int kField>
+inline I pair_sum(I sum, const std::uint8_t* pairs, const std::int8_t* x) {
+  const Q weights = bit_field<2, 2 * kField>(load_group(pairs));
+  const I values = load_int(reinterpret_cast<const std::int32_t*>(x));
+  return {_mm256_dpbusd_avx_epi32(sum.a, weights.a, values.a),
+          _mm256_dpbusd_avx_epi32(sum.b, weights.b, values.b)};
+}
 
 #include "kernels/resample-inl.h"
 #include "kernels/screen-inl.h"

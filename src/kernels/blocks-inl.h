@@ -58,6 +58,7 @@ LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
     out.offset = mul(scale, broadcast(7.5F));
   } else if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
     out.scale = load_half(panel + super_offset(kTraits, block));
+    if constexpr (kPacking == Packing::kQ6Top) out.scale = mul(out.scale, broadcast(0.5F));
     out.half0 = load_half_scales(scales);
     out.half1 = load_half_scales(scales + 16);
   } else {

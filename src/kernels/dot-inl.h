@@ -25,21 +25,29 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
                                 I* out) {
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   constexpr int kBias = kTraits.bits == 8 ? kByteBias : kTraits.bias;
+  constexpr int kStep = kTraits.step;
   const auto start = [&](I* to, int s, int sum) {
-    for (int p = 0; p < kPanels; ++p) to[p * kStreams + s] = broadcast_int(-kBias * sum);
+    for (int p = 0; p < kPanels; ++p)
+      to[p * kStreams + s] = broadcast_int(kStep == 1 ? -kBias * sum : 0);
+  };
+  const auto finish = [&](const I& exact, int sum) {
+    if constexpr (kStep == 1) return exact;
+    return add(mul(exact, broadcast_int(kStep)), broadcast_int(-kBias * sum));
   };
   if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
     I second[kPanels * kStreams];
+    const auto first_sum = [&](int s) { return sums[s][2] + sums[s][3]; };
+    const auto second_sum = [&](int s) { return sums[s][0] + sums[s][1] - first_sum(s); };
     for (int s = 0; s < kStreams; ++s) {
-      const int first_sum = sums[s][2] + sums[s][3];
-      start(out, s, first_sum);
-      start(second, s, sums[s][0] + sums[s][1] - first_sum);
+      start(out, s, first_sum(s));
+      start(second, s, second_sum(s));
     }
     add_groups<kTraits.bits, 0, 4, kPanels, kStreams>(groups, x, out);
     add_groups<kTraits.bits, 4, 8, kPanels, kStreams>(groups, x, second);
     for (int i = 0; i < kPanels * kStreams; ++i) {
       const BlockScales& s = scales[i / kStreams];
-      out[i] = add(mul(out[i], s.half0), mul(second[i], s.half1));
+      out[i] = add(mul(finish(out[i], first_sum(i % kStreams)), s.half0),
+                   mul(finish(second[i], second_sum(i % kStreams)), s.half1));
     }
   } else {
     for (int s = 0; s < kStreams; ++s) start(out, s, kBias != 0 ? sums[s][0] + sums[s][1] : 0);

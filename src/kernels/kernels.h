@@ -45,6 +45,8 @@ enum class Packing : std::uint8_t {
   kQ8Split,  // Q8_0 in planes: the head's (split.h).
   kQ8Top,    // The upper four bits of kQ8Split alone, as a matrix of its own …
   kQ8Top5,   // … and the upper five.
+  kQ6Split,  // Q6_K in planes, and …
+  kQ6Top,    // … the upper four bits of that.
   kBF16,
   kF16,
   kCount
@@ -52,7 +54,8 @@ enum class Packing : std::uint8_t {
 
 constexpr bool is_quantized(Packing packing) { return packing < Packing::kBF16; }
 
-/// Bytes of one panel: kPanelRows rows of `columns` values; of kQ8Split, of a top panel.
+/// Bytes of one panel: kPanelRows rows of `columns` values; of a matrix in planes, of a top
+/// panel.
 std::size_t panel_bytes(Packing packing, int columns);
 
 /// The packing of a matrix of `type` whose rows have `columns` values. F16 stays F16 only for a
@@ -116,7 +119,7 @@ struct MatmulArgs {
   float* out;                      // Points at (token_begin, panel_begin · 16).
   std::size_t out_stride;          // Floats between tokens.
   std::byte* scratch;              // matmul_scratch_bytes(columns), 64-byte aligned.
-  const std::byte* low = nullptr;  // kQ8Split: the first low panel; kQ8Top5: middle panel.
+  const std::byte* low = nullptr;  // In planes: the first low panel; kQ8Top5: middle panel.
 };
 
 /// Bytes that one thread's matmul needs to hold the unpacked values of the panels that it takes at
@@ -174,12 +177,20 @@ struct PixelTaps {
   const std::int32_t* weights;  // [groups][16]: lane 3 · pixel + channel; lane 15 is 0.
 };
 
-/// What a token's vector x is to the bounds and the low plane of a kQ8Split matrix (split.h), where
-/// the estimates come from the upper four (five) bits.
+/// What 64 bytes of a row of kQ6Split's low plane multiply: x of 256 values, in 16 bits.
+struct alignas(64) PairInput {
+  std::int8_t high[4][64], low[4][64];  // [f][j]: x of the value in bits 2f and 2f+1 of byte j.
+  float centres[16];                    // Of each half of a block: 1.5 · the sum of its x, in …
+  float scales[16];                     // … units of this.
+};
+
+/// What a token's vector x is to the bounds and the low plane of a matrix in planes (split.h),
+/// where the estimates come from the upper four (five) bits.
 struct ScreenInput {
   int blocks;                // Of 32 values.
   const std::int8_t* norms;  // [blocks, to a multiple of 4], 0 … kNormLevels: in units of …
   float norm_unit;           // … this, at least the length of each block of x; with slack.
+  const PairInput* pairs;    // [blocks / 8], of kQ6Split. The rest is kQ8Split's:
   const float* low;     // [blocks][16]: x of k = j, what byte j of the low plane multiplies …
   const float* high;    // [blocks][16]: … and its upper nibble: x of k = j + 16 less 16 · low.
   const float* centre;  // [blocks][16]: lane 0 is -7.5 (-3.5) · the sum of the block, others 0.
@@ -252,8 +263,10 @@ struct Kernels {
   /// Returns the largest estimate.
   float (*screen_panel)(const std::byte* bounds, const ScreenInput& x, const float* estimates,
                         float* upper);
-  /// What the low plane adds to the estimate of row `row` of a low panel, to within rounding.
+  /// What the low plane adds to the estimate of row `row` of a low panel, to within rounding: of
+  /// kQ8Split and of kQ6Split.
   float (*screen_row)(const std::byte* low, int row, const ScreenInput& x);
+  float (*screen_pairs_row)(const std::byte* low, int row, const ScreenInput& x);
 
   /// Multiplications and additions of the int8 dot product done by `iterations` rounds of it in
   /// registers.

@@ -162,13 +162,16 @@ inline Q join_nibbles(Q high, Q low) {
   return {_mm256_xor_si256(_mm256_or_si256(_mm256_slli_epi16(high.a, 4), low.a), sign),
           _mm256_xor_si256(_mm256_or_si256(_mm256_slli_epi16(high.b, 4), low.b), sign)};
 }
-template <int kBit>
-inline Q append_bit(Q q, Q plane) {  // 2 · q + bit kBit of every byte.
-  const __m256i one = _mm256_set1_epi8(1);
-  return {_mm256_or_si256(_mm256_add_epi8(q.a, q.a),
-                          _mm256_and_si256(_mm256_srli_epi16(plane.a, kBit), one)),
-          _mm256_or_si256(_mm256_add_epi8(q.b, q.b),
-                          _mm256_and_si256(_mm256_srli_epi16(plane.b, kBit), one))};
+template <int kBits, int kShift>
+inline Q bit_field(Q q) {  // Bits kShift … kShift + kBits - 1 of every byte.
+  const __m256i mask = _mm256_set1_epi8((1 << kBits) - 1);
+  return {_mm256_and_si256(_mm256_srli_epi16(q.a, kShift), mask),
+          _mm256_and_si256(_mm256_srli_epi16(q.b, kShift), mask)};
+}
+template <int kBits>
+inline Q append_bits(Q q, Q bits) {  // 2^kBits · q + bits, of bytes that stay below 256.
+  return {_mm256_or_si256(_mm256_slli_epi16(q.a, kBits), bits.a),
+          _mm256_or_si256(_mm256_slli_epi16(q.b, kBits), bits.b)};
 }
 // Rows r and r + 4 side by side.
 inline __m256i load_row_pair(const std::uint8_t* row, std::size_t four_rows) {

@@ -7,6 +7,7 @@
 //   Q4_0  8·127·16 = 16,256       Q4_1, Q4_K  15·127·16 = 30,480      a block at a time
 //   Q5_0  16·127·16 = 32,512                                          a block
 //   Q5_1, Q5_K  31·127·8 = 31,496   Q6_K  32·127·8 = 32,512           half a block
+//   Q6Top  15·127·8 = 15,240, multiplied by the step later, and the bias apart
 //   Q8_0  128·127·2 = 32,512, weights going in as magnitude and sign  a group
 
 // As text: two products before their two additions keep the multipliers busier (by a tenth) than
@@ -62,6 +63,29 @@ LAPIDARY_INLINE I widen(const I& x, const I& scales) {
 }
 LAPIDARY_INLINE I ones() { return {_mm256_set1_epi16(1), _mm256_set1_epi16(1)}; }
 
+template <int kFactor>
+LAPIDARY_INLINE I times(const I& words) {
+  const __m256i factor = _mm256_set1_epi16(kFactor);
+  return {_mm256_mullo_epi16(words.a, factor), _mm256_mullo_epi16(words.b, factor)};
+}
+
+// Half of a block whose step is not 1: its sums times the step, less the bias times those of the
+// activations, all times its half scales.
+template <Packing kPacking, int kHalf, int kStreams, class Groups>
+LAPIDARY_INLINE void add_stepped(const Groups& groups, const I& scales, const std::int8_t* const* x,
+                                 const std::int16_t* const* sums, I* out) {
+  constexpr PackedTraits kTraits = packed_traits(kPacking);
+  const I steps = times<kTraits.step>(scales), biases = times<-kTraits.bias>(scales);
+  I narrow[kStreams];
+  add_narrow<false, 4 * kHalf, 4 * kHalf + 4, kStreams>(groups, x, narrow);
+  for (int s = 0; s < kStreams; ++s) {
+    __m256i of_half = broadcast_sums(sums[s] + 2);
+    if constexpr (kHalf == 1) of_half = _mm256_sub_epi16(broadcast_sums(sums[s]), of_half);
+    const I sum = add(widen(narrow[s], steps), widen({of_half, of_half}, biases));
+    out[s] = kHalf == 0 ? sum : add(out[s], sum);
+  }
+}
+
 template <int kGroup, int kStreams, class Groups>
 LAPIDARY_INLINE void add_signed(const Groups& groups, const std::int8_t* const* x, I* out) {
   if constexpr (kGroup < 8) {
@@ -92,6 +116,9 @@ LAPIDARY_INLINE void block_sums(const Groups* panels, const BlockScales* panel_s
   I narrow[kStreams];
   if constexpr (kTraits.bits == 8) {
     add_signed<0, kStreams>(groups, x, out);
+  } else if constexpr (kTraits.step != 1) {
+    add_stepped<kPacking, 0, kStreams>(groups, scales.half0, x, sums, out);
+    add_stepped<kPacking, 1, kStreams>(groups, scales.half1, x, sums, out);
   } else if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
     for (int s = 0; s < kStreams; ++s)
       narrow[s] = minus_bias<kTraits.bias>(broadcast_sums(sums[s] + 2));

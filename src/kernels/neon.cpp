@@ -218,14 +218,17 @@ inline Q join_nibbles(const Q& high, const Q& low) {
   LAPIDARY_EACH_PART(
       Q, values(veorq_u8(vsliq_n_u8(bits(low.v[i]), bits(high.v[i]), 4), vdupq_n_u8(0x80))));
 }
-template <int kBit>
-inline Q append_bit(const Q& q, const Q& plane) {  // 2 · q + bit kBit of every byte.
-  Q shifted = plane;
-  if constexpr (kBit > 0) {
-    for (int i = 0; i < 4; ++i) shifted.v[i] = values(vshrq_n_u8(bits(plane.v[i]), kBit));
+template <int kBits, int kShift>
+inline Q bit_field(const Q& q) {  // Bits kShift … kShift + kBits - 1 of every byte.
+  Q shifted = q;
+  if constexpr (kShift > 0) {
+    for (int i = 0; i < 4; ++i) shifted.v[i] = values(vshrq_n_u8(bits(q.v[i]), kShift));
   }
-  LAPIDARY_EACH_PART(Q, values(vorrq_u8(vshlq_n_u8(bits(q.v[i]), 1),
-                                        vandq_u8(bits(shifted.v[i]), vdupq_n_u8(1)))));
+  LAPIDARY_EACH_PART(Q, values(vandq_u8(bits(shifted.v[i]), vdupq_n_u8((1 << kBits) - 1))));
+}
+template <int kBits>
+inline Q append_bits(const Q& q, const Q& low) {  // 2^kBits · q + low, of bytes below 256.
+  LAPIDARY_EACH_PART(Q, values(vorrq_u8(vshlq_n_u8(bits(q.v[i]), kBits), bits(low.v[i]))));
 }
 inline int64x2_t words(int32x4_t x) { return vreinterpretq_s64_s32(x); }
 inline int8x16_t bytes(int64x2_t x) { return vreinterpretq_s8_s64(x); }
@@ -280,6 +283,11 @@ inline I mask_lanes(const I& x, int mask) {
 inline I bound_sum(const I& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   const Q levels = load_group(bounds);
   LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], levels.v[i], broadcast_four(norms)));
+}
+template <int kField>
+inline I pair_sum(const I& sum, const std::uint8_t* pairs, const std::int8_t* x) {
+  const Q weights = bit_field<2, 2 * kField>(load_group(pairs));
+  LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], weights.v[i], vld1q_s8(x + 16 * i)));
 }
 
 #include "kernels/resample-inl.h"

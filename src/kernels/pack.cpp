@@ -22,14 +22,6 @@ void store_u16(Byte* p, std::uint16_t value) { std::memcpy(p, &value, 2); }
 
 bool finite_half(std::uint16_t half) { return (half & 0x7C00U) != 0x7C00U; }
 
-/// One block of one row as the file holds it: unsigned values, and the scales as they go into the
-/// packed form.
-struct FileBlock {
-  Byte q[kBlock];
-  Byte scales[4];  // What this row adds to the block's scale area, `scale_each` bytes each.
-  Byte header[4];  // The same for the superblock's header.
-};
-
 void split_nibbles(const Byte* nibbles, Byte* q) {
   for (int i = 0; i < 16; ++i) {
     q[i] = nibbles[i] & 15U;
@@ -79,7 +71,8 @@ void read_q6_block(const Byte* super, int j, FileBlock& out) {
   std::memcpy(out.header, super + 208, 2);
 }
 
-/// Reads block `block` of a row that begins at `row`; false when a scale is not finite.
+}  // namespace
+
 bool read_file_block(Packing packing, const Byte* row, int block, FileBlock& out) {
   const auto b = static_cast<std::size_t>(block);
   switch (packing) {
@@ -121,6 +114,8 @@ bool read_file_block(Packing packing, const Byte* row, int block, FileBlock& out
     }
   }
 }
+
+namespace {
 
 void write_quants(const PackedTraits& traits, const FileBlock& in, int row, Byte* block) {
   for (int g = 0; g < 8; ++g) {
@@ -200,13 +195,10 @@ float read_float(BlockType type, const std::byte* row, int k) {
 }
 
 std::size_t panel_bytes(Packing packing, int columns) {
-  if (packing == Packing::kQ8Split) return SplitLayout(columns).top_bytes();
+  if (is_split(packing)) return SplitLayout(packing, columns).top_bytes();
   const PackedTraits traits = packed_traits(packing);
   if (!is_quantized(packing)) return static_cast<std::size_t>(columns) * kPanelRows * 2;
-  const auto blocks = static_cast<std::size_t>(columns / kBlock);
-  std::size_t bytes = blocks * static_cast<std::size_t>(traits.block_bytes());
-  if (traits.super_header > 0) bytes += blocks / 8 * static_cast<std::size_t>(traits.super_header);
-  return bytes;
+  return blocks_bytes(traits, columns / kBlock);
 }
 
 Packing packing_for(BlockType type, bool head) {
@@ -271,7 +263,7 @@ void read_row_block(Packing packing, const std::byte* panel, int block, int row,
     int q = p[64 * (g % 4) + lane] >> (g < 4 ? 0 : 4) & 15;
     if (traits.bits == 5) q |= (p[256 + lane] >> g & 1) << 4;
     if (traits.bits == 6) q |= (p[256 + 64 * (g / 4) + lane] >> (2 * (g % 4)) & 3) << 4;
-    out.values[k] = q - traits.bias;
+    out.values[k] = traits.step * q - traits.bias;
     if (traits.scheme == Scheme::kHalfScaled)
       out.values[k] *= static_cast<std::int8_t>(scales[16 * (k / 16) + row]);
   }
@@ -282,6 +274,8 @@ void read_row_block(Packing packing, const std::byte* panel, int block, int row,
         -(half_to_float(load_u16(super + 32 + 2 * row)) * static_cast<float>(scales[16 + row]));
   } else if (packing == Packing::kQ6_K) {
     out.scale = half_to_float(load_u16(super + 2 * row));
+  } else if (packing == Packing::kQ6Top) {
+    out.scale = 0.5F * half_to_float(load_u16(super + 2 * row));
   } else if (packing == Packing::kQ8Top) {
     const float scale = half_to_float(load_u16(scales + 2 * row));
     out.scale = 16.0F * scale;

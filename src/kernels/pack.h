@@ -20,7 +20,7 @@ namespace lapidary::kernels {
 enum class Scheme : std::uint8_t {
   kSymmetric,   // scale · (q - bias)
   kAffine,      // scale · q + offset, offset = -minimum
-  kHalfScaled,  // scale · s_half · (q - bias): an int8 scale for each half of a block
+  kHalfScaled,  // scale · s_half · (step · q - bias): an int8 scale for each half of a block
 };
 
 struct PackedTraits {
@@ -29,6 +29,7 @@ struct PackedTraits {
   Scheme scheme;
   int super_header;  // Bytes in front of each 256 values; 0: no superblocks.
   int scale_bytes;   // Bytes of scales in a block.
+  int step = 1;
 
   constexpr int quant_bytes() const { return bits * 64; }
   constexpr int block_bytes() const { return quant_bytes() + scale_bytes; }
@@ -51,6 +52,7 @@ constexpr PackedTraits packed_traits(Packing packing) {
     case Packing::kQ5_K:
       return {5, 0, Scheme::kAffine, 64, 32};
     case Packing::kQ6_K:
+    case Packing::kQ6Split:  // Its layout is split.h's.
       return {6, 32, Scheme::kHalfScaled, 32, 32};
     case Packing::kQ8Split:  // Its layout is split.h's.
       return {8, 0, Scheme::kSymmetric, 0, 32};
@@ -58,18 +60,23 @@ constexpr PackedTraits packed_traits(Packing packing) {
       return {4, 8, Scheme::kAffine, 0, 32};
     case Packing::kQ8Top5:  // 8 · (top - 16) + 3.5
       return {5, 16, Scheme::kAffine, 0, 32};
+    case Packing::kQ6Top:  // 4 · (top - 8) + 1.5, as integers: the scale is half of Q6_K's.
+      return {4, 61, Scheme::kHalfScaled, 32, 32, 8};
     default:
       return {16, 0, Scheme::kSymmetric, 0, 0};
   }
 }
 
+/// Bytes that `blocks` blocks take with their headers.
+constexpr std::size_t blocks_bytes(const PackedTraits& traits, int blocks) {
+  const auto b = static_cast<std::size_t>(blocks);
+  return b * static_cast<std::size_t>(traits.block_bytes()) +
+         b / 8 * static_cast<std::size_t>(traits.super_header);
+}
+
 /// Where block `block` of a panel begins.
 constexpr std::size_t block_offset(const PackedTraits& traits, int block) {
-  const auto b = static_cast<std::size_t>(block);
-  std::size_t offset = b * static_cast<std::size_t>(traits.block_bytes());
-  if (traits.super_header > 0)
-    offset += (b / 8 + 1) * static_cast<std::size_t>(traits.super_header);
-  return offset;
+  return blocks_bytes(traits, block) + static_cast<std::size_t>(traits.super_header);
 }
 
 /// Where the header of the 256 values that `block` belongs to begins.
@@ -77,9 +84,19 @@ constexpr std::size_t super_offset(const PackedTraits& traits, int block) {
   return block_offset(traits, block / 8 * 8) - static_cast<std::size_t>(traits.super_header);
 }
 
+/// One block of one row as the file holds it: unsigned values, and the scales as they go into the
+/// packed form.
+struct FileBlock {
+  std::uint8_t q[kBlock];
+  std::uint8_t scales[4];  // What this row adds to the block's scale area.
+  std::uint8_t header[4];  // The same for the superblock's header.
+};
+/// Reads block `block` of a row that begins at `row`; false when a scale is not finite.
+bool read_file_block(Packing packing, const std::uint8_t* row, int block, FileBlock& out);
+
 /// One row's share of one block, in plain numbers.
 struct RowBlock {
-  int values[kBlock];  // q - bias, times the half's scale for kHalfScaled.
+  int values[kBlock];  // step · q - bias, times the half's scale for kHalfScaled.
   float scale;
   float offset;  // Added to every value: -minimum, or 0.
 };

@@ -182,19 +182,19 @@ void matmul_quantized(const MatmulArgs& a) {
   });
 }
 
-template <bool kWide>
+template <Packing kPacking, bool kWide>
 void matmul_split(const MatmulArgs& a) {
-  const SplitLayout layout(a.columns);
+  const SplitLayout layout(kPacking, a.columns);
   const auto read = [&](std::size_t panel, int block, int row, RowBlock& out) {
-    read_split_block(a.panels + panel * layout.top_bytes(), a.low + panel * layout.low_bytes(),
-                     layout, block, row, out);
+    read_split_block(layout, a.panels + panel * layout.top_bytes(),
+                     a.low + panel * layout.low_bytes(), block, row, out);
   };
-  matmul_rows<Packing::kQ8Split, kWide>(a, read);
+  matmul_rows<kPacking, kWide>(a, read);
 }
 
 template <bool kWide>
 void matmul_top5(const MatmulArgs& a) {
-  const SplitLayout layout(a.columns);
+  const SplitLayout layout(Packing::kQ8Split, a.columns);
   const auto read = [&](std::size_t panel, int block, int row, RowBlock& out) {
     read_top5_block(a.panels + panel * layout.top_bytes(), a.low + panel * layout.middle_bytes(),
                     block, row, out);
@@ -231,6 +231,12 @@ inline I mask_lanes(const I& x, int mask) { LAPIDARY_EACH_LANE(I, x.lane[i] & ma
 inline I bound_sum(const I& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   I out = sum;
   for (int i = 0; i < 64; ++i) out.lane[i / 4] += bounds[i] * norms[i % 4];
+  return out;
+}
+template <int kField>
+inline I pair_sum(const I& sum, const std::uint8_t* pairs, const std::int8_t* x) {
+  I out = sum;
+  for (int i = 0; i < 64; ++i) out.lane[i / 4] += (pairs[i] >> 2 * kField & 3) * x[i];
   return out;
 }
 

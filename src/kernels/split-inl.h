@@ -1,10 +1,10 @@
-// Included after matmul-inl.h: products with the planes of a kQ8Split matrix. The ISA gives
-// load_low_rows, which makes the four nibble planes of a block from the sixteen rows of a low panel
-// ([16 bytes], `stride` apart), join_nibbles: signed bytes 16 · (high - 8) + low, and
-// append_bit<bit>: 2 · q + that bit of every byte of a plane.
+// Included after matmul-inl.h: products with matrices in planes. The ISA gives load_low_rows, which
+// makes the four planes of 64 bytes from sixteen rows of a low panel ([16 bytes], `stride` apart),
+// join_nibbles: signed bytes 16 · (high - 8) + low, bit_field<bits, shift>: those bits of every
+// byte, and append_bits<bits>: so many more bits at the end of every byte.
 
 struct LowGroups {
-  Q plane[4];
+  Q plane[4];  // Of kQ6Split: two of this block, two of the next.
   template <int g>
   LAPIDARY_INLINE Q get() const {
     if constexpr (g < 4) {
@@ -15,21 +15,27 @@ struct LowGroups {
   }
 };
 
+template <Packing kPacking>
 struct SplitGroups {
-  PackedGroups<Packing::kQ8Top> top;
+  PackedGroups<SplitLayout(kPacking, kBlock).top_packing()> top;
   LowGroups low;
   template <int g>
   LAPIDARY_INLINE Q get() const {
-    return join_nibbles(top.template get<g>(), low.template get<g>());
+    const Q upper = top.template get<g>();
+    if constexpr (kPacking == Packing::kQ6Split) {
+      return append_bits<2>(upper, bit_field<2, 2 * (g % 4)>(low.plane[g / 4]));
+    } else {
+      return join_nibbles(upper, low.template get<g>());
+    }
   }
 };
 
 // Exact sums of one block: 16 · upper plane + lower plane, both summed as the nibbles they are,
 // which is less work than to join them.
 template <Packing kPacking, int kPanels, int kStreams>
-LAPIDARY_INLINE void block_sums(const SplitGroups* groups, const BlockScales* scales,
-                                const std::int8_t* const* x, const std::int16_t* const* sums,
-                                I* out) {
+LAPIDARY_INLINE void block_sums(const SplitGroups<Packing::kQ8Split>* groups,
+                                const BlockScales* scales, const std::int8_t* const* x,
+                                const std::int16_t* const* sums, I* out) {
   static_assert(kPanels == 1);
   I low[kStreams];
   block_sums<Packing::kQ4_0, 1, kStreams>(&groups->top, scales, x, sums, out);
@@ -37,38 +43,48 @@ LAPIDARY_INLINE void block_sums(const SplitGroups* groups, const BlockScales* sc
   for (int s = 0; s < kStreams; ++s) out[s] = add(mul(out[s], broadcast_int(16)), low[s]);
 }
 
+template <Packing kPacking>
 struct SplitBlocks {
+  static constexpr SplitLayout kOneBlock{kPacking, kBlock};
+  static constexpr PackedTraits kTop = packed_traits(kOneBlock.top_packing());
   const std::uint8_t* top;
   const std::uint8_t* low;
   std::size_t row_bytes;    // Of a row of the low panel, …
   std::size_t panel_bytes;  // … and of all of it.
 
-  LAPIDARY_INLINE SplitGroups groups(int block) const {
-    const auto b = static_cast<std::size_t>(block);
-    const std::uint8_t* nibbles = top + b * SplitLayout::kTopBlock;
-    prefetch_ahead(nibbles, SplitLayout::kTopBlock);
+  LAPIDARY_INLINE SplitGroups<kPacking> groups(int block) const {
+    const std::uint8_t* nibbles = top + block_offset(kTop, block);
+    prefetch_ahead(nibbles, kTop.block_bytes());
+    const std::size_t at = kOneBlock.row_bytes() * static_cast<std::size_t>(block);
     // A block is a piece of each of sixteen rows: the next panel, in the order in which it lies.
-    for (std::size_t at = 0; at < 256; at += 64)
-      __builtin_prefetch(low + panel_bytes + 256 * b + at, 0, 2);
-    SplitGroups out{{nibbles}, {}};
-    load_low_rows(low + 16 * b, row_bytes, out.low.plane);
+    for (std::size_t next = 0; next < kOneBlock.low_row(kPanelRows); next += 64)
+      __builtin_prefetch(low + panel_bytes + kPanelRows * at + next, 0, 2);
+    SplitGroups<kPacking> out{{nibbles}, {}};
+    load_low_rows(low + at, row_bytes, out.low.plane);
     return out;
   }
   LAPIDARY_INLINE BlockScales scales(int block) const {
     BlockScales out{};
-    out.scale = load_half(top + static_cast<std::size_t>(block) * SplitLayout::kTopBlock + 256);
+    if constexpr (kPacking == Packing::kQ6Split) {
+      out = read_scales<Packing::kQ6Top>(top, block);
+      out.scale = mul(out.scale, broadcast(2.0F));
+    } else {
+      out.scale = load_half(top + block_offset(kTop, block) + kTop.quant_bytes());
+    }
     return out;
   }
 };
 
-template <bool kWide>
+template <Packing kPacking, bool kWide>
 void matmul_split(const MatmulArgs& a) {
-  const SplitLayout layout(a.columns);
-  multiply_panels<Packing::kQ8Split, kWide>(a, a.panel_end - a.panel_begin, [&](int i) {
+  constexpr Packing kWhole = kPacking == Packing::kQ6Split ? Packing::kQ6_K : Packing::kQ8Split;
+  const SplitLayout layout(kPacking, a.columns);
+  multiply_panels<kWhole, kWide>(a, a.panel_end - a.panel_begin, [&](int i) {
     const auto panel = static_cast<std::size_t>(a.panel_begin + i);
-    return SplitBlocks{reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),
-                       reinterpret_cast<const std::uint8_t*>(a.low + panel * layout.low_bytes()),
-                       layout.count() * 16, layout.low_bytes()};
+    return SplitBlocks<kPacking>{
+        reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),
+        reinterpret_cast<const std::uint8_t*>(a.low + panel * layout.low_bytes()),
+        layout.row_bytes(), layout.low_bytes()};
   });
 }
 
@@ -78,23 +94,25 @@ struct Top5Groups {
   const std::uint8_t* bits;
   template <int g>
   LAPIDARY_INLINE Q get() const {
-    return append_bit<g>(top.template get<g>(), load_group(bits));
+    return append_bits<1>(top.template get<g>(), bit_field<1, g>(load_group(bits)));
   }
 };
 
 struct Top5Blocks {
+  static constexpr PackedTraits kTop = packed_traits(Packing::kQ8Top);
   const std::uint8_t* top;
   const std::uint8_t* middle;
 
   LAPIDARY_INLINE Top5Groups groups(int block) const {
     const auto b = static_cast<std::size_t>(block);
-    prefetch_ahead(top + b * SplitLayout::kTopBlock, SplitLayout::kTopBlock);
+    const std::uint8_t* nibbles = top + block_offset(kTop, block);
+    prefetch_ahead(nibbles, kTop.block_bytes());
     prefetch_ahead(middle + 64 * b, 1);
-    return {{top + b * SplitLayout::kTopBlock}, middle + 64 * b};
+    return {{nibbles}, middle + 64 * b};
   }
   LAPIDARY_INLINE BlockScales scales(int block) const {
     BlockScales out{};
-    const F scale = load_half(top + static_cast<std::size_t>(block) * SplitLayout::kTopBlock + 256);
+    const F scale = load_half(top + block_offset(kTop, block) + kTop.quant_bytes());
     out.scale = mul(scale, broadcast(8.0F));
     out.offset = mul(scale, broadcast(3.5F));
     return out;
@@ -103,7 +121,7 @@ struct Top5Blocks {
 
 template <bool kWide>
 void matmul_top5(const MatmulArgs& a) {
-  const SplitLayout layout(a.columns);
+  const SplitLayout layout(Packing::kQ8Split, a.columns);
   multiply_panels<Packing::kQ8Top5, kWide>(a, a.panel_end - a.panel_begin, [&](int i) {
     const auto panel = static_cast<std::size_t>(a.panel_begin + i);
     return Top5Blocks{reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),

@@ -87,12 +87,27 @@ struct NibbleSquares {
 };
 constexpr NibbleSquares kSquares;
 
+/// Of four pairs of bits in a byte: the squares of twice their distances from 1.5, summed.
+struct PairSquares {
+  std::uint8_t sum[256];
+
+  constexpr PairSquares() : sum() {
+    for (int byte = 0; byte < 256; ++byte) {
+      for (int shift = 0; shift < 8; shift += 2) {
+        const int twice = 2 * (byte >> shift & 3) - 3;
+        sum[byte] = static_cast<std::uint8_t>(sum[byte] + twice * twice);
+      }
+    }
+  }
+};
+constexpr PairSquares kPairSquares;
+
 /// Four bytes at a time: groups of four k, whose bytes are w + 128.
 void write_block(const SplitBlock& in, const SplitLayout& layout, int row, int block,
                  const Planes& planes) {
   constexpr std::uint32_t kLow = 0x0F0F0F0F, kHigh = 0xF0F0F0F0, kBit = 0x01010101;
   const auto b = static_cast<std::size_t>(block);
-  Byte* plane = planes.top + b * SplitLayout::kTopBlock;
+  Byte* plane = planes.top + block_offset(packed_traits(Packing::kQ8Top), block);
   Byte* bytes = planes.low + layout.low_row(row) + b * 16;
   std::uint32_t groups[8], bits = 0;
   std::memcpy(groups, in.q, sizeof groups);
@@ -120,9 +135,9 @@ float half_at(const Byte* p) {
   return half_to_float(half);
 }
 
-const Byte* top_block(const std::byte* top, int block) {
-  return reinterpret_cast<const Byte*>(top) +
-         static_cast<std::size_t>(block) * SplitLayout::kTopBlock;
+/// The upper four bits of value `k` of a row in a block of a top panel.
+int top_nibble(const Byte* block, int row, int k) {
+  return block[64 * (k / 4 % 4) + 4 * row + k % 4] >> (k < 16 ? 0 : 4) & 15;
 }
 
 constexpr int kMostBlocks = 65536 / kBlock;  // Of a row: models have at most 65,536 columns.
@@ -186,11 +201,58 @@ bool pack_row(BlockType type, const Byte* data, const SplitLayout& layout, int r
   return true;
 }
 
+/// As write_block; the bytes of a group are q, 0 … 63.
+void write_pairs_block(const FileBlock& in, const SplitLayout& layout, int row, int block,
+                       const Planes& planes) {
+  constexpr PackedTraits kTop = packed_traits(Packing::kQ6Top);
+  constexpr std::uint32_t kPair = 0x03030303, kNibble = 0x0F0F0F0F;
+  const auto b = static_cast<std::size_t>(block), r = static_cast<std::size_t>(row);
+  Byte* plane = planes.top + block_offset(kTop, block);
+  std::uint32_t groups[8], lower[2] = {};
+  std::memcpy(groups, in.q, sizeof groups);
+  for (unsigned g = 0; g < 8; ++g) lower[g / 4] |= (groups[g] & kPair) << 2 * (g % 4);
+  for (std::size_t p = 0; p < 4; ++p) {
+    const std::uint32_t upper = (groups[p] >> 2 & kNibble) | (groups[p + 4] >> 2 & kNibble) << 4;
+    std::memcpy(plane + 64 * p + 4 * r, &upper, 4);
+  }
+  std::memcpy(planes.low + layout.low_row(row) + 8 * b, lower, sizeof lower);
+  Byte* scales = planes.low + layout.row_scales(row);
+  for (std::size_t half = 0; half < 2; ++half) {
+    plane[256 + 16 * half + r] = in.scales[half];
+    scales[2 * b + half] = in.scales[half] ^ 0x80U;  // int8 plus 128.
+  }
+  std::memcpy(planes.top + super_offset(kTop, block) + 2 * r, in.header, 2);
+  std::memcpy(scales + 2 * layout.count() + b / 8 * 2, in.header, 2);
+}
+
+/// The length of what a block lacks without the low plane.
+float pairs_length(const FileBlock& in, const Byte* low) {
+  int squares = 0;
+  for (int half = 0; half < 2; ++half) {
+    const int scale = static_cast<std::int8_t>(in.scales[half]);
+    for (int i = 0; i < 4; ++i) squares += scale * scale * kPairSquares.sum[low[4 * half + i]];
+  }
+  return above(std::fabs(half_at(in.header)) / 2 * std::sqrt(static_cast<float>(squares)));
+}
+
+bool pack_pairs_row(const Byte* data, const SplitLayout& layout, int row, const Planes& planes) {
+  FileBlock block;
+  RowBounds bounds;
+  for (int b = 0; b < layout.blocks; ++b) {
+    if (!read_file_block(Packing::kQ6_K, data, b, block)) return false;
+    write_pairs_block(block, layout, row, b, planes);
+    bounds.set(b, pairs_length(block, planes.low + layout.low_row(row) + 8 * b));
+  }
+  bounds.write(layout, row, planes.top + layout.bounds(), planes.top + layout.units());
+  return true;
+}
+
 }  // namespace
 
 bool pack_split_panel(BlockType type, const std::byte* rows_data, std::size_t row_stride, int rows,
                       int columns, const SplitPanels& out) {
-  const SplitLayout layout(columns);
+  const bool pairs = type == BlockType::kQ6_K;
+  const SplitLayout layout(pairs ? Packing::kQ6Split : Packing::kQ8Split, columns);
   std::memset(out.top, 0, layout.top_bytes());
   std::memset(out.middle, 0, layout.middle_bytes());
   std::memset(out.low, 0, layout.low_bytes());
@@ -200,45 +262,52 @@ bool pack_split_panel(BlockType type, const std::byte* rows_data, std::size_t ro
   bool finite = true;
   for (int r = 0; r < rows; ++r) {
     const Byte* row = data + static_cast<std::size_t>(r) * row_stride;
-    finite = pack_row(type, row, layout, r, planes) && finite;
+    finite =
+        (pairs ? pack_pairs_row(row, layout, r, planes) : pack_row(type, row, layout, r, planes)) &&
+        finite;
   }
   return finite;
 }
 
-void read_split_block(const std::byte* top, const std::byte* low, const SplitLayout& layout,
+void read_split_block(const SplitLayout& layout, const std::byte* top, const std::byte* low,
                       int block, int row, RowBlock& out) {
-  const Byte* plane = top_block(top, block);
+  const PackedTraits traits = packed_traits(layout.top_packing());
+  const auto* panel = reinterpret_cast<const Byte*>(top);
+  const Byte* plane = panel + block_offset(traits, block);
   const Byte* bytes = reinterpret_cast<const Byte*>(low) + layout.low_row(row) +
-                      16 * static_cast<std::size_t>(block);
-  for (int j = 0; j < 16; ++j) {
-    const Byte pair = plane[64 * (j / 4) + 4 * row + j % 4];
-    out.values[j] = 16 * ((pair & 15) - 8) + (bytes[j] & 15);
-    out.values[j + 16] = 16 * ((pair >> 4) - 8) + (bytes[j] >> 4);
+                      layout.row_bytes() / layout.count() * static_cast<std::size_t>(block);
+  const bool pairs = layout.packing == Packing::kQ6Split;
+  for (int k = 0; k < kBlock; ++k) {
+    const int upper = top_nibble(plane, row, k) - 8;
+    if (pairs) {
+      const int lower = bytes[k / 16 * 4 + k % 4] >> 2 * (k / 4 % 4) & 3;
+      const auto scale = static_cast<std::int8_t>(plane[256 + 16 * (k / 16) + row]);
+      out.values[k] = scale * (4 * upper + lower);
+    } else {
+      out.values[k] = 16 * upper + (bytes[k % 16] >> (k < 16 ? 0 : 4) & 15);
+    }
   }
-  out.scale = half_at(plane + 256 + 2 * row);
+  out.scale = half_at((pairs ? panel + super_offset(traits, block) : plane + 256) + 2 * row);
   out.offset = 0.0F;
 }
 
 void read_top5_block(const std::byte* top, const std::byte* middle, int block, int row,
                      RowBlock& out) {
-  const Byte* plane = top_block(top, block);
+  const Byte* plane =
+      reinterpret_cast<const Byte*>(top) + block_offset(packed_traits(Packing::kQ8Top), block);
   const Byte* bits = reinterpret_cast<const Byte*>(middle) + 64 * static_cast<std::size_t>(block);
-  for (int k = 0; k < kBlock; ++k) {
-    const int group = k / 4, at = 4 * row + k % 4;
-    const int upper = plane[64 * (group % 4) + at] >> (group < 4 ? 0 : 4) & 15;
-    out.values[k] = 2 * upper + (bits[at] >> group & 1) - 16;
-  }
+  for (int k = 0; k < kBlock; ++k)
+    out.values[k] = 2 * top_nibble(plane, row, k) + (bits[4 * row + k % 4] >> (k / 4) & 1) - 16;
   const float scale = half_at(plane + 256 + 2 * row);
   out.scale = 8.0F * scale;
   out.offset = 3.5F * scale;
 }
 
-void unpack_split_row(const std::byte* top, const std::byte* low, int row, int columns,
-                      float* out) {
-  const SplitLayout layout(columns);
+void unpack_split_row(const SplitLayout& layout, const std::byte* top, const std::byte* low,
+                      int row, float* out) {
   RowBlock block;
   for (int b = 0; b < layout.blocks; ++b, out += kBlock) {
-    read_split_block(top, low, layout, b, row, block);
+    read_split_block(layout, top, low, b, row, block);
     for (int k = 0; k < kBlock; ++k) out[k] = block.scale * static_cast<float>(block.values[k]);
   }
 }

@@ -57,6 +57,8 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
     out = {kernels::packing_for(tensor.type, head), rows, columns, nullptr};
     if (head && c.screened_head && out.packing == kernels::Packing::kQ8_0)
       out.packing = kernels::Packing::kQ8Split;
+    if (head && c.screened_head && out.packing == kernels::Packing::kQ6_K)
+      out.packing = kernels::Packing::kQ6Split;
     slots.push_back({&tensor, &out, nullptr});
   };
   const auto norm = [&](const std::string& name, int columns, const float*& out) {

@@ -31,7 +31,7 @@ struct Weights {
   const kernels::Kernels* kernels = nullptr;
   PackedMatrix embedding;              // vocabulary × width
   PackedMatrix head;                   // The same, or the file's own output matrix.
-  PackedMatrix screen;                 // The head in Packing::kQ8Split, or a copy of it in that;
+  PackedMatrix screen;                 // The head in planes, or a copy of it in Packing::kQ8Split;
                                        // no rows: the head cannot be screened.
   const float* output_norm = nullptr;  // [width]
   std::vector<LayerWeights> layers;

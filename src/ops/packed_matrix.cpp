@@ -14,7 +14,7 @@ void copy_row(const PackedMatrix& matrix, int row, float* out) {
   const auto panel = static_cast<std::size_t>(row / kernels::kPanelRows);
   if (matrix.split()) {
     const kernels::SplitPanels planes = matrix.planes(row / kernels::kPanelRows);
-    kernels::unpack_split_row(planes.top, planes.low, row % kernels::kPanelRows, matrix.columns,
+    kernels::unpack_split_row(matrix.layout(), planes.top, planes.low, row % kernels::kPanelRows,
                               out);
     return;
   }

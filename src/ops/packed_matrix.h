@@ -8,8 +8,8 @@
 
 namespace lapidary {
 
-/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out; of kQ8Split, all
-/// three planes (kernels/split.h). Points into an arena that someone else owns.
+/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out, or all
+/// its planes (kernels/split.h). Points into an arena that someone else owns.
 struct PackedMatrix {
   kernels::Packing packing = kernels::Packing::kBF16;
   int rows = 0;
@@ -19,15 +19,15 @@ struct PackedMatrix {
   bool quantized() const { return kernels::is_quantized(packing); }
   int panel_count() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   std::size_t panel_bytes() const { return kernels::panel_bytes(packing, columns); }
-  bool split() const { return packing == kernels::Packing::kQ8Split; }
+  bool split() const { return kernels::is_split(packing); }
+  kernels::SplitLayout layout() const { return {packing, columns}; }  // Of a matrix in planes.
   std::size_t bytes() const {
-    const kernels::SplitLayout layout(columns);
-    const std::size_t planes = split() ? layout.middle_bytes() + layout.low_bytes() : 0;
+    const std::size_t planes = split() ? layout().middle_bytes() + layout().low_bytes() : 0;
     return static_cast<std::size_t>(panel_count()) * (panel_bytes() + planes);
   }
-  /// The planes of panel `panel` of a kQ8Split matrix.
+  /// The planes of panel `panel` of such a matrix.
   kernels::SplitPanels planes(int panel) const {
-    const kernels::SplitLayout layout(columns);
+    const kernels::SplitLayout layout = this->layout();
     const auto p = static_cast<std::size_t>(panel), count = static_cast<std::size_t>(panel_count());
     std::byte* middle = panels + count * layout.top_bytes();
     std::byte* low = middle + count * layout.middle_bytes();

@@ -12,6 +12,7 @@ namespace {
 
 using kernels::kBlock;
 using kernels::kPanelRows;
+using kernels::Packing;
 using kernels::SplitLayout;
 
 constexpr int kMostPanels = 2048;  // That one token may multiply in full.
@@ -23,6 +24,13 @@ constexpr double kMostLowRows = 0.3;
 // bits, so many of the next searches begin with five.
 constexpr double kManyLowRows = 0.05;
 constexpr int kFiveBitSearches = 64;
+// Of kQ6Split, where four bits of every row cost 0.86 of the full head and a row of the lower plane
+// 0.9 of a row: with more rows than this a search takes longer than the full head, …
+constexpr double kPaidPairRows = 0.15;
+// … but once begun it is ended unless there are more than these.
+constexpr double kMostPairRows = 0.5;
+// After searches that did not pay, so many are not tried: 1, 3, 7, …
+constexpr int kMostSkips = 63;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -43,23 +51,46 @@ std::size_t float_count(std::size_t padded) {
          std::size_t{kMostPanels} * kPanelRows;
 }
 
-/// The values of block `block` of the input as screen_row takes them, sixteen of each; returns the
-/// block's length, rounded up.
-double spread_block(const kernels::QuantizedInput& q, std::size_t block, float* low, float* high) {
-  const std::int8_t* values = q.values + block * kBlock;
-  const std::int8_t* rest = q.low + block * kBlock;
-  const auto value = [&](std::size_t k) {
-    return q.scales[block] * kernels::kLowShare *
-           static_cast<float>(kernels::kHighBase * values[k] + rest[k]);
-  };
+/// Value `k` of block `block` of the input.
+float value_at(const kernels::QuantizedInput& q, std::size_t block, std::size_t k) {
+  const std::size_t at = block * kBlock + k;
+  return q.scales[block] * kernels::kLowShare *
+         static_cast<float>(kernels::kHighBase * q.values[at] + q.low[at]);
+}
+
+/// The length of a block, rounded up.
+double block_length(const kernels::QuantizedInput& q, std::size_t block) {
   double squares = 0.0;
-  for (std::size_t j = 0; j < 16; ++j) {
-    const float first = value(j), second = value(j + 16);
-    low[j] = first;
-    high[j] = second - 16.0F * first;
-    squares += double{first} * first + double{second} * second;
+  for (std::size_t k = 0; k < kBlock; ++k) {
+    const float value = value_at(q, block, k);
+    squares += double{value} * value;
   }
   return std::sqrt(squares) * (1 + 1e-6);
+}
+
+/// The values of a block as screen_row takes them, sixteen of each.
+void spread_block(const kernels::QuantizedInput& q, std::size_t block, float* low, float* high) {
+  for (std::size_t j = 0; j < 16; ++j) {
+    low[j] = value_at(q, block, j);
+    high[j] = value_at(q, block, j + 16) - 16.0F * low[j];
+  }
+}
+
+/// Eight blocks, of which `first` is the first, as screen_pairs_row takes them.
+void spread_pairs(const kernels::QuantizedInput& q, std::size_t first, kernels::PairInput& out) {
+  for (std::size_t half = 0; half < 16; ++half) {
+    const std::size_t block = first + half / 2, at = block * kBlock + half % 2 * 16;
+    float sum = 0.0F;
+    for (std::size_t k = 0; k < 16; ++k) {
+      const std::size_t to = 4 * half + k % 4;
+      out.high[k / 4][to] = q.values[at + k];
+      out.low[k / 4][to] = q.low[at + k];
+      sum += static_cast<float>(q.values[at + k]) +
+             kernels::kLowShare * static_cast<float>(q.low[at + k]);
+    }
+    out.centres[half] = 1.5F * sum;
+    out.scales[half] = q.scales[block];
+  }
 }
 
 }  // namespace
@@ -91,7 +122,11 @@ ScreenedHead::ScreenedHead(const PackedMatrix& planes, const PackedMatrix& head,
       listed_(padded_ / kPanelRows),
       found_(kMostTokens) {
   const auto blocks = static_cast<std::size_t>(planes.columns / kBlock);
-  lanes_.resize(kMostTokens * 3 * blocks * 16);
+  if (pairs()) {
+    pairs_.resize(kMostTokens * blocks / 8);
+  } else {
+    lanes_.resize(kMostTokens * 3 * blocks * 16);
+  }
   norms_.resize(kMostTokens * ((blocks + 3) / 4 * 4));
   block_lengths_.resize(kMostTokens * blocks);
   rows_.reserve(std::size_t{kMostPanels} * kPanelRows);
@@ -104,19 +139,35 @@ std::span<const ScoredRow> ScreenedHead::found(int token) const {
 
 bool ScreenedHead::search(Worker& worker, const LinearInput& input, int tokens,
                           const HeadQuery& query, std::byte* scratch) {
-  // Four bits do for the best row, mostly, five for more. Nobody writes this while a team searches.
-  const bool four = query.count == 1 && five_bits_ == 0;
+  // Nobody writes what is decided by while a team searches.
+  if (skips_ > 0) {
+    worker.barrier();
+    if (worker.index() == 0) {
+      --skips_;
+      count_search(tokens, false);
+    }
+    worker.barrier();
+    return false;
+  }
+  // Four bits do for the best row, mostly, five for more.
+  const bool four = pairs() || (query.count == 1 && five_bits_ == 0);
   bool found = four && search_with(4, worker, input, tokens, query, scratch);
   const int low_rows = low_rows_.load(std::memory_order_relaxed);
-  if (!found) found = search_with(5, worker, input, tokens, query, scratch);
+  if (!found && !pairs()) found = search_with(5, worker, input, tokens, query, scratch);
   if (worker.index() == 0) {
     if (four && low_rows > kManyLowRows * query.rows) five_bits_ = kFiveBitSearches;
     if (!four && five_bits_ > 0) --five_bits_;
-    stats_.searches += static_cast<std::uint64_t>(tokens);
-    stats_.gave_up += found ? 0U : static_cast<std::uint64_t>(tokens);
+    const bool paid = found && (!pairs() || low_rows <= kPaidPairRows * query.rows);
+    skips_ = next_skips_ = paid ? 0 : std::min(2 * next_skips_ + 1, kMostSkips);
+    count_search(tokens, found);
   }
   worker.barrier();
   return found;
+}
+
+void ScreenedHead::count_search(int tokens, bool found) {
+  stats_.searches += static_cast<std::uint64_t>(tokens);
+  stats_.gave_up += found ? 0U : static_cast<std::uint64_t>(tokens);
 }
 
 bool ScreenedHead::search_with(int bits, Worker& worker, const LinearInput& input, int tokens,
@@ -134,22 +185,15 @@ bool ScreenedHead::search_with(int bits, Worker& worker, const LinearInput& inpu
   return true;
 }
 
-/// What the bounds and the lower plane need of x: the lengths of its blocks, rounded up, and its
-/// values as screen_row takes them.
+/// What the bounds need of x: the lengths of its blocks, rounded up.
 void ScreenedHead::prepare(int bits, const LinearInput& input, int token) {
   const kernels::QuantizedInput& q = input.quantized;
-  const int blocks = planes_.columns / kBlock;
-  const auto t = static_cast<std::size_t>(token), count = static_cast<std::size_t>(blocks);
-  float* low = lanes_.data() + t * 3 * count * 16;
-  float* high = low + count * 16;
-  float* centre = high + count * 16;
+  const auto t = static_cast<std::size_t>(token);
+  const std::size_t count = blocks();
   double* lengths = block_lengths_.data() + t * count;
   double longest = 0.0, squares = 0.0;
   for (std::size_t b = 0; b < count; ++b) {
-    lengths[b] = spread_block(q, t * count + b, low + 16 * b, high + 16 * b);
-    const float sum =
-        q.scaled_sums[t * count + b] + kernels::kLowShare * q.low_scaled_sums[t * count + b];
-    centre[16 * b] = (bits == 4 ? -7.5F : -3.5F) * sum;
+    lengths[b] = block_length(q, t * count + b);
     longest = std::max(longest, lengths[b]);
     squares += lengths[b] * lengths[b];
   }
@@ -160,16 +204,43 @@ void ScreenedHead::prepare(int bits, const LinearInput& input, int token) {
     norms[b] = static_cast<std::int8_t>(std::min(level, double{kernels::kNormLevels}));
   }
   lengths_[t] = static_cast<float>(std::sqrt(squares) * (1 + 1e-6));
-  inputs_[t] = {blocks, norms, unit * (1.0F + slack_), low, high, centre, bits == 4 ? 0xFF : 0x77};
+  kernels::ScreenInput& out = inputs_[t];
+  out.blocks = static_cast<int>(count);
+  out.norms = norms;
+  out.norm_unit = unit * (1.0F + slack_);
+  spread(bits, q, t, out);
+}
+
+/// What the lower plane needs of it.
+void ScreenedHead::spread(int bits, const kernels::QuantizedInput& q, std::size_t token,
+                          kernels::ScreenInput& out) {
+  const std::size_t count = blocks(), first = token * count;
+  if (pairs()) {
+    out.pairs = pairs_.data() + first / 8;
+    for (std::size_t b = 0; b < count; b += 8) spread_pairs(q, first + b, pairs_[(first + b) / 8]);
+    return;
+  }
+  float* low = lanes_.data() + first * 3 * 16;
+  float* high = low + count * 16;
+  float* centre = high + count * 16;
+  for (std::size_t b = 0; b < count; ++b) {
+    spread_block(q, first + b, low + 16 * b, high + 16 * b);
+    const float sum = q.scaled_sums[first + b] + kernels::kLowShare * q.low_scaled_sums[first + b];
+    centre[16 * b] = (bits == 4 ? -7.5F : -3.5F) * sum;
+  }
+  out.low = low;
+  out.high = high;
+  out.centre = centre;
+  out.mask = bits == 4 ? 0xFF : 0x77;
 }
 
 /// Estimates and upper bounds of all rows, and the largest estimate of each panel.
 void ScreenedHead::scan(int bits, Worker& worker, const LinearInput& input, int tokens,
                         std::byte* scratch) {
-  const SplitLayout layout(planes_.columns);
+  const SplitLayout layout = planes_.layout();
   const int panels = planes_.panel_count();
   const int step = panels_per_task(planes_, tokens);
-  const auto packing = bits == 4 ? kernels::Packing::kQ8Top : kernels::Packing::kQ8Top5;
+  const Packing packing = bits == 4 ? layout.top_packing() : Packing::kQ8Top5;
   const auto matmul = kernels_.matmul16[static_cast<int>(packing)];
   worker.for_each((panels + step - 1) / step, [&](int task) {
     const int begin = task * step, end = std::min(begin + step, panels);
@@ -239,7 +310,7 @@ void ScreenedHead::pick_seeds(int token, const HeadQuery& query) {
   panel_count_.store(0, std::memory_order_relaxed);
   low_rows_.store(0, std::memory_order_relaxed);
   gave_up_.store(false, std::memory_order_relaxed);
-  limit_ = static_cast<int>(kMostLowRows * query.rows);
+  limit_ = static_cast<int>((pairs() ? kMostPairRows : kMostLowRows) * query.rows);
   const int panels = (query.rows + kPanelRows - 1) / kPanelRows;
   const float* peaks = peaks_ + static_cast<std::size_t>(token * planes_.panel_count());
   const auto seeds =
@@ -300,14 +371,14 @@ void ScreenedHead::filter(int token, int begin, int end, int rows, float least) 
   if (gave_up_.load(std::memory_order_relaxed)) return;
   std::int32_t passed[kFilterPanels * kPanelRows];
   int count = 0;
-  const SplitLayout layout(planes_.columns);
+  const SplitLayout layout = planes_.layout();
   for (int p = begin; p < end; ++p) {
     if (listed_[static_cast<std::size_t>(p)] != 0) continue;
     const float* upper = uppers(token) + static_cast<std::size_t>(p) * kPanelRows;
     for (int r = 0; r < kPanelRows; ++r) {
       if (upper[r] < least || p * kPanelRows + r >= rows) continue;
       const std::byte* row = planes_.planes(p).low + layout.low_row(r);
-      for (std::size_t at = 0; at < layout.count() * 16; at += 64) __builtin_prefetch(row + at);
+      for (std::size_t at = 0; at < layout.row_bytes(); at += 64) __builtin_prefetch(row + at);
       passed[count++] = p * kPanelRows + r;
     }
   }
@@ -319,7 +390,8 @@ void ScreenedHead::filter(int token, int begin, int end, int rows, float least) 
 }
 
 void ScreenedHead::refine(int token, std::span<const std::int32_t> rows, float least) {
-  const SplitLayout layout(planes_.columns);
+  const SplitLayout layout = planes_.layout();
+  const auto screen_row = pairs() ? kernels_.screen_pairs_row : kernels_.screen_row;
   const auto t = static_cast<std::size_t>(token);
   for (const std::int32_t row : rows) {
     const auto at = static_cast<std::size_t>(row);
@@ -333,7 +405,7 @@ void ScreenedHead::refine(int token, std::span<const std::int32_t> rows, float l
                   sizeof rest);
       error += rest * lengths_[t] * (1.0F + slack_);
     }
-    if (estimate + kernels_.screen_row(panel, r, inputs_[t]) + error < least) continue;
+    if (estimate + screen_row(panel, r, inputs_[t]) + error < least) continue;
     want(row / kPanelRows);
   }
 }

@@ -37,6 +37,7 @@ inline bool better(const ScoredRow& a, const ScoredRow& b) {
 /// row (kernels/split.h) bound its logit from above; the lower plane is read where that does not
 /// rule the row out, and what is left is multiplied as the full head multiplies it. The logits
 /// found are the full head's, bit for bit, and none is missed: docs/numerics.md has the proof.
+/// Where searches do not pay, most are not tried.
 /// Holds work buffers for one team; allocates nothing after construction.
 class ScreenedHead {
  public:
@@ -47,8 +48,8 @@ class ScreenedHead {
   /// Bytes that one takes for a head of `rows` × `columns`.
   static std::size_t memory_bytes(int rows, int columns);
 
-  /// `planes` is the head in Packing::kQ8Split: `head` itself, or an 8-bit copy of an unquantised
-  /// one. Both must outlive it. Throws Error(kMemory).
+  /// `planes` is the head in planes: `head` itself, or an 8-bit copy of an unquantised one. Both
+  /// must outlive it. Throws Error(kMemory).
   ScreenedHead(const PackedMatrix& planes, const PackedMatrix& head,
                const kernels::Kernels& kernels);
 
@@ -68,7 +69,10 @@ class ScreenedHead {
  private:
   bool search_with(int bits, Worker& worker, const LinearInput& input, int tokens,
                    const HeadQuery& query, std::byte* scratch);
+  void count_search(int tokens, bool found);
   void prepare(int bits, const LinearInput& input, int token);
+  void spread(int bits, const kernels::QuantizedInput& input, std::size_t token,
+              kernels::ScreenInput& out);
   void scan(int bits, Worker& worker, const LinearInput& input, int tokens, std::byte* scratch);
   bool select(Worker& worker, const LinearInput& input, int token, const HeadQuery& query,
               std::byte* scratch);
@@ -83,6 +87,8 @@ class ScreenedHead {
   void add_wanted(const HeadQuery& query, std::vector<ScoredRow>& found);
   void gather(const HeadQuery& query, float least);
 
+  bool pairs() const { return planes_.packing == kernels::Packing::kQ6Split; }
+  std::size_t blocks() const { return planes_.layout().count(); }
   float* estimates(int token) { return estimates_ + static_cast<std::size_t>(token) * padded_; }
   float* uppers(int token) { return uppers_ + static_cast<std::size_t>(token) * padded_; }
 
@@ -93,12 +99,13 @@ class ScreenedHead {
   float slack_;         // Share of a bound that covers what rounding can add …
   bool copied_;         // … and whether the planes are a copy.
   HugeBuffer memory_;
-  float* estimates_;                // [kMostTokens][padded_]
-  float* uppers_;                   // [kMostTokens][padded_]
-  float* peaks_;                    // [kMostTokens][panels]: the largest estimate of a panel
-  float* exact_;                    // [kMostPanels][16]: logits of the panels listed in panels_
-  std::vector<float> lanes_;        // [kMostTokens][3][blocks][16]: ScreenInput's arrays
-  std::vector<std::int8_t> norms_;  // [kMostTokens][blocks to a multiple of 4]
+  float* estimates_;          // [kMostTokens][padded_]
+  float* uppers_;             // [kMostTokens][padded_]
+  float* peaks_;              // [kMostTokens][panels]: the largest estimate of a panel
+  float* exact_;              // [kMostPanels][16]: logits of the panels listed in panels_
+  std::vector<float> lanes_;  // [kMostTokens][3][blocks][16]: ScreenInput's arrays, or
+  std::vector<kernels::PairInput> pairs_;     // [kMostTokens][blocks / 8]
+  std::vector<std::int8_t> norms_;            // [kMostTokens][blocks to a multiple of 4]
   std::vector<kernels::ScreenInput> inputs_;  // [kMostTokens]
   std::vector<double> block_lengths_;         // [kMostTokens][blocks]: at least |x| of each block
   std::vector<float> lengths_;                // [kMostTokens]: at least |x|
@@ -106,9 +113,11 @@ class ScreenedHead {
   std::vector<std::uint8_t> listed_;          // [panels]
   std::vector<ScoredRow> rows_;               // Candidates of one token.
   std::vector<std::vector<ScoredRow>> found_;
-  int five_bits_ = 0;  // Searches for the best row that shall begin with five bits, not four.
-  float least_ = 0;    // No row below this is wanted.
-  int limit_ = 0;      // Rows of the lower plane that a search may read.
+  int five_bits_ = 0;   // Searches for the best row that shall begin with five bits, not four.
+  int skips_ = 0;       // Searches that shall not be tried, …
+  int next_skips_ = 0;  // … after the last that did not pay.
+  float least_ = 0;     // No row below this is wanted.
+  int limit_ = 0;       // Rows of the lower plane that a search may read.
   std::atomic<int> panel_count_{0};
   std::atomic<int> low_rows_{0};
   std::atomic<bool> gave_up_{false};

@@ -74,16 +74,21 @@ std::vector<std::byte> file_rows(const Form& form, int columns) {
 }
 
 bool in_planes(Packing packing) {
-  return packing == Packing::kQ8Split || packing == Packing::kQ8Top || packing == Packing::kQ8Top5;
+  return packing == Packing::kQ8Split || packing == Packing::kQ8Top ||
+         packing == Packing::kQ8Top5 || packing == Packing::kQ6Split || packing == Packing::kQ6Top;
+}
+
+kernels::SplitLayout layout_of(const Form& form, int columns) {
+  return {form.type == BlockType::kQ6_K ? Packing::kQ6Split : Packing::kQ8Split, columns};
 }
 
 /// The three planes; `second` gets the one that is read beside the top panel.
 bool pack_planes(const Form& form, int columns, const std::vector<std::byte>& rows, std::byte* top,
                  std::byte* second) {
-  const kernels::SplitLayout layout(columns);
+  const kernels::SplitLayout layout = layout_of(form, columns);
   std::vector<std::byte> middle(layout.middle_bytes()), low(layout.low_bytes());
   const kernels::SplitPanels out{top, form.packing == Packing::kQ8Top5 ? second : middle.data(),
-                                 form.packing == Packing::kQ8Split ? second : low.data()};
+                                 kernels::is_split(form.packing) ? second : low.data()};
   return kernels::pack_split_panel(form.type, rows.data(), row_bytes(form, columns), kPanelRows,
                                    columns, out);
 }
@@ -107,10 +112,10 @@ void pack(const Form& form, int columns, std::byte* panel, std::byte* low) {
 Matrix lay_out(const Form& form, int columns, std::size_t bytes, const std::byte* memory) {
   Matrix m{};
   m.columns = columns;
-  const kernels::SplitLayout layout(columns);
+  const kernels::SplitLayout layout = layout_of(form, columns);
   m.panel_bytes =
       in_planes(form.packing) ? layout.top_bytes() : kernels::panel_bytes(form.packing, columns);
-  if (form.packing == Packing::kQ8Split) m.low_bytes = layout.low_bytes();
+  if (kernels::is_split(form.packing)) m.low_bytes = layout.low_bytes();
   if (form.packing == Packing::kQ8Top5) m.low_bytes = layout.middle_bytes();
   const std::size_t count = std::max<std::size_t>(1, bytes / (m.panel_bytes + m.low_bytes));
   m.panel_count = static_cast<int>(count);
@@ -183,6 +188,8 @@ std::span<const Form> forms() {
       {Packing::kQ8Split, "Q8Split", BlockType::kQ8_0, {0}},
       {Packing::kQ8Top, "Q8Top", BlockType::kQ8_0, {0}},
       {Packing::kQ8Top5, "Q8Top5", BlockType::kQ8_0, {0}},
+      {Packing::kQ6Split, "Q6Split", BlockType::kQ6_K, {208}},
+      {Packing::kQ6Top, "Q6Top", BlockType::kQ6_K, {208}},
       {Packing::kBF16, "BF16", BlockType::kBF16, {}},
       {Packing::kF16, "F16", BlockType::kF16, {}},
   };

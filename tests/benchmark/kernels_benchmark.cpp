@@ -302,9 +302,9 @@ void run_bfp_matmul(benchmark::State& state, const Table& table, int tokens) {
 
 // The screened head.
 
-const Form& split_form() {
+const Form& form_of(Packing packing) {
   return *std::find_if(forms().begin(), forms().end(),
-                       [](const Form& f) { return f.packing == Packing::kQ8Split; });
+                       [=](const Form& f) { return f.packing == packing; });
 }
 
 /// A ScreenInput of kColumns values with lanes of ordinary size; no bound is checked here.
@@ -313,13 +313,14 @@ struct Screen {
   std::vector<std::int8_t> norms = std::vector<std::int8_t>(kBlocks, kernels::kNormLevels / 2);
   std::vector<float> low = random_floats(kBlocks * 16), high = random_floats(kBlocks * 16),
                      centre = random_floats(kBlocks * 16);
-  kernels::ScreenInput view{kBlocks,     norms.data(),  0.125F, low.data(),
-                            high.data(), centre.data(), 0xFF};
+  std::vector<kernels::PairInput> pairs = std::vector<kernels::PairInput>(kBlocks / 8);
+  kernels::ScreenInput view{kBlocks,    norms.data(), 0.125F,        pairs.data(),
+                            low.data(), high.data(),  centre.data(), 0xFF};
 };
 
 void run_screen_panel(benchmark::State& state, const Table& table) {
-  const Matrix& m = cached_matrix(split_form(), kColumns);
-  const kernels::SplitLayout layout(kColumns);
+  const Matrix& m = cached_matrix(form_of(Packing::kQ8Split), kColumns);
+  const kernels::SplitLayout layout(Packing::kQ8Split, kColumns);
   const Screen x;
   const std::vector<float> estimates = random_floats(kPanelRows);
   std::vector<float> upper(kPanelRows);
@@ -333,14 +334,16 @@ void run_screen_panel(benchmark::State& state, const Table& table) {
   });
 }
 
-void run_screen_row(benchmark::State& state, const Table& table) {
-  const Matrix& m = cached_matrix(split_form(), kColumns);
+void run_screen_row(benchmark::State& state, const Table& table, Packing packing) {
+  const Matrix& m = cached_matrix(form_of(packing), kColumns);
+  const auto screen_row =
+      packing == Packing::kQ6Split ? table.kernels->screen_pairs_row : table.kernels->screen_row;
   const Screen x;
   const Work work =
       float_work(table, static_cast<double>(m.low_bytes), 2.0 * kColumns * kPanelRows);
   float sum = 0;
   measure(state, work, [&] {
-    for (int row = 0; row < kPanelRows; ++row) sum += table.kernels->screen_row(m.low, row, x.view);
+    for (int row = 0; row < kPanelRows; ++row) sum += screen_row(m.low, row, x.view);
     benchmark::DoNotOptimize(sum);
   });
 }
@@ -359,7 +362,10 @@ void add_table(const Table& table, double reads) {
   }
   add_vectors(table, isa);
   add("screen_panel/" + isa, [=](benchmark::State& s) { run_screen_panel(s, table); });
-  add("screen_row/" + isa, [=](benchmark::State& s) { run_screen_row(s, table); });
+  add("screen_row/" + isa,
+      [=](benchmark::State& s) { run_screen_row(s, table, Packing::kQ8Split); });
+  add("screen_pairs_row/" + isa,
+      [=](benchmark::State& s) { run_screen_row(s, table, Packing::kQ6Split); });
 }
 
 void add_context(const std::string& name, double value) {

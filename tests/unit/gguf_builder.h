@@ -208,7 +208,7 @@ struct TinyModel {
   std::uint32_t head_dim = 32;
   std::uint32_t sliding_window = 16;
   std::uint32_t context = 512;
-  BlockType type = BlockType::kF32;  // Of the matrices: kF32 or kQ8_0.
+  BlockType type = BlockType::kF32;  // Of the matrices: kF32, kQ8_0, or kQ6_K where widths allow.
 };
 
 /// Numbers that look random and are the same everywhere.
@@ -271,8 +271,8 @@ inline void set_tiny_vocabulary(GgufBuilder& file) {
 }
 inline constexpr std::uint64_t kTinyVocabulary = 8 + 256 + 1 + 26 + 21 * 5 + 1;
 
-/// `values` random numbers in [center - spread, center + spread) as F32, or as Q8_0 blocks of that
-/// spread around 0.
+/// `values` random numbers in [center - spread, center + spread) as F32, or as Q8_0 or Q6_K blocks
+/// of a spread of 1/16 around 0.
 inline std::string random_tensor(TinyRandom& random, BlockType type, std::uint64_t values,
                                  float center, float spread) {
   std::string data;
@@ -281,7 +281,15 @@ inline std::string random_tensor(TinyRandom& random, BlockType type, std::uint64
       data += number_bytes(center + spread * random.uniform());
     return data;
   }
-  if (type != BlockType::kQ8_0) throw std::runtime_error("random_tensor makes F32 and Q8_0 only");
+  if (type == BlockType::kQ6_K) {
+    for (std::uint64_t super = 0; super < values / 256; ++super) {
+      for (int i = 0; i < 208; ++i) data += static_cast<char>(random.next() % 256);
+      data += number_bytes<std::uint16_t>(0x0100);  // 2^-16 as half: 127 · ±32 of it.
+    }
+    return data;
+  }
+  if (type != BlockType::kQ8_0)
+    throw std::runtime_error("random_tensor makes F32, Q8_0 and Q6_K only");
   for (std::uint64_t block = 0; block < values / 32; ++block) {
     data += number_bytes<std::uint16_t>(0x1000);  // 2^-11 as half: ±127 of it are ±1/16.
     for (int i = 0; i < 32; ++i) {

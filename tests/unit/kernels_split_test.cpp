@@ -25,43 +25,62 @@ using kernels::QuantizedInput;
 using kernels::SplitLayout;
 
 constexpr int kRows = 20;  // A whole panel and a part of one.
-constexpr int kTokens = 9;
+constexpr int kTokens = 17;
 
-/// Rows of Q8_0 with scales of many sizes and signs; `fill` < 0: random weights, else all the same.
-std::vector<std::byte> q8_rows(int columns, int fill, std::mt19937& random) {
-  std::vector<std::byte> data(static_cast<std::size_t>(kRows * columns / kBlock * 34));
+/// A file's form, in planes and as it is packed otherwise.
+struct Form {
+  BlockType type;
+  Packing split, plain;
+  std::size_t values, bytes, half;  // A block's values and bytes, and where its fp16 scale is.
+};
+constexpr Form kQ8{BlockType::kQ8_0, Packing::kQ8Split, Packing::kQ8_0, 32, 34, 0};
+constexpr Form kQ6{BlockType::kQ6_K, Packing::kQ6Split, Packing::kQ6_K, 256, 210, 208};
+
+/// Rows with scales of many sizes and signs; `fill` < 0: random weights, else all the same.
+std::vector<std::byte> file_rows(const Form& form, int columns, int fill, std::mt19937& random) {
+  std::vector<std::byte> data(kRows * static_cast<std::size_t>(columns) / form.values * form.bytes);
   for (std::byte& b : data)
     b = static_cast<std::byte>(fill < 0 ? random() & 255U : static_cast<unsigned>(fill));
-  for (std::size_t at = 0; at < data.size(); at += 34) {
+  for (std::size_t at = 0; at < data.size(); at += form.bytes) {
     const auto half = static_cast<std::uint16_t>((random() & 0x83FFU) | (random() % 20U << 10));
-    std::memcpy(&data[at], &half, 2);
+    std::memcpy(&data[at + form.half], &half, 2);
+    if (form.type == BlockType::kQ6_K && fill >= 0)
+      std::memset(&data[at + 192], random() % 2U != 0 ? 0x80 : static_cast<int>(random() & 255U),
+                  16);
   }
   return data;
 }
 
-/// The same rows as kQ8Split and, for comparison, as kQ8_0.
+/// The same rows in planes and, for comparison, as they are packed otherwise.
 struct Matrices {
-  std::vector<std::byte> top, middle, low, plain;
+  Form form;
   SplitLayout layout;
   int columns;
+  std::vector<std::byte> top, middle, low, plain;
 
-  Matrices(const std::vector<std::byte>& rows, int width) : layout(width), columns(width) {
-    const std::size_t stride = static_cast<std::size_t>(width / kBlock * 34);
-    const std::size_t plain_bytes = kernels::panel_bytes(Packing::kQ8_0, width);
-    top.resize(2 * layout.top_bytes());
-    middle.resize(2 * layout.middle_bytes());
-    low.resize(2 * layout.low_bytes());
-    plain.resize(2 * plain_bytes);
-    for (std::size_t p = 0; p < 2; ++p) {
-      const std::byte* data = rows.data() + p * kPanelRows * stride;
+  Matrices(const Form& of, int width, int fill, std::mt19937& random)
+      : form(of),
+        layout(of.split, width),
+        columns(width),
+        top(2 * layout.top_bytes()),
+        middle(2 * layout.middle_bytes()),
+        low(2 * layout.low_bytes()),
+        plain(2 * kernels::panel_bytes(of.plain, width)) {
+    const std::vector<std::byte> rows = file_rows(form, width, fill, random);
+    const std::size_t stride = rows.size() / kRows;
+    for (int p = 0; p < 2; ++p) {
+      const std::byte* data = rows.data() + static_cast<std::size_t>(p) * kPanelRows * stride;
       const int count = p == 0 ? kPanelRows : kRows - kPanelRows;
-      EXPECT_TRUE(kernels::pack_split_panel(
-          BlockType::kQ8_0, data, stride, count, width,
-          {top.data() + p * layout.top_bytes(), middle.data() + p * layout.middle_bytes(),
-           low.data() + p * layout.low_bytes()}));
-      EXPECT_TRUE(kernels::pack_panel(Packing::kQ8_0, BlockType::kQ8_0, data, stride, count, width,
-                                      plain.data() + p * plain_bytes));
+      EXPECT_TRUE(kernels::pack_split_panel(form.type, data, stride, count, width, planes(p)));
+      EXPECT_TRUE(
+          kernels::pack_panel(form.plain, form.type, data, stride, count, width,
+                              plain.data() + static_cast<std::size_t>(p) * plain.size() / 2));
     }
+  }
+  kernels::SplitPanels planes(int panel) {
+    const auto p = static_cast<std::size_t>(panel);
+    return {top.data() + p * layout.top_bytes(), middle.data() + p * layout.middle_bytes(),
+            low.data() + p * layout.low_bytes()};
   }
 };
 
@@ -103,6 +122,15 @@ std::vector<float> activations(int columns, std::mt19937& random) {
   return x;
 }
 
+/// Every block of one size; all of a token's values have one sign.
+std::vector<float> flat(int columns) {
+  std::vector<float> x(static_cast<std::size_t>(kTokens * columns));
+  for (std::size_t i = 0; i < x.size(); ++i)
+    x[i] = std::ldexp(i / static_cast<std::size_t>(columns) % 2 == 0 ? 1.0F : -1.0F,
+                      static_cast<int>(i / kBlock % 5) - 2);
+  return x;
+}
+
 /// [tokens][32] products of both panels.
 std::vector<float> multiply(const Kernels& table, bool wide, Packing packing, const Matrices& m,
                             const QuantizedInput& input, int tokens) {
@@ -111,7 +139,7 @@ std::vector<float> multiply(const Kernels& table, bool wide, Packing packing, co
   void* scratch = memory.data();
   std::size_t space = memory.size();
   std::align(64, memory.size() - 64, scratch, space);
-  const bool plain = packing == Packing::kQ8_0;
+  const bool plain = packing == m.form.plain;
   const kernels::MatmulArgs args{
       .panels = plain ? m.plain.data() : m.top.data(),
       .panel_bytes = plain ? m.plain.size() / 2 : m.layout.top_bytes(),
@@ -134,18 +162,26 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-TEST(KernelsSplit, ProductsAreThoseOfQ8BitForBit) {
-  std::mt19937 random(3);
-  for (const int columns : {32, 64, 160, 640, 1152}) {
+class KernelsSplit : public ::testing::TestWithParam<Form> {
+ protected:
+  std::vector<int> widths() const {
+    return form_.values == 32 ? std::vector{32, 64, 160, 640, 1152} : std::vector{256, 768, 4352};
+  }
+
+  const Form form_ = GetParam();
+  std::mt19937 random_{3};
+};
+
+TEST_P(KernelsSplit, ProductsAreThoseOfTheOtherPackingBitForBit) {
+  for (const int columns : widths()) {
     for (const int fill : {-1, 0x80, 0x7F, 0x0F, 0xF0}) {
-      const Matrices m(q8_rows(columns, fill, random), columns);
-      const Input input(scalar_table(), activations(columns, random), columns);
+      const Matrices m(form_, columns, fill, random_);
+      const Input input(scalar_table(), activations(columns, random_), columns);
       for (const bool wide : {false, true}) {
-        for (const int tokens : {1, 2, 3, 4, 8, 9}) {
-          const auto want = multiply(scalar_table(), wide, Packing::kQ8_0, m, input.view, tokens);
+        for (const int tokens : {1, 2, 3, 4, 8, 9, 17}) {
+          const auto want = multiply(scalar_table(), wide, form_.plain, m, input.view, tokens);
           for (const Kernels* table : all_tables()) {
-            ASSERT_TRUE(
-                same_bits(multiply(*table, wide, Packing::kQ8Split, m, input.view, tokens), want))
+            ASSERT_TRUE(same_bits(multiply(*table, wide, form_.split, m, input.view, tokens), want))
                 << table->name << " columns " << columns << " tokens " << tokens << " wide "
                 << wide;
           }
@@ -155,42 +191,50 @@ TEST(KernelsSplit, ProductsAreThoseOfQ8BitForBit) {
   }
 }
 
-TEST(KernelsSplit, TheUpperBitsAloneAreTheSameOnEveryIsa) {
-  std::mt19937 random(5);
-  for (const int columns : {32, 160, 640}) {
-    const Matrices m(q8_rows(columns, -1, random), columns);
-    const Input input(scalar_table(), activations(columns, random), columns);
-    for (const auto& [packing, tokens] :
-         std::vector<std::pair<Packing, int>>{{Packing::kQ8Top, 1},
-                                              {Packing::kQ8Top, 2},
-                                              {Packing::kQ8Top, 5},
-                                              {Packing::kQ8Top, 9},
-                                              {Packing::kQ8Top5, 1},
-                                              {Packing::kQ8Top5, 2},
-                                              {Packing::kQ8Top5, 9}}) {
-      const auto want = multiply(scalar_table(), true, packing, m, input.view, tokens);
-      for (const Kernels* table : all_tables()) {
-        ASSERT_TRUE(same_bits(multiply(*table, true, packing, m, input.view, tokens), want))
-            << table->name << " columns " << columns << " tokens " << tokens;
+TEST_P(KernelsSplit, TheUpperBitsAloneAreTheSameOnEveryIsa) {
+  std::vector<Packing> packings{SplitLayout(form_.split, 256).top_packing()};
+  if (form_.split == Packing::kQ8Split) packings.push_back(Packing::kQ8Top5);
+  for (const int columns : widths()) {
+    for (const int fill : {-1, 0x00, 0xFF}) {
+      const Matrices m(form_, columns, fill, random_);
+      for (const auto& x : {activations(columns, random_), flat(columns)}) {
+        const Input input(scalar_table(), x, columns);
+        for (const Packing packing : packings) {
+          for (const int tokens : {1, 2, 5, 9}) {
+            const auto want = multiply(scalar_table(), true, packing, m, input.view, tokens);
+            for (const Kernels* table : all_tables()) {
+              ASSERT_TRUE(same_bits(multiply(*table, true, packing, m, input.view, tokens), want))
+                  << table->name << " columns " << columns << " tokens " << tokens;
+            }
+          }
+        }
       }
     }
   }
 }
 
-TEST(KernelsSplit, RowsAreUnpackedToTheFilesValues) {
-  std::mt19937 random(7);
-  constexpr int kColumns = 640;
-  const auto rows = q8_rows(kColumns, -1, random);
-  const Matrices m(rows, kColumns);
-  std::vector<float> got(kColumns), want(kColumns);
+TEST_P(KernelsSplit, RowsAreUnpackedToTheFilesValues) {
+  const int columns = widths().back();
+  Matrices m(form_, columns, -1, random_);
+  std::vector<float> got(static_cast<std::size_t>(columns)), want(got.size());
   for (int r = 0; r < kRows; ++r) {
-    const auto p = static_cast<std::size_t>(r / kPanelRows);
-    kernels::unpack_split_row(m.top.data() + p * m.layout.top_bytes(),
-                              m.low.data() + p * m.layout.low_bytes(), r % kPanelRows, kColumns,
-                              got.data());
-    kernels::unpack_row(Packing::kQ8_0, m.plain.data() + p * m.plain.size() / 2, r % kPanelRows,
-                        kColumns, want.data());
+    const kernels::SplitPanels planes = m.planes(r / kPanelRows);
+    kernels::unpack_split_row(m.layout, planes.top, planes.low, r % kPanelRows, got.data());
+    kernels::unpack_row(
+        form_.plain, m.plain.data() + static_cast<std::size_t>(r / kPanelRows) * m.plain.size() / 2,
+        r % kPanelRows, columns, want.data());
     EXPECT_EQ(got, want) << "row " << r;
+  }
+}
+
+TEST_P(KernelsSplit, AScaleThatIsNotFiniteIsRefused) {
+  for (const std::uint16_t half :
+       {std::uint16_t{0x7C00}, std::uint16_t{0xFC00}, std::uint16_t{0x7E00}}) {
+    std::vector<std::byte> rows = file_rows(form_, 512, -1, random_);
+    std::memcpy(&rows[2 * rows.size() / kRows - form_.bytes + form_.half], &half, 2);
+    Matrices m(form_, 512, -1, random_);
+    EXPECT_FALSE(kernels::pack_split_panel(form_.type, rows.data(), rows.size() / kRows, 2, 512,
+                                           m.planes(0)));
   }
 }
 
@@ -198,13 +242,15 @@ TEST(KernelsSplit, RowsAreUnpackedToTheFilesValues) {
 struct Screen {
   std::vector<std::int8_t> norms;
   std::vector<float> low, high, centre;
+  std::vector<kernels::PairInput> pairs;
   kernels::ScreenInput view;
 
   Screen(const Input& input, int blocks, int bits)
       : norms(static_cast<std::size_t>((blocks + 3) / 4 * 4)),
         low(static_cast<std::size_t>(16 * blocks)),
         high(low.size()),
-        centre(low.size()) {
+        centre(low.size()),
+        pairs(static_cast<std::size_t>((blocks + 7) / 8)) {
     std::vector<double> lengths;
     double longest = 0;
     for (std::size_t b = 0; b < static_cast<std::size_t>(blocks); ++b) {
@@ -218,39 +264,54 @@ struct Screen {
       for (std::size_t j = 0; j < 16; ++j) high[16 * b + j] -= 16 * low[16 * b + j];
       centre[16 * b] =
           (bits == 4 ? -7.5F : -3.5F) * (input.scaled_sums[b] + input.low_scaled_sums[b] / 254);
+      set_pairs(input, b);
       lengths.push_back(std::sqrt(sum));
       longest = std::max(longest, lengths.back());
     }
     const double unit = longest / kernels::kNormLevels * (1 + 1e-5);
     for (std::size_t b = 0; b < lengths.size(); ++b)
       norms[b] = static_cast<std::int8_t>(std::ceil(lengths[b] / unit));
-    view = {blocks,      norms.data(),  static_cast<float>(unit * 1.02), low.data(),
+    view = {blocks,      norms.data(),  static_cast<float>(unit * 1.02), pairs.data(), low.data(),
             high.data(), centre.data(), bits == 4 ? 0xFF : 0x77};
+  }
+
+  void set_pairs(const Input& input, std::size_t b) {
+    kernels::PairInput& to = pairs[b / 8];
+    for (std::size_t k = 0; k < kBlock; ++k) {
+      const std::size_t byte = b % 8 * 8 + k / 16 * 4 + k % 4;
+      to.high[k / 4 % 4][byte] = input.values[b * kBlock + k];
+      to.low[k / 4 % 4][byte] = input.low[b * kBlock + k];
+      const std::size_t half = b % 8 * 2 + k / 16;
+      to.scales[half] = input.scales[b];
+      to.centres[half] += 1.5F * (static_cast<float>(input.values[b * kBlock + k]) +
+                                  static_cast<float>(input.low[b * kBlock + k]) / 254);
+    }
   }
 };
 
 /// Bounds from the upper `bits` bits hold, and the low plane closes them.
-void check_bounds(const Matrices& m, const Input& input, int bits) {
+void check_bounds(Matrices& m, const Input& input, int bits) {
   const Screen screen(input, m.layout.blocks, bits);
-  const Packing packing = bits == 4 ? Packing::kQ8Top : Packing::kQ8Top5;
+  const bool pairs = m.form.split == Packing::kQ6Split;
+  const Packing packing = bits == 4 ? m.layout.top_packing() : Packing::kQ8Top5;
   const auto estimates = multiply(scalar_table(), true, packing, m, input.view, kTokens);
-  const auto exact = multiply(scalar_table(), true, Packing::kQ8_0, m, input.view, kTokens);
+  const auto exact = multiply(scalar_table(), true, m.form.plain, m, input.view, kTokens);
   for (const Kernels* table : all_tables()) {
-    for (std::size_t p = 0; p < 2; ++p) {
+    for (int p = 0; p < 2; ++p) {
+      const kernels::SplitPanels planes = m.planes(p);
       const std::byte* bounds =
-          bits == 4 ? m.top.data() + p * m.layout.top_bytes() + m.layout.bounds()
-                    : m.middle.data() + p * m.layout.middle_bytes() + m.layout.middle_bounds();
+          bits == 4 ? planes.top + m.layout.bounds() : planes.middle + m.layout.middle_bounds();
       const float* estimate = estimates.data() + p * kPanelRows;
       float upper[kPanelRows];
       const float peak = table->screen_panel(bounds, screen.view, estimate, upper);
       EXPECT_EQ(peak, *std::max_element(estimate, estimate + kPanelRows)) << table->name;
       for (int r = 0; r < kPanelRows; ++r) {
-        const float want = exact[p * kPanelRows + static_cast<std::size_t>(r)];
+        const float want = exact[static_cast<std::size_t>(p * kPanelRows + r)];
         const float bound = upper[r] - estimate[r];
         ASSERT_LE(want, upper[r]) << table->name << " row " << r << " bits " << bits;
         ASSERT_GE(want, estimate[r] - bound) << table->name << " row " << r << " bits " << bits;
         const float low =
-            table->screen_row(m.low.data() + p * m.layout.low_bytes(), r, screen.view);
+            (pairs ? table->screen_pairs_row : table->screen_row)(planes.low, r, screen.view);
         ASSERT_NEAR(estimate[r] + low, want, 0.005F * bound)
             << table->name << " row " << r << " bits " << bits;
       }
@@ -258,24 +319,44 @@ void check_bounds(const Matrices& m, const Input& input, int bits) {
   }
 }
 
-TEST(KernelsSplit, BoundsHoldAndTheLowPlaneClosesThem) {
-  std::mt19937 random(11);
-  for (const int columns : {32, 96, 640, 1152}) {
+TEST_P(KernelsSplit, BoundsHoldAndTheLowPlaneClosesThem) {
+  for (const int columns : widths()) {
     for (const int fill : {-1, 0x00, 0xFF, 0x07}) {
-      const Matrices m(q8_rows(columns, fill, random), columns);
-      const Input input(scalar_table(), activations(columns, random), columns);
-      check_bounds(m, input, 4);
-      check_bounds(m, input, 5);
+      Matrices m(form_, columns, fill, random_);
+      for (const auto& x : {activations(columns, random_), flat(columns)}) {
+        const Input input(scalar_table(), x, columns);
+        check_bounds(m, input, 4);
+        if (form_.split == Packing::kQ8Split) check_bounds(m, input, 5);
+      }
     }
   }
 }
 
-TEST(KernelsSplit, CopiesOfFloatsAreBoundedByWhatTheFileHolds) {
+TEST(KernelsSplitPairs, BoundsAreNotWiderThanWhatTheLowPlaneCanAdd) {
+  constexpr int kColumns = 256;
+  std::mt19937 random(17);
+  for (const int fill : {0x00, 0xFF}) {  // Every low part is 0, or 3.
+    Matrices m(kQ6, kColumns, fill, random);
+    const Input input(scalar_table(), flat(kColumns), kColumns);
+    const Screen screen(input, kColumns / kBlock, 4);
+    const auto estimates = multiply(scalar_table(), true, Packing::kQ6Top, m, input.view, kTokens);
+    float upper[kPanelRows];
+    scalar_table().screen_panel(m.planes(0).top + m.layout.bounds(), screen.view, estimates.data(),
+                                upper);
+    for (int r = 0; r < kPanelRows; ++r) {
+      const float low = scalar_table().screen_pairs_row(m.planes(0).low, r, screen.view);
+      const float bound = upper[r] - estimates[static_cast<std::size_t>(r)];
+      EXPECT_LE(bound, 1.2F * std::fabs(low)) << "row " << r;
+    }
+  }
+}
+
+TEST(KernelsSplitCopies, OfFloatsAreBoundedByWhatTheFileHolds) {
   std::mt19937 random(13);
   std::normal_distribution<float> normal;
   constexpr int kColumns = 320;
   constexpr auto kWidth = static_cast<std::size_t>(kColumns);
-  const SplitLayout layout(kColumns);
+  const SplitLayout layout(Packing::kQ8Split, kColumns);
   std::vector<float> rows(kPanelRows * kWidth);
   for (float& v : rows) v = normal(random) * 0.03F;
   rows[5] = 4.0F;
@@ -286,7 +367,7 @@ TEST(KernelsSplit, CopiesOfFloatsAreBoundedByWhatTheFileHolds) {
       kPanelRows, kColumns, {top.data(), middle.data(), low.data()}));
   std::vector<float> copy(kWidth);
   for (int r = 0; r < kPanelRows; ++r) {
-    kernels::unpack_split_row(top.data(), low.data(), r, kColumns, copy.data());
+    kernels::unpack_split_row(layout, top.data(), low.data(), r, copy.data());
     double rest = 0;
     for (std::size_t k = 0; k < kWidth; ++k) {
       const double d = double{rows[static_cast<std::size_t>(r) * kWidth + k]} - copy[k];
@@ -303,6 +384,10 @@ TEST(KernelsSplit, CopiesOfFloatsAreBoundedByWhatTheFileHolds) {
       BlockType::kF32, reinterpret_cast<const std::byte*>(rows.data()), kWidth * sizeof(float),
       kPanelRows, kColumns, {top.data(), middle.data(), low.data()}));
 }
+
+INSTANTIATE_TEST_SUITE_P(Forms, KernelsSplit, ::testing::Values(kQ8, kQ6), [](const auto& form) {
+  return form.param.type == BlockType::kQ8_0 ? "Q8_0" : "Q6_K";
+});
 
 }  // namespace
 }  // namespace lapidary

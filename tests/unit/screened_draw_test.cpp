@@ -1,6 +1,7 @@
 #include <bit>
 #include <memory>
 
+#include "gguf_builder.h"
 #include "model/decoder.h"
 #include "model_fixture.h"
 #include "runtime/model_impl.h"
@@ -110,6 +111,47 @@ TEST(ScreenedDraw, ADenseHeadIsScreenedThroughACopy) {
   Comparison comparison(tiny_model());
   comparison.run(tiny_ids());
   EXPECT_GT(comparison.searched, 0);
+}
+
+/// Random weights in Q6_K.
+test::GgufBuilder q6_file() {
+  return test::tiny_model(
+      {.layers = 2, .width = 256, .feed_forward = 256, .query_heads = 8, .type = BlockType::kQ6_K});
+}
+
+TEST(ScreenedDraw, AQ6KHeadIsScreenedInPlace) {
+  const test::TempFile file(q6_file().build());
+  const Model plain = Model::load(file.path(), {.screened_head = false});
+  const Model screened = Model::load(file.path());
+  EXPECT_GT(screened.info().weight_bytes, plain.info().weight_bytes);
+  EXPECT_LT(screened.info().weight_bytes, plain.info().weight_bytes * 5 / 4) << "no second copy";
+  std::vector<TokenId> ids{2};
+  while (ids.size() < 200)
+    ids.push_back(static_cast<TokenId>(ids.size() * 7919 % test::kTinyVocabulary));
+  Comparison comparison(screened);
+  comparison.run(ids);
+  EXPECT_GT(comparison.searched, 100);
+  std::vector<std::uint64_t> hashes[2];
+  for (const SamplingOptions& sampling : all_options()) {
+    std::vector<std::vector<TokenId>> drawn;
+    for (const Model& model : {plain, screened}) {
+      Session session(model, {.context = 256, .threads = 2});
+      hashes[drawn.size()] = hash_positions(session, std::span(ids).first(40));
+      drawn.push_back(session.generate({.max_tokens = 60, .sampling = sampling}).ids);
+    }
+    EXPECT_EQ(hashes[0], hashes[1]) << "all logits are the plain head's";
+    EXPECT_EQ(drawn[0], drawn[1]);
+  }
+}
+
+TEST(ScreenedDraw, AQ6KHeadWithAnInfiniteScaleIsRefused) {
+  test::GgufBuilder builder = q6_file();
+  std::string& data = builder.tensor("token_embd.weight").data;
+  data.replace(data.size() - 2, 2, test::number_bytes<std::uint16_t>(0x7C00));
+  const test::TempFile file(builder.build());
+  const Error error = thrown_error([&] { Model::load(file.path()); });
+  EXPECT_EQ(error.code(), ErrorCode::kFile);
+  EXPECT_TRUE(contains(error.what(), "token_embd.weight")) << error.what();
 }
 
 TEST(ScreenedDraw, TextsDoNotDependOnHowTheHeadIsLaidOut) {

@@ -25,17 +25,26 @@ constexpr float kEverything = std::numeric_limits<float>::infinity();
 /// A head of random rows, and inputs that some of them are close to, as trained ones are.
 class Head {
  public:
-  /// `hidden`: one weight of each block is so large that the upper plane holds nothing else.
-  Head(BlockType type, int rows, int columns, std::uint32_t seed, bool hidden = false)
+  /// `hidden`: one weight of each scale is so large that the upper plane holds nothing else.
+  /// `period`: after so many rows they repeat.
+  Head(BlockType type, int rows, int columns, std::uint32_t seed, bool hidden = false,
+       int period = 0)
       : random_(seed), rows_(rows), columns_(columns) {
     std::vector<float> values(static_cast<std::size_t>(rows * columns));
     for (std::size_t i = 0; i < values.size(); ++i) {
       values[i] = normal_(random_) * (hidden ? 0.002F : 0.05F);
-      if (hidden && i % kBlock == 0) values[i] = 0.12F;
+      if (hidden && i % (type == BlockType::kQ6_K ? 16 : kBlock) == 0) values[i] = 0.12F;
+      const auto repeated = static_cast<std::size_t>(period * columns);
+      if (period > 0 && i >= repeated) values[i] = values[i - repeated];
     }
-    const std::vector<std::byte> file = type == BlockType::kQ8_0 ? to_q8(values) : as_bytes(values);
-    plain_ = pack(file, type, type == BlockType::kQ8_0 ? Packing::kQ8Split : Packing::kBF16);
-    planes_ = type == BlockType::kQ8_0 ? plain_ : pack(file, type, Packing::kQ8Split);
+    if (type == BlockType::kQ8_0) {
+      plain_ = planes_ = pack(to_q8(values), type, Packing::kQ8Split);
+    } else if (type == BlockType::kQ6_K) {
+      plain_ = planes_ = pack(to_q6(values), type, Packing::kQ6Split);
+    } else {
+      plain_ = pack(as_bytes(values), type, Packing::kBF16);
+      planes_ = pack(as_bytes(values), type, Packing::kQ8Split);
+    }
     values_ = std::move(values);
   }
 
@@ -75,6 +84,30 @@ class Head {
     return out;
   }
 
+  static std::vector<std::byte> to_q6(const std::vector<float>& values) {
+    std::vector<std::byte> out(values.size() / 256 * 210);
+    for (std::size_t b = 0; b < values.size() / 256; ++b) {
+      const float* x = values.data() + b * 256;
+      std::byte* to = &out[b * 210];
+      const std::uint16_t half = 0x0800;  // 2^-13
+      std::memcpy(to + 208, &half, 2);
+      for (std::size_t k = 0; k < 256; ++k) {
+        const float* of_scale = x + k / 16 * 16;
+        float largest = 0.0F;
+        for (int i = 0; i < 16; ++i) largest = std::max(largest, std::fabs(of_scale[i]));
+        const float scale = std::clamp(std::ceil(largest * 8192.0F / 31.0F), 1.0F, 127.0F);
+        to[192 + k / 16] = static_cast<std::byte>(scale);
+        const float level = std::nearbyint(x[k] * 8192.0F / scale);
+        const auto q = static_cast<unsigned>(std::clamp(level, -32.0F, 31.0F) + 32.0F);
+        // The file's order: 128 values, of which 64 share their bytes' halves.
+        const std::size_t j = k % 128;
+        to[k / 128 * 64 + j % 64] |= static_cast<std::byte>((q & 15U) << (j < 64 ? 0U : 4U));
+        to[128 + k / 128 * 32 + j % 32] |= static_cast<std::byte>((q >> 4) << (j / 32 * 2));
+      }
+    }
+    return out;
+  }
+
   PackedMatrix pack(const std::vector<std::byte>& file, BlockType type, Packing packing) {
     PackedMatrix m{packing, rows_, columns_, nullptr};
     arenas_.emplace_back(Arena::planned(m.bytes()));
@@ -86,9 +119,8 @@ class Head {
       const int count = std::min(kPanelRows, rows_ - p * kPanelRows);
       std::byte* panel = m.panels + index * m.panel_bytes();
       const bool good =
-          packing == Packing::kQ8Split
-              ? kernels::pack_split_panel(type, rows, stride, count, columns_, m.planes(p))
-              : kernels::pack_panel(packing, type, rows, stride, count, columns_, panel);
+          m.split() ? kernels::pack_split_panel(type, rows, stride, count, columns_, m.planes(p))
+                    : kernels::pack_panel(packing, type, rows, stride, count, columns_, panel);
       EXPECT_TRUE(good);
     }
     return m;
@@ -188,11 +220,14 @@ void expect_found(std::span<const ScoredRow> found, const std::vector<ScoredRow>
   }
 }
 
-class ScreenedHeads : public ::testing::TestWithParam<BlockType> {};
+class ScreenedHeads : public ::testing::TestWithParam<BlockType> {
+ protected:
+  const int columns_ = GetParam() == BlockType::kQ6_K ? 512 : 320;
+};
 
 TEST_P(ScreenedHeads, FindWhatTheFullHeadFinds) {
-  constexpr int kRows = 3011, kColumns = 320;
-  Head head(GetParam(), kRows, kColumns, 5);
+  constexpr int kRows = 3011;
+  Head head(GetParam(), kRows, columns_, 5);
   const std::vector<std::int32_t> also = {0, 17, 2999, 1500};
   for (const kernels::Kernels* table : all_tables()) {
     for (const int threads : {1, 3}) {
@@ -201,7 +236,7 @@ TEST_P(ScreenedHeads, FindWhatTheFullHeadFinds) {
       for (const int tokens : {1, 2, 5, 8}) {
         std::vector<std::vector<float>> x;
         for (int t = 0; t < tokens; ++t) x.push_back(head.input(12.0F));
-        const Input input(x, kColumns);
+        const Input input(x, columns_);
         for (const HeadQuery& query :
              {HeadQuery{kRows, 1, kEverything}, HeadQuery{kRows, 8, kEverything, also},
               HeadQuery{2990, 3, kEverything}, HeadQuery{kRows, 64, 2.5F}}) {
@@ -218,41 +253,63 @@ TEST_P(ScreenedHeads, FindWhatTheFullHeadFinds) {
   }
 }
 
+TEST_P(ScreenedHeads, OfEqualLogitsTheLowerRowIsFound) {
+  constexpr int kRows = 3000;
+  Head head(GetParam(), kRows, columns_, 7, false, 1000);
+  Team team(2);
+  for (const kernels::Kernels* table : all_tables()) {
+    ScreenedHead screened(head.planes(), head.head(), *table);
+    const Input input({head.input(12.0F)}, columns_);
+    for (const int count : {1, 2, 3, 10}) {  // Of three equal rows, one, two or all.
+      const HeadQuery query{kRows, count, kEverything};
+      ASSERT_TRUE(search(team, screened, input.view, 1, query)) << table->name;
+      const auto all = full(*table, head.head(), input.view, 0, kRows);
+      ASSERT_EQ(all[0].logit, all[2].logit);
+      expect_found(screened.found(0), all, query, table->name);
+    }
+  }
+}
+
 TEST_P(ScreenedHeads, GiveUpWhereNoBoundHelps) {
-  constexpr int kRows = 6000, kColumns = 320;
-  Head hidden(GetParam(), kRows, kColumns, 9, true);
+  constexpr int kRows = 6000;
+  Head hidden(GetParam(), kRows, columns_, 9, true);
   Team team(2);
   ScreenedHead screened(hidden.planes(), hidden.head(), scalar_table());
   std::vector<float> x = hidden.input(0.0F);
   for (std::size_t k = 0; k < x.size(); k += kBlock) x[k] = 0.0F;
-  const Input input({x}, kColumns);
+  const Input input({x}, columns_);
   EXPECT_FALSE(search(team, screened, input.view, 1, {kRows, 64, kEverything}));
   EXPECT_EQ(screened.stats().gave_up, 1U);
-  // Nothing of it is left behind.
+  // The next one is not tried. Nothing of the first is left behind.
   const HeadQuery query{40, 4, kEverything};
+  EXPECT_FALSE(search(team, screened, input.view, 1, query));
+  EXPECT_EQ(screened.stats().gave_up, 2U);
   ASSERT_TRUE(search(team, screened, input.view, 1, query));
   expect_found(screened.found(0), full(scalar_table(), hidden.head(), input.view, 0, 40), query,
                "after it gave up");
 }
 
 TEST_P(ScreenedHeads, NotANumberIsNotLost) {
-  constexpr int kRows = 512, kColumns = 320;
-  Head head(GetParam(), kRows, kColumns, 11);
+  constexpr int kRows = 512;
+  Head head(GetParam(), kRows, columns_, 11);
   Team team(1);
   ScreenedHead screened(head.planes(), head.head(), scalar_table());
   std::vector<float> x = head.input(12.0F);
   x[40] = std::numeric_limits<float>::quiet_NaN();
-  Input input({x}, kColumns);
-  for (int b = 0; b < kColumns / kBlock; ++b)
+  Input input({x}, columns_);
+  for (int b = 0; b < columns_ / kBlock; ++b)
     input.view.quantized.scales[b] = std::numeric_limits<float>::quiet_NaN();
   if (search(team, screened, input.view, 1, {kRows, 1, kEverything})) {
     EXPECT_TRUE(screened.found(0).empty()) << "no NaN is above anything";
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, ScreenedHeads, ::testing::Values(BlockType::kQ8_0, BlockType::kF32),
+INSTANTIATE_TEST_SUITE_P(Types, ScreenedHeads,
+                         ::testing::Values(BlockType::kQ8_0, BlockType::kQ6_K, BlockType::kF32),
                          [](const auto& type) {
-                           return type.param == BlockType::kQ8_0 ? "Q8_0" : "Float";
+                           return type.param == BlockType::kQ8_0   ? "Q8_0"
+                                  : type.param == BlockType::kQ6_K ? "Q6_K"
+                                                                   : "Float";
                          });
 
 }  // namespace

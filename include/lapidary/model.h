@@ -17,8 +17,9 @@ struct ModelOptions {
   std::uint64_t memory_limit =
       0;                      ///< Bytes that weights may take; 0: what the machine has available.
   bool screened_head = true;  ///< Lay the output matrix out so that drawing a token reads about
-                              ///< 0.6 of it (0.75 of Q6_K). Changes no bit; false is faster where all logits of
-                              ///< every position are asked for, and saves memory.
+                              ///< 0.6 of it (0.75 of Q6_K). Changes no bit; false is faster
+                              ///< where all logits of every position are asked for, and
+                              ///< saves memory.
   Progress progress = {};     ///< Bytes read of the file.
   std::string vision =
       {};  ///< The vision half (an mmproj GGUF file); empty: a text model. Its header is checked at

@@ -104,7 +104,7 @@ inline constexpr int kAttentionChains = 16;
 // weights, and an activation for both.
 inline constexpr int kTile = 8;
 inline constexpr int kPlainPanels = 2;
-inline constexpr int kPlainTokens = 5;
+inline constexpr int kPlainTokens = 6;
 inline constexpr bool kFewRegisters = false;
 inline constexpr int kByteBias =
     128;  // vpdpbusd takes its first operand as unsigned: int8 weights go in with 128 added.

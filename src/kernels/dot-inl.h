@@ -17,12 +17,20 @@ LAPIDARY_INLINE void add_groups(const Groups* groups, const std::int8_t* const* 
   }
 }
 
-// Exact integer sums of one block of some panels for some streams of activations, out
-// [panels][streams]; bias and half scales applied.
-template <Packing kPacking, int kPanels, int kStreams, class Groups>
+// What a block comes to, with half scales applied. Those are applied in floats, where a product of 32
+// bits is slow: each of the two products is below 2^24, so what is rounded is their exact sum, as
+// where it is an integer.
+template <Packing kPacking>
+using BlockSum = std::conditional_t<packed_traits(kPacking).scheme == Scheme::kHalfScaled, F, I>;
+LAPIDARY_INLINE F to_float(F sum) { return sum; }
+
+// Exact sums of one block of some panels for some streams of activations, out [panels][streams];
+// bias and half scales applied.
+template <Packing kPacking, int kPanels, int kStreams, class Groups, class Sum>
 LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
                                 const std::int8_t* const* x, const std::int16_t* const* sums,
-                                I* out) {
+                                Sum* out) {
+  static_assert(std::is_same_v<Sum, BlockSum<kPacking>>);
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   constexpr int kBias = kTraits.bits == 8 ? kByteBias : kTraits.bias;
   constexpr int kStep = kTraits.step;
@@ -35,19 +43,19 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
     return add(mul(exact, broadcast_int(kStep)), broadcast_int(-kBias * sum));
   };
   if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
-    I second[kPanels * kStreams];
+    I first[kPanels * kStreams], second[kPanels * kStreams];
     const auto first_sum = [&](int s) { return sums[s][2] + sums[s][3]; };
     const auto second_sum = [&](int s) { return sums[s][0] + sums[s][1] - first_sum(s); };
     for (int s = 0; s < kStreams; ++s) {
-      start(out, s, first_sum(s));
+      start(first, s, first_sum(s));
       start(second, s, second_sum(s));
     }
-    add_groups<kTraits.bits, 0, 4, kPanels, kStreams>(groups, x, out);
+    add_groups<kTraits.bits, 0, 4, kPanels, kStreams>(groups, x, first);
     add_groups<kTraits.bits, 4, 8, kPanels, kStreams>(groups, x, second);
     for (int i = 0; i < kPanels * kStreams; ++i) {
       const BlockScales& s = scales[i / kStreams];
-      out[i] = add(mul(finish(out[i], first_sum(i % kStreams)), s.half0),
-                   mul(finish(second[i], second_sum(i % kStreams)), s.half1));
+      out[i] = fma(to_float(finish(second[i], second_sum(i % kStreams))), to_float(s.half1),
+                   mul(to_float(finish(first[i], first_sum(i % kStreams))), to_float(s.half0)));
     }
   } else {
     for (int s = 0; s < kStreams; ++s) start(out, s, kBias != 0 ? sums[s][0] + sums[s][1] : 0);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/kernels.h"
 
 /// The tables that a build holds; which of them this machine can run is dispatch.cpp's business.

@@ -102,6 +102,9 @@ LAPIDARY_INLINE void add_signed(const Groups& groups, const std::int8_t* const* 
   }
 }
 
+template <Packing kPacking>
+using BlockSum = I;
+
 // Exact integer sums of one block of one panel for some streams of activations, bias and half
 // scales applied.
 template <Packing kPacking, int kPanels, int kStreams, class Groups>

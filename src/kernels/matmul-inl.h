@@ -79,7 +79,7 @@ LAPIDARY_INLINE void leave_in_memory(F* acc) {
 // acc += one block of some panels and streams: acc and exact [panels][kTokens], of which exact's
 // rows lie `stride` apart; scale(t) and scaled_sum(t) are the streams'.
 template <Packing kPacking, int kPanels, int kTokens, class Scale, class ScaledSum>
-LAPIDARY_INLINE void add_block(const I* exact, int stride, const BlockScales* s, const Scale& scale,
+LAPIDARY_INLINE void add_block(const BlockSum<kPacking>* exact, int stride, const BlockScales* s, const Scale& scale,
                                const ScaledSum& scaled_sum, F* acc) {
   for (int i = 0; i < kPanels * kTokens; ++i) {
     const int p = i / kTokens, t = i % kTokens;
@@ -105,7 +105,7 @@ LAPIDARY_INLINE void multiply_block(const Groups* groups, const BlockScales* s,
       sums[kTokens + t] = x.low_sums + at * kBlockSums;
     }
   }
-  I exact[kPanels * kStreams];
+  BlockSum<kPacking> exact[kPanels * kStreams];
   block_sums<kPacking, kPanels, kStreams>(groups, s, values, sums, exact);
   const auto at = [&](int t) { return static_cast<std::size_t>(t) * x.blocks; };
   const auto scale = [&](int t) { return x.scales[at(t)]; };
@@ -172,7 +172,7 @@ LAPIDARY_INLINE void add_low_blocks(const Groups* groups, const BlockScales* s, 
       values[i] = low[i].values;
       sums[i] = low[i].sums;
     }
-    I exact[kPanels * kCount];
+    BlockSum<kPacking> exact[kPanels * kCount];
     block_sums<kPacking, kPanels, kCount>(groups, s, values, sums, exact);
     F sum[kPanels * kCount];
     const auto cell = [&](int i) {

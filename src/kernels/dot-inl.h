@@ -17,9 +17,9 @@ LAPIDARY_INLINE void add_groups(const Groups* groups, const std::int8_t* const* 
   }
 }
 
-// What a block comes to, with half scales applied. Those are applied in floats, where a product of 32
-// bits is slow: each of the two products is below 2^24, so what is rounded is their exact sum, as
-// where it is an integer.
+// What a block comes to, with half scales applied. Those are applied in floats, where a product of
+// 32 bits is slow: each of the two products is below 2^24, so what is rounded is their exact sum,
+// as where it is an integer.
 template <Packing kPacking>
 using BlockSum = std::conditional_t<packed_traits(kPacking).scheme == Scheme::kHalfScaled, F, I>;
 LAPIDARY_INLINE F to_float(F sum) { return sum; }

@@ -79,8 +79,8 @@ LAPIDARY_INLINE void leave_in_memory(F* acc) {
 // acc += one block of some panels and streams: acc and exact [panels][kTokens], of which exact's
 // rows lie `stride` apart; scale(t) and scaled_sum(t) are the streams'.
 template <Packing kPacking, int kPanels, int kTokens, class Scale, class ScaledSum>
-LAPIDARY_INLINE void add_block(const BlockSum<kPacking>* exact, int stride, const BlockScales* s, const Scale& scale,
-                               const ScaledSum& scaled_sum, F* acc) {
+LAPIDARY_INLINE void add_block(const BlockSum<kPacking>* exact, int stride, const BlockScales* s,
+                               const Scale& scale, const ScaledSum& scaled_sum, F* acc) {
   for (int i = 0; i < kPanels * kTokens; ++i) {
     const int p = i / kTokens, t = i % kTokens;
     acc[i] = fma(to_float(exact[p * stride + t]), mul(s[p].scale, broadcast(scale(t))), acc[i]);

@@ -141,12 +141,10 @@ bool ScreenedHead::search(Worker& worker, const LinearInput& input, int tokens,
                           const HeadQuery& query, std::byte* scratch) {
   // Nobody writes what is decided by while a team searches.
   if (skips_ > 0) {
-    worker.barrier();
-    if (worker.index() == 0) {
+    worker.barrier([&] {
       --skips_;
       count_search(tokens, false);
-    }
-    worker.barrier();
+    });
     return false;
   }
   // Four bits do for the best row, mostly, five for more.
@@ -154,14 +152,13 @@ bool ScreenedHead::search(Worker& worker, const LinearInput& input, int tokens,
   bool found = four && search_with(4, worker, input, tokens, query, scratch);
   const int low_rows = low_rows_.load(std::memory_order_relaxed);
   if (!found && !pairs()) found = search_with(5, worker, input, tokens, query, scratch);
-  if (worker.index() == 0) {
+  worker.barrier([&] {
     if (four && low_rows > kManyLowRows * query.rows) five_bits_ = kFiveBitSearches;
     if (!four && five_bits_ > 0) --five_bits_;
     const bool paid = found && (!pairs() || low_rows <= kPaidPairRows * query.rows);
     skips_ = next_skips_ = paid ? 0 : std::min(2 * next_skips_ + 1, kMostSkips);
     count_search(tokens, found);
-  }
-  worker.barrier();
+  });
   return found;
 }
 
@@ -273,23 +270,17 @@ void ScreenedHead::scan(int bits, Worker& worker, const LinearInput& input, int 
 
 bool ScreenedHead::select(Worker& worker, const LinearInput& input, int token,
                           const HeadQuery& query, std::byte* scratch) {
-  if (worker.index() == 0) pick_seeds(token, query);
-  worker.barrier();
+  worker.barrier([&] { pick_seeds(token, query); });
   const int seeds = panel_count_.load(std::memory_order_relaxed);
-  compute(worker, input, token, 0, seeds, scratch);
-  if (worker.index() == 0) least_ = threshold(query);
-  worker.barrier();
+  compute(worker, input, token, 0, seeds, scratch, [&] { least_ = threshold(query); });
   const int panels = (query.rows + kPanelRows - 1) / kPanelRows;
   worker.for_each((panels + kFilterPanels - 1) / kFilterPanels, [&](int task) {
     filter(token, task * kFilterPanels, std::min(panels, (task + 1) * kFilterPanels), query.rows,
            least_);
   });
   const bool gave_up = gave_up_.load(std::memory_order_relaxed);
-  if (!gave_up) {
-    compute(worker, input, token, seeds, panel_count_.load(std::memory_order_relaxed), scratch);
-  }
-  if (worker.index() == 0) collect(token, query);
-  worker.barrier();
+  const int end = gave_up ? seeds : panel_count_.load(std::memory_order_relaxed);
+  compute(worker, input, token, seeds, end, scratch, [&] { collect(token, query); });
   return !gave_up;
 }
 
@@ -333,13 +324,14 @@ void ScreenedHead::pick_seeds(int token, const HeadQuery& query) {
 }
 
 void ScreenedHead::compute(Worker& worker, const LinearInput& input, int token, int begin, int end,
-                           std::byte* scratch) {
-  worker.for_each(end - begin, [&](int i) {
+                           std::byte* scratch, FunctionRef<void()> then) {
+  const auto multiply = [&](int i) {
     const auto slot = static_cast<std::size_t>(begin + i);
     const int panel = panels_[slot];
     linear_panels(kernels_, input, token, 1, head_, panel, panel + 1, exact_ + slot * kPanelRows,
                   kPanelRows, scratch, true);
-  });
+  };
+  worker.for_each(end - begin, multiply, then);
 }
 
 /// Every row of the listed panels whose logit is at least `least`.

@@ -78,7 +78,7 @@ class ScreenedHead {
               std::byte* scratch);
   void pick_seeds(int token, const HeadQuery& query);
   void compute(Worker& worker, const LinearInput& input, int token, int begin, int end,
-               std::byte* scratch);
+               std::byte* scratch, FunctionRef<void()> then);
   float threshold(const HeadQuery& query);
   void filter(int token, int begin, int end, int rows, float least);
   void refine(int token, std::span<const std::int32_t> rows, float least);

@@ -254,7 +254,7 @@ bool pack_split_panel(BlockType type, const std::byte* rows_data, std::size_t ro
   const bool pairs = type == BlockType::kQ6_K;
   const SplitLayout layout(pairs ? Packing::kQ6Split : Packing::kQ8Split, columns);
   std::memset(out.top, 0, layout.top_bytes());
-  std::memset(out.middle, 0, layout.middle_bytes());
+  if (layout.has_middle()) std::memset(out.middle, 0, layout.middle_bytes());
   std::memset(out.low, 0, layout.low_bytes());
   const Planes planes{reinterpret_cast<Byte*>(out.top), reinterpret_cast<Byte*>(out.middle),
                       reinterpret_cast<Byte*>(out.low)};

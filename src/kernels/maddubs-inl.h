@@ -51,6 +51,13 @@ LAPIDARY_INLINE void add_narrow(const Groups& groups, const std::int8_t* const* 
 LAPIDARY_INLINE __m256i broadcast_sums(const std::int16_t* p) {
   return broadcast_four(reinterpret_cast<const std::int8_t*>(p));
 }
+// The same of one half of a block.
+template <int kHalf>
+LAPIDARY_INLINE __m256i broadcast_half_sums(const std::int16_t* sums) {
+  const __m256i first = broadcast_sums(sums + 2);
+  if constexpr (kHalf == 0) return first;
+  return _mm256_sub_epi16(broadcast_sums(sums), first);
+}
 template <int kBias>
 LAPIDARY_INLINE I minus_bias(__m256i sums) {
   const __m256i start = _mm256_mullo_epi16(sums, _mm256_set1_epi16(-kBias));
@@ -79,8 +86,7 @@ LAPIDARY_INLINE void add_stepped(const Groups& groups, const I& scales, const st
   I narrow[kStreams];
   add_narrow<false, 4 * kHalf, 4 * kHalf + 4, kStreams>(groups, x, narrow);
   for (int s = 0; s < kStreams; ++s) {
-    __m256i of_half = broadcast_sums(sums[s] + 2);
-    if constexpr (kHalf == 1) of_half = _mm256_sub_epi16(broadcast_sums(sums[s]), of_half);
+    const __m256i of_half = broadcast_half_sums<kHalf>(sums[s]);
     const I sum = add(widen(narrow[s], steps), widen({of_half, of_half}, biases));
     out[s] = kHalf == 0 ? sum : add(out[s], sum);
   }
@@ -124,12 +130,11 @@ LAPIDARY_INLINE void block_sums(const Groups* panels, const BlockScales* panel_s
     add_stepped<kPacking, 1, kStreams>(groups, scales.half1, x, sums, out);
   } else if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
     for (int s = 0; s < kStreams; ++s)
-      narrow[s] = minus_bias<kTraits.bias>(broadcast_sums(sums[s] + 2));
+      narrow[s] = minus_bias<kTraits.bias>(broadcast_half_sums<0>(sums[s]));
     add_narrow<true, 0, 4, kStreams>(groups, x, narrow);
     for (int s = 0; s < kStreams; ++s) {
       out[s] = widen(narrow[s], scales.half0);
-      narrow[s] = minus_bias<kTraits.bias>(
-          _mm256_sub_epi16(broadcast_sums(sums[s]), broadcast_sums(sums[s] + 2)));
+      narrow[s] = minus_bias<kTraits.bias>(broadcast_half_sums<1>(sums[s]));
     }
     add_narrow<true, 4, 8, kStreams>(groups, x, narrow);
     for (int s = 0; s < kStreams; ++s) out[s] = add(out[s], widen(narrow[s], scales.half1));

@@ -173,7 +173,7 @@ class Decoder::Impl {
 
   /// `phase(then)` runs work of all threads that ends with a barrier, at which `then` is run;
   /// behind it follows `each` for every token. So a layer has five barriers for one token, and nine
-  /// for many.
+  /// or ten for many.
   template <class Phase, class Each>
   void for_tokens_after(Worker& worker, const Phase& phase, const Each& each) {
     if (tokens_ <= kFewTokens) {
@@ -200,10 +200,7 @@ class Decoder::Impl {
 
   void feed_forward_block(Worker& worker, int i) {
     const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
-    for_tokens_after(
-        worker, [&](const auto& then) { gate_and_up(worker, layer, then); },
-        [&](int t) { round_hidden(layer, t); });
-    if (s_.hidden.quantized.low_gathered && layer.down.quantized()) gather_low(worker);
+    make_hidden(worker, layer);
     const LinearJob down{&layer.down, s_.projected, static_cast<std::size_t>(c_.width)};
     const bool last = i + 1 == c_.layers;
     const float* next = last ? nullptr : w_.layers[static_cast<std::size_t>(i) + 1].attention_norm;
@@ -248,6 +245,18 @@ class Decoder::Impl {
     }
   }
 
+  /// The input of ffn_down, as that reads it.
+  void make_hidden(Worker& worker, const LayerWeights& layer) {
+    if (!layer.down.quantized()) {
+      gate_and_up(worker, layer, kNothing);
+      return;
+    }
+    for_tokens_after(
+        worker, [&](const auto& then) { gate_and_up(worker, layer, then); },
+        [&](int t) { round_hidden(t); });
+    if (s_.hidden.quantized.low_gathered) gather_low(worker);
+  }
+
   /// hidden = gelu_tanh(Wgate h) ⊙ (Wup h), one task some blocks of 32 of its columns.
   void gate_and_up(Worker& worker, const LayerWeights& layer, FunctionRef<void()> then) {
     const int pairs = c_.feed_forward / kPairRows;
@@ -271,8 +280,7 @@ class Decoder::Impl {
 
   /// Rounds the hidden values of a token. Not where they are made: threads that write to one cache
   /// line of 8-bit values at the same time cost a prefill a third of its speed.
-  void round_hidden(const LayerWeights& layer, int t) {
-    if (!layer.down.quantized()) return;
+  void round_hidden(int t) {
     const float* hidden = s_.hidden.dense + at(t, c_.feed_forward);
     kernels_.quantize16(hidden, c_.feed_forward, s_.hidden.quantized, t);
     kernels_.round_fine_blocks(hidden, s_.hidden.quantized, t);

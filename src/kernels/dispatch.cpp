@@ -65,9 +65,9 @@ constexpr std::size_t kMostTables = 4;
 }  // namespace
 
 #if defined(__x86_64__)
-const bool kPrefetchesWeights = !is_intel();
+const bool kPrefetchesToSecondLevel = is_intel();
 #else
-const bool kPrefetchesWeights = true;
+const bool kPrefetchesToSecondLevel = false;
 #endif
 
 std::size_t available(const Kernels** out, std::size_t max) {

@@ -16,9 +16,10 @@ extern const Kernels kAvx512Kernels;
 extern const Kernels kNeonKernels;
 #endif
 
-/// Whether this processor reads weights faster when they are prefetched by hand. Intel's does not:
-/// it reads ahead well by itself, and has too few line buffers for both (decisions/0013).
-extern const bool kPrefetchesWeights;
+/// Where prefetched weights go: into the second-level cache, or past all of them. Intel's processors
+/// want the former: what goes past the caches holds a line buffer of the first level all the way
+/// (decisions/0013).
+extern const bool kPrefetchesToSecondLevel;
 
 // Entering and leaving an ISA's target region: what lies between is compiled for it, headers
 // included before are not.

@@ -1,7 +1,17 @@
-// Weights stream past once a token: some processors' own prefetch comes too late for some of them,
-// and they need not stay in the caches.
+// Weights stream past once a token: no processor's own reading ahead keeps the memory busy while
+// their blocks are multiplied.
 inline constexpr int kPrefetchAhead = 8192;
+
+template <int kLocality>
+LAPIDARY_INLINE void prefetch_lines(const std::uint8_t* p, int bytes) {
+  for (int at = 0; at < bytes + 63; at += 64) __builtin_prefetch(p + at, 0, kLocality);
+}
+
 LAPIDARY_INLINE void prefetch_ahead(const std::uint8_t* p, int bytes) {
-  if (!kPrefetchesWeights) return;
-  for (int at = 0; at < bytes + 63; at += 64) __builtin_prefetch(p + kPrefetchAhead + at, 0, 0);
+  constexpr int kPastTheCaches = 0, kSecondLevel = 2;
+  if (kPrefetchesToSecondLevel) {
+    prefetch_lines<kSecondLevel>(p + kPrefetchAhead, bytes);
+  } else {
+    prefetch_lines<kPastTheCaches>(p + kPrefetchAhead, bytes);
+  }
 }

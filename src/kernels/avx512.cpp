@@ -143,6 +143,12 @@ LAPIDARY_INLINE I dot(I sum, Q w, const std::int8_t* x) {
   return {_mm512_dpbusd_epi32(sum.v, w.v, broadcast_four(x))};
 }
 
+template <int kFactor>
+LAPIDARY_INLINE I times_total(const std::int16_t* p) {
+  const __m512i two = broadcast_four(reinterpret_cast<const std::int8_t*>(p));
+  return {_mm512_madd_epi16(two, _mm512_set1_epi16(kFactor))};
+}
+
 inline constexpr int kDenseTile = 8;
 inline constexpr int kBfpPanels = 4;  // 16 sums, 4 weights, an activation.
 inline constexpr int kBfpTile = 4;

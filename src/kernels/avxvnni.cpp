@@ -41,6 +41,12 @@ LAPIDARY_INLINE I dot(I sum, Q w, const std::int8_t* x) {
   const __m256i four = broadcast_four(x);
   return {_mm256_dpbusd_avx_epi32(sum.a, w.a, four), _mm256_dpbusd_avx_epi32(sum.b, w.b, four)};
 }
+template <int kFactor>
+LAPIDARY_INLINE I times_total(const std::int16_t* p) {
+  const __m256i two = broadcast_four(reinterpret_cast<const std::int8_t*>(p));
+  const __m256i total = _mm256_madd_epi16(two, _mm256_set1_epi16(kFactor));
+  return {total, total};
+}
 
 #include "kernels/bfp-inl.h"
 #include "kernels/blocks-inl.h"

@@ -1,6 +1,7 @@
 // Included before matmul-inl.h in ISAs whose integer dot products add four products to 32 bits. The
-// ISA gives kByteBias (what load_weights adds to 8-bit weights), load_weights<bits>(Q) and
-// dot(I sum, Q weights, four activations).
+// ISA gives kByteBias (what load_weights adds to 8-bit weights), load_weights<bits>(Q),
+// dot(I sum, Q weights, four activations) and times_total<factor>(p): factor · (p[0] + p[1]) for
+// every row, |factor| ≤ 128.
 
 template <int kBits, int kGroup, int kEnd, int kPanels, int kStreams, class Groups>
 LAPIDARY_INLINE void add_groups(const Groups* groups, const std::int8_t* const* x, I* out) {
@@ -34,31 +35,34 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   constexpr int kBias = kTraits.bits == 8 ? kByteBias : kTraits.bias;
   constexpr int kStep = kTraits.step;
-  const auto start = [&](I* to, int s, int sum) {
+  const auto start = [&](I* to, int s, const I& less_bias) {
     for (int p = 0; p < kPanels; ++p)
-      to[p * kStreams + s] = broadcast_int(kStep == 1 ? -kBias * sum : 0);
+      to[p * kStreams + s] = kStep == 1 ? less_bias : broadcast_int(0);
   };
-  const auto finish = [&](const I& exact, int sum) {
+  const auto finish = [&](const I& exact, const I& less_bias) {
     if constexpr (kStep == 1) return exact;
-    return add(mul(exact, broadcast_int(kStep)), broadcast_int(-kBias * sum));
+    return add(mul(exact, broadcast_int(kStep)), less_bias);
   };
   if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
     I first[kPanels * kStreams], second[kPanels * kStreams];
-    const auto first_sum = [&](int s) { return sums[s][2] + sums[s][3]; };
-    const auto second_sum = [&](int s) { return sums[s][0] + sums[s][1] - first_sum(s); };
+    const auto less_first = [&](int s) { return times_total<-kBias>(sums[s] + 2); };
+    const auto less_second = [&](int s) {
+      return sub(times_total<-kBias>(sums[s]), less_first(s));
+    };
     for (int s = 0; s < kStreams; ++s) {
-      start(first, s, first_sum(s));
-      start(second, s, second_sum(s));
+      start(first, s, less_first(s));
+      start(second, s, less_second(s));
     }
     add_groups<kTraits.bits, 0, 4, kPanels, kStreams>(groups, x, first);
     add_groups<kTraits.bits, 4, 8, kPanels, kStreams>(groups, x, second);
     for (int i = 0; i < kPanels * kStreams; ++i) {
       const BlockScales& s = scales[i / kStreams];
-      out[i] = fma(to_float(finish(second[i], second_sum(i % kStreams))), to_float(s.half1),
-                   mul(to_float(finish(first[i], first_sum(i % kStreams))), to_float(s.half0)));
+      out[i] = fma(to_float(finish(second[i], less_second(i % kStreams))), to_float(s.half1),
+                   mul(to_float(finish(first[i], less_first(i % kStreams))), to_float(s.half0)));
     }
   } else {
-    for (int s = 0; s < kStreams; ++s) start(out, s, kBias != 0 ? sums[s][0] + sums[s][1] : 0);
+    for (int s = 0; s < kStreams; ++s)
+      start(out, s, kBias != 0 ? times_total<-kBias>(sums[s]) : broadcast_int(0));
     add_groups<kTraits.bits, 0, 8, kPanels, kStreams>(groups, x, out);
   }
 }

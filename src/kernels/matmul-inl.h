@@ -130,7 +130,8 @@ void multiply_tile(const MatmulArgs& a, const Blocks* panels, int token, float* 
   InputCursor<kPart> x(*a.input, a.token_begin + token);
   F acc[kCells], low_acc[kCells];
   for (int i = 0; i < kCells; ++i) acc[i] = low_acc[i] = broadcast(0.0F);
-  for (int b = 0; b < a.columns / kBlock; ++b, x.step()) {
+  int b = 0;
+  do {  // At least one: so the accumulators never have to be in memory.
     BlockScales s[kPanels];
     decltype(panels->groups(b)) groups[kPanels];
     for (int p = 0; p < kPanels; ++p) {
@@ -142,7 +143,8 @@ void multiply_tile(const MatmulArgs& a, const Blocks* panels, int token, float* 
     } else {
       multiply_block<kPacking, kPanels, kTokens, false>(groups, s, x, acc, low_acc);
     }
-  }
+    x.step();
+  } while (++b < a.columns / kBlock);
   for (int i = 0; i < kCells; ++i) {
     const auto t = static_cast<std::size_t>(token + i % kTokens);
     float* to = out + t * a.out_stride + i / kTokens * kPanelRows;

@@ -187,6 +187,10 @@ LAPIDARY_INLINE I dot(const I& sum, const Q& w, const std::int8_t* x) {
   const int8x16_t four = broadcast_four(x);
   LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], w.v[i], four));
 }
+template <int kFactor>
+LAPIDARY_INLINE I times_total(const std::int16_t* p) {
+  return broadcast_int(kFactor * (p[0] + p[1]));
+}
 
 inline constexpr int kDenseTile = 4;
 inline constexpr int kBfpPanels = 1;

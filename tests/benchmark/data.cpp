@@ -108,7 +108,8 @@ void pack(const Form& form, int columns, std::byte* panel, std::byte* low) {
   }
 }
 
-/// As many panels as `bytes` hold, and where they will lie in `memory`.
+/// As many panels as `bytes` hold, an even number as in every matrix of the models, and where they
+/// will lie in `memory`.
 Matrix lay_out(const Form& form, int columns, std::size_t bytes, const std::byte* memory) {
   Matrix m{};
   m.columns = columns;
@@ -117,7 +118,7 @@ Matrix lay_out(const Form& form, int columns, std::size_t bytes, const std::byte
       in_planes(form.packing) ? layout.top_bytes() : kernels::panel_bytes(form.packing, columns);
   if (kernels::is_split(form.packing)) m.low_bytes = layout.low_bytes();
   if (form.packing == Packing::kQ8Top5) m.low_bytes = layout.middle_bytes();
-  const std::size_t count = std::max<std::size_t>(1, bytes / (m.panel_bytes + m.low_bytes));
+  const std::size_t count = std::max<std::size_t>(1, bytes / (m.panel_bytes + m.low_bytes) / 2) * 2;
   m.panel_count = static_cast<int>(count);
   m.panels = memory;
   if (m.low_bytes > 0) m.low = memory + count * m.panel_bytes;

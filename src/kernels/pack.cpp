@@ -29,10 +29,16 @@ void split_nibbles(const Byte* nibbles, Byte* q) {
   }
 }
 
+/// Bit i of the word becomes bit 4 of q[i]; eight values at a time.
 void add_fifth_bits(const Byte* bits, Byte* q) {
-  std::uint32_t word;
-  std::memcpy(&word, bits, 4);
-  for (unsigned i = 0; i < 32; ++i) q[i] = static_cast<Byte>(q[i] | ((word >> i & 1U) << 4));
+  constexpr std::uint64_t kEach = 0x0101010101010101, kOwn = 0x8040201008040201;
+  for (std::size_t byte = 0; byte < 4; ++byte) {
+    const std::uint64_t own = (bits[byte] * kEach) & kOwn;  // Byte i has only bit i left …
+    std::uint64_t eight;
+    std::memcpy(&eight, q + 8 * byte, 8);
+    eight |= ((own + 0x7F * kEach) & (0x80 * kEach)) >> 3;  // … and is 0 or carries into bit 7.
+    std::memcpy(q + 8 * byte, &eight, 8);
+  }
 }
 
 /// Scale and minimum number j of the 6-bit pairs in the 12 bytes of Q4_K and Q5_K.
@@ -117,21 +123,30 @@ bool read_file_block(Packing packing, const Byte* row, int block, FileBlock& out
 
 namespace {
 
+/// Four bytes at a time: a word is a group of four k of one row.
 void write_quants(const PackedTraits& traits, const FileBlock& in, int row, Byte* block) {
-  for (int g = 0; g < 8; ++g) {
-    const Byte* q = in.q + 4 * g;
-    const auto lane = static_cast<std::size_t>(4 * row);
-    if (traits.bits == 8) {
-      std::memcpy(block + 64 * g + lane, q, 4);
-      continue;
-    }
-    Byte* nibbles = block + 64 * (g % 4) + lane;
-    Byte* plane = block + 256 + (traits.bits == 6 ? 64 * (g / 4) : 0) + lane;
-    for (int i = 0; i < 4; ++i) {
-      nibbles[i] = static_cast<Byte>(nibbles[i] | (q[i] & 15U) << (g < 4 ? 0 : 4));
-      if (traits.bits == 5) plane[i] = static_cast<Byte>(plane[i] | (q[i] >> 4) << g);
-      if (traits.bits == 6) plane[i] = static_cast<Byte>(plane[i] | (q[i] >> 4) << (2 * (g % 4)));
-    }
+  constexpr std::uint32_t kNibble = 0x0F0F0F0F, kBit = 0x01010101, kPair = 0x03030303;
+  Byte* words = block + 4 * row;
+  std::uint32_t q[8];
+  std::memcpy(q, in.q, sizeof q);
+  if (traits.bits == 8) {
+    for (std::size_t g = 0; g < 8; ++g) std::memcpy(words + 64 * g, q + g, 4);
+    return;
+  }
+  for (std::size_t g = 0; g < 4; ++g) {
+    const std::uint32_t both = (q[g] & kNibble) | (q[g + 4] & kNibble) << 4;
+    std::memcpy(words + 64 * g, &both, 4);
+  }
+  if (traits.bits == 5) {
+    std::uint32_t plane = 0;
+    for (unsigned g = 0; g < 8; ++g) plane |= (q[g] >> 4 & kBit) << g;
+    std::memcpy(words + 256, &plane, 4);
+  }
+  if (traits.bits == 6) {
+    std::uint32_t planes[2] = {};
+    for (unsigned g = 0; g < 8; ++g) planes[g / 4] |= (q[g] >> 4 & kPair) << 2 * (g % 4);
+    for (std::size_t half = 0; half < 2; ++half)
+      std::memcpy(words + 256 + 64 * half, planes + half, 4);
   }
 }
 

@@ -69,23 +69,30 @@ struct Planes {
   Byte* low;
 };
 
-/// Of two nibbles in a byte: the squares of twice their distances from the middle of what they can
-/// be, with all four bits unknown and with the lower three.
-struct NibbleSquares {
-  std::uint16_t four[256], three[256];
+int sum_of_squares(const std::int16_t* values) {
+  int sum = 0;
+  for (int k = 0; k < kBlock; ++k) sum += values[k] * values[k];
+  return sum;
+}
 
-  constexpr NibbleSquares() : four(), three() {
-    for (int pair = 0; pair < 256; ++pair) {
-      const int a = pair & 15, b = pair >> 4;
-      four[pair] = square(2 * a - 15, 2 * b - 15);
-      three[pair] = square(2 * (a & 7) - 7, 2 * (b & 7) - 7);
+/// Of sixteen bytes of two nibbles each: the squares of twice their distances from the middle of
+/// what they can be, summed, with all four bits unknown and with the lower three.
+struct NibbleSquares {
+  int four, three;
+
+  explicit NibbleSquares(const Byte* low) {
+    std::int16_t distances4[kBlock], distances3[kBlock];
+    for (int j = 0; j < 16; ++j) {
+      const int first = low[j] & 15, second = low[j] >> 4;
+      distances4[j] = static_cast<std::int16_t>(2 * first - 15);
+      distances4[j + 16] = static_cast<std::int16_t>(2 * second - 15);
+      distances3[j] = static_cast<std::int16_t>(2 * (first & 7) - 7);
+      distances3[j + 16] = static_cast<std::int16_t>(2 * (second & 7) - 7);
     }
-  }
-  static constexpr std::uint16_t square(int a, int b) {
-    return static_cast<std::uint16_t>(a * a + b * b);
+    four = sum_of_squares(distances4);
+    three = sum_of_squares(distances3);
   }
 };
-constexpr NibbleSquares kSquares;
 
 /// Of four pairs of bits in a byte: the squares of twice their distances from 1.5, summed.
 struct PairSquares {
@@ -149,51 +156,58 @@ void store_float(Byte* floats, int row, float value) {
 /// Lengths of a row's blocks, rounded up to levels of a unit of the row's own.
 struct RowBounds {
   float lengths[kMostBlocks];
-  float longest = 0.0F;
 
-  void set(int block, float length) {
-    lengths[block] = length;
-    longest = std::max(longest, length);
-  }
   void write(const SplitLayout& layout, int row, Byte* bounds, Byte* units) const {
-    const float unit = above(longest / kBoundLevels);
+    const float unit = above(*std::max_element(lengths, lengths + layout.blocks) / kBoundLevels);
     store_float(units, row, unit);
+    int levels[kMostBlocks];
     for (int b = 0; b < layout.blocks; ++b) {
       const float ratio = unit > 0 ? lengths[b] / unit : 0.0F;
-      int level = static_cast<int>(ratio);
-      if (static_cast<float>(level) < ratio) ++level;
-      bounds[64 * (b / 4) + 4 * row + b % 4] = static_cast<Byte>(std::min(level, kBoundLevels));
+      const int below = static_cast<int>(ratio);
+      levels[b] = std::min(below + (static_cast<float>(below) < ratio ? 1 : 0), kBoundLevels);
+    }
+    for (int b = 0; b < layout.blocks; ++b)
+      bounds[64 * (b / 4) + 4 * row + b % 4] = static_cast<Byte>(levels[b]);
+  }
+};
+
+/// What the blocks of a row lack without the low plane, and without its lower three bits. Never
+/// below scale · |low - 7.5| (3.5), which is what roundings are measured by.
+struct RowRests {
+  int squares4[kMostBlocks], squares3[kMostBlocks];
+  float halves[kMostBlocks], rests[kMostBlocks];
+
+  void set(int block, const SplitBlock& in, const Byte* low) {
+    const NibbleSquares squares(low);
+    squares4[block] = squares.four;
+    squares3[block] = squares.three;
+    halves[block] = std::fabs(half_to_float(in.scale)) / 2;
+    rests[block] = in.rest > 0.0 ? static_cast<float>(std::sqrt(in.rest)) : 0.0F;
+  }
+  void measure(int blocks, RowBounds& four, RowBounds& three) const {
+    for (int b = 0; b < blocks; ++b) {
+      const auto length = [&](int squares) {
+        return above(halves[b] * std::sqrt(static_cast<float>(squares)) + rests[b]);
+      };
+      four.lengths[b] = length(squares4[b]);
+      three.lengths[b] = length(squares3[b]);
     }
   }
 };
 
-/// The lengths of what a block lacks without the low plane, and without its lower three bits. Never
-/// below scale · |low - 7.5| (3.5), which is what roundings are measured by.
-void measure_block(const SplitBlock& in, const Byte* low, int block, RowBounds& four,
-                   RowBounds& three) {
-  unsigned squares4 = 0, squares3 = 0;
-  for (int j = 0; j < 16; ++j) {
-    squares4 += kSquares.four[low[j]];
-    squares3 += kSquares.three[low[j]];
-  }
-  const float half = std::fabs(half_to_float(in.scale)) / 2;
-  const float rest = in.rest > 0.0 ? static_cast<float>(std::sqrt(in.rest)) : 0.0F;
-  four.set(block, above(half * std::sqrt(static_cast<float>(squares4)) + rest));
-  three.set(block, above(half * std::sqrt(static_cast<float>(squares3)) + rest));
-}
-
 bool pack_row(BlockType type, const Byte* data, const SplitLayout& layout, int row,
               const Planes& planes) {
   SplitBlock block;
+  RowRests rests;
   RowBounds four, three;
   double rest = 0.0;
   for (int b = 0; b < layout.blocks; ++b) {
     if (!read_block(type, data, b, block)) return false;
     write_block(block, layout, row, b, planes);
-    measure_block(block, planes.low + layout.low_row(row) + 16 * static_cast<std::size_t>(b), b,
-                  four, three);
+    rests.set(b, block, planes.low + layout.low_row(row) + 16 * static_cast<std::size_t>(b));
     rest += block.rest;
   }
+  rests.measure(layout.blocks, four, three);
   four.write(layout, row, planes.top + layout.bounds(), planes.top + layout.units());
   three.write(layout, row, planes.middle + layout.middle_bounds(),
               planes.middle + layout.middle_units());
@@ -241,7 +255,7 @@ bool pack_pairs_row(const Byte* data, const SplitLayout& layout, int row, const 
   for (int b = 0; b < layout.blocks; ++b) {
     if (!read_file_block(Packing::kQ6_K, data, b, block)) return false;
     write_pairs_block(block, layout, row, b, planes);
-    bounds.set(b, pairs_length(block, planes.low + layout.low_row(row) + 8 * b));
+    bounds.lengths[b] = pairs_length(block, planes.low + layout.low_row(row) + 8 * b);
   }
   bounds.write(layout, row, planes.top + layout.bounds(), planes.top + layout.units());
   return true;

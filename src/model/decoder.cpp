@@ -43,9 +43,11 @@ class Decoder::Impl {
     frequencies_[1] = rope_frequencies(c_.local_rope_base, 1.0F);
   }
 
-  void forward(std::span<const std::int32_t> ids, int position, std::span<const ImageRows> images) {
+  void forward(std::span<const std::int32_t> ids, int position, std::span<const ImageRows> images,
+               int first_row) {
     runs_.clear();
     runs_.push_back({&cache_, 0, static_cast<int>(ids.size()), position});
+    first_row_ = first_row;
     place_tokens();
     place_images(images);
     compute(ids);
@@ -56,12 +58,12 @@ class Decoder::Impl {
     runs_.clear();
     for (std::size_t i = 0; i < ids.size(); ++i)
       runs_.push_back({&sequences[i]->impl_->cache_, static_cast<int>(i), 1, positions[i]});
+    first_row_ = 0;
     place_tokens();
     compute(ids);
   }
 
   void compute(std::span<const std::int32_t> ids) {
-    s_.hidden.quantized.low_gathered = tokens_ >= kernels::kGatherTokens;
     auto body = [&](Worker& worker) {
       embed(worker, ids);
       for (int i = 0; i < c_.layers; ++i) {
@@ -74,7 +76,7 @@ class Decoder::Impl {
 
   void logits(int first, int count, std::span<float> out) {
     auto body = [&](Worker& worker) {
-      norm_for_head(worker, first, count);
+      norm_for_head(worker, first - first_row_, count);
       head(worker, count, out.data());
     };
     team_.run(body);
@@ -87,7 +89,7 @@ class Decoder::Impl {
     if (!screened_ || c_.logit_softcap > 0) return false;
     bool found = false;
     auto body = [&](Worker& worker) {
-      norm_for_head(worker, first, count);
+      norm_for_head(worker, first - first_row_, count);
       const bool all = screened_->search(worker, s_.final, count, query, scratch(worker).matmul);
       if (worker.index() == 0) found = all;
     };
@@ -118,6 +120,25 @@ class Decoder::Impl {
         s_.cache[tokens_] = run.cache;
       }
     }
+    choose_low_parts();
+  }
+
+  /// Low parts are gathered for the products of many tokens.
+  void choose_low_parts() { s_.hidden.quantized.low_gathered = tokens_ >= kernels::kGatherTokens; }
+
+  /// Of the one run, goes on with the rows from first_row_ on, which move to the front.
+  void drop_first_rows() {
+    const auto keep = [&](auto* rows, int width) {
+      std::copy(rows + at(first_row_, width), rows + at(tokens_, width), rows);
+    };
+    keep(s_.x, c_.width);
+    keep(s_.q, c_.query_width());
+    keep(s_.position, 1);
+    keep(s_.last_key, 1);
+    keep(s_.cache, 1);
+    tokens_ -= first_row_;
+    runs_.front() = {runs_.front().cache, 0, tokens_, s_.position[0]};
+    choose_low_parts();
   }
 
   void place_images(std::span<const ImageRows> images) {
@@ -192,6 +213,8 @@ class Decoder::Impl {
                              {&layer.key, s_.k, static_cast<std::size_t>(c_.kv_width())},
                              {&layer.value, s_.v, static_cast<std::size_t>(c_.kv_width())}};
     multiply(worker, s_.normed, qkv, 3, false, [&](int t) { rotate_and_store(i, t); });
+    // The keys and values of the last layer are all that the rows without logits are needed for.
+    if (i + 1 == c_.layers && first_row_ > 0) worker.barrier([&] { drop_first_rows(); });
     attention_.run(worker, i, runs_);
     const LinearJob output{&layer.output, s_.projected, static_cast<std::size_t>(c_.width)};
     multiply(worker, s_.attended, &output, 1, false,
@@ -295,7 +318,7 @@ class Decoder::Impl {
     });
   }
 
-  /// The last norm of rows [first, first + count), as the head reads them.
+  /// The last norm of rows [first, first + count) of those that were kept, as the head reads them.
   void norm_for_head(Worker& worker, int first, int count) {
     worker.for_each(count, [&](int t) {
       float* normed = s_.final.dense + at(t, c_.width);
@@ -342,7 +365,8 @@ class Decoder::Impl {
   std::optional<ScreenedHead> screened_;
   std::vector<double> frequencies_[2];  // By layer kind; radians a position.
   std::vector<Run> runs_;               // Of the last forward, …
-  int tokens_ = 0;                      // … and their tokens.
+  int tokens_ = 0;                      // … and their tokens; behind it, those with logits.
+  int first_row_ = 0;                   // The first of the last forward that has.
 };
 
 std::uint64_t Decoder::memory_bytes(const Config& config, int context, int chunk, int threads) {
@@ -357,8 +381,8 @@ Decoder::Decoder(const Weights& weights, Team& team, int context, int chunk)
 Decoder::~Decoder() = default;
 
 void Decoder::forward(std::span<const std::int32_t> ids, int position,
-                      std::span<const ImageRows> images) {
-  impl_->forward(ids, position, images);
+                      std::span<const ImageRows> images, int first_row) {
+  impl_->forward(ids, position, images, first_row);
 }
 void Decoder::forward_together(std::span<Decoder* const> sequences,
                                std::span<const std::int32_t> ids, std::span<const int> positions) {

@@ -67,9 +67,10 @@ class Decoder {
   /// positions as a whole, in order and apart; its tokens see each other. `position` may go back to
   /// 0, or by at most `chunk` positions from the highest end since position 0: local layers keep a
   /// window and that much more, so what was written ahead has taken nothing that a window still
-  /// sees. Allocates nothing, takes no lock.
+  /// sees. Only rows from `first_row` < ids.size() on get logits; of the others the last layer is
+  /// spared all but keys and values. Allocates nothing, takes no lock.
   void forward(std::span<const std::int32_t> ids, int position,
-               std::span<const ImageRows> images = {});
+               std::span<const ImageRows> images = {}, int first_row = 0);
 
   static constexpr int kMostTogether = 16;
   /// The next position of several sequences in one pass over the weights: ids[i] at positions[i],
@@ -80,8 +81,8 @@ class Decoder {
   void forward_together(std::span<Decoder* const> sequences, std::span<const std::int32_t> ids,
                         std::span<const int> positions);
 
-  /// Logits of rows [first, first + count) of the last forward, `count` × vocabulary floats.
-  /// Allocates nothing.
+  /// Logits of rows [first, first + count) of the last forward, `count` × vocabulary floats; none
+  /// before its first_row. Allocates nothing.
   void logits(int first, int count, std::span<float> out);
 
   /// The best of these rows' logits instead of all: those that `query` asks for, for each of

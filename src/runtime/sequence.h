@@ -115,7 +115,9 @@ class Sequence {
   void take_computed(TokenId id, std::span<const float> logits);
   std::span<const ImageRows> next_chunk(int& count) const;
   bool find_best(int row, const HeadQuery& query);
-  int forward_chunk(std::size_t done, std::size_t total, const std::atomic<bool>* cancel);
+  enum class LogitsOf { kLast, kAll };
+  int forward_chunk(LogitsOf rows, std::size_t done, std::size_t total,
+                    const std::atomic<bool>* cancel);
   void forward_draft(std::span<const TokenId> draft);
   bool take_ahead();
   bool has_logits(int row) const;

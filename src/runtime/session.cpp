@@ -160,8 +160,10 @@ std::span<const ImageRows> Sequence::next_chunk(int& count) const {
   return std::span(images_).subspan(first, last - first);
 }
 
-// Computes the next ids that are not computed, a chunk at most; returns how many.
-int Sequence::forward_chunk(std::size_t done, std::size_t total, const std::atomic<bool>* cancel) {
+// Computes the next ids that are not computed, a chunk at most; returns how many. Their logits can
+// be asked for, or those of the last of them alone.
+int Sequence::forward_chunk(LogitsOf rows, std::size_t done, std::size_t total,
+                            const std::atomic<bool>* cancel) {
   if (is_set(cancel)) {
     throw Error(ErrorCode::kInterrupted, "interrupted after " + std::to_string(done) + " of " +
                                              std::to_string(total) + " tokens of the prompt");
@@ -170,7 +172,7 @@ int Sequence::forward_chunk(std::size_t done, std::size_t total, const std::atom
   const std::span<const ImageRows> images = next_chunk(count);
   decoder.forward(
       std::span(ids).subspan(static_cast<std::size_t>(computed), static_cast<std::size_t>(count)),
-      computed, images);
+      computed, images, rows == LogitsOf::kLast ? count - 1 : 0);
   forward_begin_ = computed;
   computed += count;
   logits_count_ = best_count_ = 0;
@@ -187,7 +189,7 @@ void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFea
   begin_append(new_ids, images);
   std::size_t done = 0;
   while (static_cast<std::size_t>(computed) < ids.size()) {
-    forward_chunk(done, new_ids.size(), cancel);
+    forward_chunk(LogitsOf::kLast, done, new_ids.size(), cancel);
     if (speculator != nullptr)
       speculator->follow(std::span(ids).first(static_cast<std::size_t>(computed)));
     done = static_cast<std::size_t>(std::max(computed - static_cast<int>(before), 0));
@@ -205,8 +207,9 @@ void Sequence::append_with_logits(std::span<const TokenId> new_ids,
   begin_append(new_ids, images);
   while (static_cast<std::size_t>(computed) < ids.size()) {
     const int first = computed;
-    const int rows = forward_chunk(static_cast<std::size_t>(std::max(first - before, 0)),
-                                   new_ids.size(), cancel);
+    const int rows =
+        forward_chunk(LogitsOf::kAll, static_cast<std::size_t>(std::max(first - before, 0)),
+                      new_ids.size(), cancel);
     // A drawn id that was left to compute comes in front of the new ones; its logits are not asked
     // for.
     for (int row = std::max(before - first, 0); row < rows; row += SessionPlan::kLogitRows) {
@@ -270,7 +273,8 @@ void Sequence::compute(std::span<const TokenId> draft) {
   if (!draft.empty() && needs_forward() && static_cast<std::size_t>(computed) + 1 == ids.size()) {
     forward_draft(draft);
   } else if (!take_ahead()) {
-    while (static_cast<std::size_t>(computed) < ids.size()) forward_chunk(0, 0, nullptr);
+    while (static_cast<std::size_t>(computed) < ids.size())
+      forward_chunk(LogitsOf::kLast, 0, 0, nullptr);
   }
 }
 

@@ -1,7 +1,9 @@
 #include <cmath>
 #include <cstdio>
 
+#include "model/decoder.h"
 #include "model_fixture.h"
+#include "runtime/model_impl.h"
 
 namespace lapidary::testing {
 namespace {
@@ -33,6 +35,31 @@ TEST(SessionBits, TinyModelPrefillOrTokenByTokenRoundTheWindow) {
       stepwise.append(std::span(ids).subspan(static_cast<std::size_t>(stepwise.position()), 1));
     }
     EXPECT_EQ(hash_bits(session.logits()), hash_bits(stepwise.logits())) << length << " tokens";
+  }
+}
+
+// What the last layer leaves out of rows without logits is nothing that others need: neither the
+// rows behind them nor the tokens that follow.
+TEST(SessionBits, TinyModelWithLogitsOfTheLastRows) {
+  const std::vector<TokenId>& ids = tiny_ids();
+  const Model& model = tiny_model();
+  const auto vocabulary = static_cast<std::size_t>(model.info().vocabulary);
+  Team team(2);
+  Decoder whole(*model.impl().weights, team, 512, 512), part(*model.impl().weights, team, 512, 512);
+  std::vector<float> expected(vocabulary), got(vocabulary);
+  const auto compare = [&](int row) {
+    whole.logits(row, 1, expected);
+    part.logits(row, 1, got);
+    EXPECT_EQ(hash_bits(got), hash_bits(expected)) << "row " << row;
+  };
+  constexpr int kCount = 150;
+  for (int first_row : {1, 7, 133, 148, 149}) {
+    whole.forward(std::span(ids).first(kCount), 0);
+    part.forward(std::span(ids).first(kCount), 0, {}, first_row);
+    for (int row = first_row; row < kCount; ++row) compare(row);
+    for (Decoder* decoder : {&whole, &part})
+      decoder->forward(std::span(ids).subspan(kCount, 1), kCount);
+    compare(0);
   }
 }
 

@@ -122,21 +122,31 @@ inline void quantize16_block(const float* x, const QuantizedInput& out, std::siz
   out.scales[block] = scale;
   out.scaled_sums[block] = scale * static_cast<float>(high_sum);
   out.low_scaled_sums[block] = scale * static_cast<float>(low_sum);
+  if (out.squares == nullptr) return;
+  const F first = load(x), second = load(x + 16);
+  out.squares[block] = reduce_add(fma(second, second, mul(first, first)));
+}
+
+void quantize16_part(const float* x, int first, int count, const QuantizedInput& out, int token) {
+  const std::size_t base = first_block(out, token) + static_cast<std::size_t>(first / kBlock);
+  for (int b = 0; b < count / kBlock; ++b)
+    quantize16_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
 }
 
 void quantize16(const float* x, int columns, const QuantizedInput& out, int token) {
-  const std::size_t base = first_block(out, token);
-  for (int b = 0; b < columns / kBlock; ++b)
-    quantize16_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
+  quantize16_part(x, 0, columns, out, token);
 }
 
 // A block needs a low part where its largest value is above so many times the token's root mean
 // square: elsewhere the rounding to 8 bits adds little beside the values (docs/decisions/0006).
 inline constexpr float kFinePeak = 5.0F;
 
-void round_fine_blocks(const float* x, const QuantizedInput& out, int token) {
+void round_fine_blocks(const QuantizedInput& out, int token) {
   const std::size_t begin = first_block(out, token), end = first_block(out, token + 1);
-  const float least = kFinePeak / 127.0F / inverse_rms(x, out.columns, 1e-30F);
+  float squares = 0.0F;
+  for (std::size_t b = begin; b < end; ++b) squares += out.squares[b];
+  const float least =
+      kFinePeak / 127.0F * std::sqrt(squares / static_cast<float>(out.columns) + 1e-30F);
   for (std::size_t b = begin; b < end; ++b) {
     const bool used = out.scales[b] >= least;
     out.low_used[b] = used ? 1 : 0;

@@ -95,6 +95,9 @@ struct QuantizedInput {
   float* scaled_sums;      // [tokens][columns / 32]: scale · sum of the block's `values`.
   float* low_scaled_sums;  // The same of `low`.
   int columns;
+  // [tokens][columns / 32]: of the values that a block was rounded from, to 16 bits. nullptr: not
+  // wanted.
+  float* squares = nullptr;
   // gather_low_blocks fills these in. Of each group of kLowGroup tokens and each block, the low
   // parts that are not all zero, by token; room for all of them.
   LowBlock* low_blocks = nullptr;      // [tokens / kLowGroup][columns / 32][kLowGroup]
@@ -210,12 +213,14 @@ struct Kernels {
 
   void (*quantize)(const float* x, int columns, const QuantizedInput& out, int token);
   void (*quantize16)(const float* x, int columns, const QuantizedInput& out, int token);
-  /// Blocks [first / 32, (first + count) / 32) of `token` to int8, from `x` (count values).
+  /// Blocks [first / 32, (first + count) / 32) of `token` alone, from `x` (count values).
   void (*quantize_part)(const float* x, int first, int count, const QuantizedInput& out, int token);
+  void (*quantize16_part)(const float* x, int first, int count, const QuantizedInput& out,
+                          int token);
   /// Drops the low parts of those blocks of `token` whose values are not far above the root mean
-  /// square of all: they become zero, and sums follow. `x` is what quantize16 made all blocks of.
-  /// Fills in low_used.
-  void (*round_fine_blocks)(const float* x, const QuantizedInput& out, int token);
+  /// square of all: they become zero, and sums follow. `x` was given to quantize16_part as a whole,
+  /// with `squares`. Fills in low_used.
+  void (*round_fine_blocks)(const QuantizedInput& out, int token);
 
   /// out = x · rsqrt(mean(x²) + epsilon) · weight; `out` may be `x`. n is a multiple of 16.
   void (*rmsnorm)(const float* x, const float* weight, int n, float epsilon, float* out);

@@ -21,6 +21,7 @@ inline constexpr Kernels make_table(const char* name) {
       .quantize = quantize,
       .quantize16 = quantize16,
       .quantize_part = quantize_part,
+      .quantize16_part = quantize16_part,
       .round_fine_blocks = round_fine_blocks,
       .rmsnorm = rmsnorm,
       .rmsnorm_add = rmsnorm_add,

@@ -276,7 +276,7 @@ class Decoder::Impl {
     }
     for_tokens_after(
         worker, [&](const auto& then) { gate_and_up(worker, layer, then); },
-        [&](int t) { round_hidden(t); });
+        [&](int t) { kernels_.round_fine_blocks(s_.hidden.quantized, t); });
     if (s_.hidden.quantized.low_gathered) gather_low(worker);
   }
 
@@ -292,21 +292,20 @@ class Decoder::Impl {
         linear_panels(kernels_, s_.normed, 0, tokens_, layer.up, 2 * pair, 2 * pair + 2, own.up,
                       kPairRows, own.matmul);
         kernels_.gelu_mul(own.gate, own.up, tokens_ * kPairRows);
-        for (int t = 0; t < tokens_; ++t) {
-          std::memcpy(s_.hidden.dense + at(t, c_.feed_forward) + pair * kPairRows,
-                      own.gate + at(t, kPairRows), kPairRows * sizeof(float));
-        }
+        for (int t = 0; t < tokens_; ++t)
+          store_hidden(own.gate + at(t, kPairRows), pair * kPairRows, layer.down.quantized(), t);
       }
     };
     worker.for_each((pairs + step - 1) / step, make_columns, then);
   }
 
-  /// Rounds the hidden values of a token. Not where they are made: threads that write to one cache
-  /// line of 8-bit values at the same time cost a prefill a third of its speed.
-  void round_hidden(int t) {
-    const float* hidden = s_.hidden.dense + at(t, c_.feed_forward);
-    kernels_.quantize16(hidden, c_.feed_forward, s_.hidden.quantized, t);
-    kernels_.round_fine_blocks(hidden, s_.hidden.quantized, t);
+  /// Columns [column, column + kPairRows) of the hidden values of a token.
+  void store_hidden(const float* values, int column, bool quantized, int t) {
+    if (quantized) {
+      kernels_.quantize16_part(values, column, kPairRows, s_.hidden.quantized, t);
+    } else {
+      std::copy_n(values, kPairRows, s_.hidden.dense + at(t, c_.feed_forward) + column);
+    }
   }
 
   void gather_low(Worker& worker) {

@@ -25,11 +25,12 @@ LinearInput make_input(Layout& layout, int tokens, int columns, bool wide = fals
   return in;
 }
 
-/// What products of many tokens need of low parts that few blocks have.
+/// What it takes to leave low parts to few blocks, and to multiply those of many tokens.
 void add_gathered(Layout& layout, int tokens, kernels::QuantizedInput& in) {
   const int groups = (tokens + kernels::kLowGroup - 1) / kernels::kLowGroup;
   const auto blocks = static_cast<std::size_t>(in.columns / kernels::kBlock);
   const std::size_t buckets = static_cast<std::size_t>(groups) * blocks;
+  in.squares = layout.take<float>(static_cast<std::size_t>(tokens) * blocks);
   in.low_used = layout.take<std::uint8_t>(static_cast<std::size_t>(tokens) * blocks);
   in.low_blocks = layout.take<kernels::LowBlock>(buckets * kernels::kLowGroup);
   in.low_counts = layout.take<std::uint8_t>(buckets);

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -434,14 +435,17 @@ TEST(KernelsQuantize, EveryIsaAndPartGiveTheSameBits) {
     EXPECT_TRUE(same_bits(got.low_scaled_sums, want.low_scaled_sums)) << name;
   };
   for (const Kernels* table : all_tables()) {
-    Input a(2, kColumns), b(2, kColumns), c(2, kColumns);
+    Input a(2, kColumns), b(2, kColumns), c(2, kColumns), d(2, kColumns);
     table->quantize(x.data(), kColumns, a.view, 1);
     for (int first = 0; first < kColumns; first += 160)
       table->quantize_part(x.data() + first, first, 160, b.view, 1);
     table->quantize16(x.data(), kColumns, c.view, 1);
+    for (int first = 0; first < kColumns; first += 160)
+      table->quantize16_part(x.data() + first, first, 160, d.view, 1);
     expect_same(a, narrow, table->name);
     expect_same(b, narrow, table->name);
     expect_same(c, wide, table->name);
+    expect_same(d, wide, table->name);
   }
 }
 
@@ -462,12 +466,21 @@ TEST(KernelsQuantize, FineBlocksLoseTheirLowPartOnEveryIsaAlike) {
   constexpr std::size_t kBlocks = kColumns / kBlock;
   const std::vector<float> x = activations(random, kColumns);
   Input before(2, kColumns);
+  std::vector<float> squares(2 * kBlocks), other_squares(2 * kBlocks);
+  before.view.squares = squares.data();
   scalar_table().quantize16(x.data(), kColumns, before.view, 1);
+  for (std::size_t b = 0; b < kBlocks; ++b) {
+    const auto block = x.begin() + static_cast<std::ptrdiff_t>(b * kBlock);
+    const double exact = std::inner_product(block, block + kBlock, block, 0.0);
+    EXPECT_NEAR(squares[kBlocks + b], exact, 1e-6 * exact);
+  }
   for (const Kernels* table : all_tables()) {
     Input got(2, kColumns);
     got.view.low_used = got.low_used.data();
+    got.view.squares = other_squares.data();
     table->quantize16(x.data(), kColumns, got.view, 1);
-    table->round_fine_blocks(x.data(), got.view, 1);
+    EXPECT_TRUE(same_bits(other_squares, squares)) << table->name;
+    table->round_fine_blocks(got.view, 1);
     expect_dropped(got, before, kBlocks, 2 * kBlocks);
     const auto used = std::count(got.low_used.begin() + kBlocks, got.low_used.end(), 1);
     EXPECT_GT(used, 0);

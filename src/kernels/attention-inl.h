@@ -1,9 +1,9 @@
 // Included after float-inl.h. Scores, softmax and weighted values of up to kRowTile query rows at a
 // time against one segment of keys; each row's arithmetic is the same whichever rows share its
 // tile. The ISA gives kAttentionChains, the sums of sixteen lanes that it takes to keep the
-// multipliers busy: rows times panels of keys, or times sixteen columns of values.
+// multipliers busy: rows times panels of keys, or times sixteen columns of values; and kRowTile,
+// the most rows of a tile: keys and values are widened to fp32 once for each.
 
-inline constexpr int kRowTile = 4;
 inline constexpr int kValuePanels = 2;  // Whose values are added before the next columns' turn.
 template <int kRows>  // More than eight streams of keys are too many for the caches.
 inline constexpr int kAcross = kAttentionChains / kRows < 8 ? kAttentionChains / kRows : 8;
@@ -151,12 +151,14 @@ inline void attend_rows(const AttentionArgs& a, int row) {
   weigh_values<kRows>(a, row, begin, end);
 }
 
-void attention(const AttentionArgs& a) {
-  int row = 0;
-  for (; row + kRowTile <= a.rows; row += kRowTile) attend_rows<kRowTile>(a, row);
-  for (; row + 2 <= a.rows; row += 2) attend_rows<2>(a, row);
-  if (row < a.rows) attend_rows<1>(a, row);
+// Rows from `row` on in tiles of kRows, and what is left in smaller ones.
+template <int kRows>
+inline void attend_from(const AttentionArgs& a, int row) {
+  for (; row + kRows <= a.rows; row += kRows) attend_rows<kRows>(a, row);
+  if constexpr (kRows > 1) attend_from<kRows / 2>(a, row);
 }
+
+void attention(const AttentionArgs& a) { attend_from<kRowTile>(a, 0); }
 
 void attention_merge(const AttentionPart& next, int rows, int head_dim,
                      const AttentionPart& so_far) {

@@ -98,6 +98,7 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 }
 
 inline constexpr int kAttentionChains = 16;
+inline constexpr int kRowTile = 8;
 #include "kernels/attention-inl.h"
 
 // Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 10 of each, two

@@ -135,6 +135,7 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 }
 
 inline constexpr int kAttentionChains = 4;
+inline constexpr int kRowTile = 4;
 #include "kernels/attention-inl.h"
 
 // 16 integer accumulators of 32 registers while a block is summed.

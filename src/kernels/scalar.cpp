@@ -102,6 +102,7 @@ inline FPair load_bf16_pairs(const std::uint16_t* p) {
 }
 
 inline constexpr int kAttentionChains = 4;
+inline constexpr int kRowTile = 4;
 #include "kernels/attention-inl.h"
 
 inline constexpr int kDenseTile = 4;

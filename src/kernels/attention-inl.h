@@ -14,6 +14,15 @@ inline const std::uint16_t* cache_panel(const std::uint16_t* base, const Attenti
   return base + slot * static_cast<std::size_t>(a.head_dim) * kKeyPanel;
 }
 
+// Few rows read the cache past once, many again and again. `ahead`: how many values further on it
+// will be read next; 0 at the end. Not where prefetches go past the second-level cache: so much is
+// under way that the first level cannot hold it.
+template <int kRows>
+LAPIDARY_INLINE void prefetch_cache(const std::uint16_t* p, std::size_t ahead) {
+  constexpr int kSecondLevel = 2;
+  if (kRows <= 4 && kPrefetchesToSecondLevel) __builtin_prefetch(p + ahead, 0, kSecondLevel);
+}
+
 struct RowRange {
   std::int64_t first, last;  // Inclusive, within the segment; empty when first > last.
 };
@@ -25,10 +34,12 @@ inline RowRange row_range(const AttentionArgs& a, int row) {
 }
 
 template <int kRows, int kPanels>
-inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel) {
+inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel, std::int64_t end) {
   const float* q[kRows];
   for (int r = 0; r < kRows; ++r)
     q[r] = a.queries + static_cast<std::size_t>(row + r) * static_cast<std::size_t>(a.head_dim);
+  const auto tile = static_cast<std::size_t>(a.head_dim) * kKeyPanel * kPanels;
+  const std::size_t ahead = panel + 2 * kPanels <= end ? tile : 0;
   const std::uint16_t* k[kPanels];
   for (int p = 0; p < kPanels; ++p) k[p] = cache_panel(a.keys, a, panel + p);
   F sums[kRows][kPanels];
@@ -37,7 +48,10 @@ inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel) {
   }
   for (int d = 0; d < a.head_dim; d += 2) {
     FPair pairs[kPanels];
-    for (int p = 0; p < kPanels; ++p) pairs[p] = load_bf16_pairs(k[p] + d * kKeyPanel);
+    for (int p = 0; p < kPanels; ++p) {
+      prefetch_cache<kRows>(k[p] + d * kKeyPanel, ahead);
+      pairs[p] = load_bf16_pairs(k[p] + d * kKeyPanel);
+    }
     for (int r = 0; r < kRows; ++r) {
       const F even = broadcast(q[r][d]), odd = broadcast(q[r][d + 1]);
       for (int p = 0; p < kPanels; ++p) {
@@ -85,7 +99,7 @@ inline void exponentials(const AttentionArgs& a, int row, std::int64_t begin, st
 // Adds panels [begin, end), at most kValuePanels, to 16 · kColumns columns from column d on.
 template <int kRows, int kColumns>
 inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end,
-                          int d, bool first) {
+                          int d, bool first, std::size_t ahead) {
   const auto stride = static_cast<std::size_t>(a.head_dim);
   float* out = a.part.output + static_cast<std::size_t>(row) * stride + d;
   F sums[kRows][kColumns];
@@ -99,7 +113,10 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
     const float* p = a.scores + row * kSegment + panel * kKeyPanel % kSegment;
     for (int pair = 0; pair < kKeyPanel / 2; ++pair, v += 2 * stride, p += 2) {
       FPair two[kColumns];
-      for (int c = 0; c < kColumns; ++c) two[c] = load_bf16_pairs(v + 32 * c);
+      for (int c = 0; c < kColumns; ++c) {
+        prefetch_cache<kRows>(v + 32 * c, ahead);
+        two[c] = load_bf16_pairs(v + 32 * c);
+      }
       for (int r = 0; r < kRows; ++r) {
         const F even = broadcast(p[r * kSegment]), odd = broadcast(p[r * kSegment + 1]);
         for (int c = 0; c < kColumns; ++c) {
@@ -118,12 +135,15 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
 template <int kRows>
 inline void weigh_values(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end) {
   constexpr int kColumns = kAcross<kRows>;
+  const auto step = static_cast<std::size_t>(a.head_dim) * kKeyPanel * kValuePanels;
   for (std::int64_t panel = begin; panel < end; panel += kValuePanels) {
     const std::int64_t stop = panel + kValuePanels < end ? panel + kValuePanels : end;
+    const std::size_t ahead = stop < end ? step : 0;
     int d = 0;
     for (; d + 16 * kColumns <= a.head_dim; d += 16 * kColumns)
-      weigh_columns<kRows, kColumns>(a, row, panel, stop, d, panel == begin);
-    for (; d < a.head_dim; d += 16) weigh_columns<kRows, 1>(a, row, panel, stop, d, panel == begin);
+      weigh_columns<kRows, kColumns>(a, row, panel, stop, d, panel == begin, ahead);
+    for (; d < a.head_dim; d += 16)
+      weigh_columns<kRows, 1>(a, row, panel, stop, d, panel == begin, ahead);
   }
 }
 
@@ -145,8 +165,8 @@ inline void attend_rows(const AttentionArgs& a, int row) {
   }
   constexpr int kPanels = kAcross<kRows>;
   std::int64_t panel = begin;
-  for (; panel + kPanels <= end; panel += kPanels) score_panels<kRows, kPanels>(a, row, panel);
-  for (; panel < end; ++panel) score_panels<kRows, 1>(a, row, panel);
+  for (; panel + kPanels <= end; panel += kPanels) score_panels<kRows, kPanels>(a, row, panel, end);
+  for (; panel < end; ++panel) score_panels<kRows, 1>(a, row, panel, end);
   for (int r = 0; r < kRows; ++r) exponentials(a, row + r, begin, end);
   weigh_values<kRows>(a, row, begin, end);
 }

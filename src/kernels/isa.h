@@ -16,9 +16,9 @@ extern const Kernels kAvx512Kernels;
 extern const Kernels kNeonKernels;
 #endif
 
-/// Where prefetched weights go: into the second-level cache, or past all of them. Intel's processors
-/// want the former: what goes past the caches holds a line buffer of the first level all the way
-/// (decisions/0013).
+/// Where prefetched weights go: into the second-level cache, or past all of them. Intel's
+/// processors want the former: what goes past the caches holds a line buffer of the first level all
+/// the way (decisions/0013).
 extern const bool kPrefetchesToSecondLevel;
 
 // Entering and leaving an ISA's target region: what lies between is compiled for it, headers

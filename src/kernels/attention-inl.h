@@ -1,8 +1,8 @@
-// Included after float-inl.h. Scores, softmax and weighted values of up to kRowTile query rows at a
-// time against one segment of keys; each row's arithmetic is the same whichever rows share its
-// tile. The ISA gives kAttentionChains, the sums of sixteen lanes that it takes to keep the
-// multipliers busy: rows times panels of keys, or times sixteen columns of values; and kRowTile,
-// the most rows of a tile: keys and values are widened to fp32 once for each.
+// Included after float-inl.h and prefetch-inl.h. Scores, softmax and weighted values of up to
+// kRowTile query rows at a time against one segment of keys; each row's arithmetic is the same
+// whichever rows share its tile. The ISA gives kAttentionChains, the sums of sixteen lanes that it
+// takes to keep the multipliers busy: rows times panels of keys, or times sixteen columns of
+// values; and kRowTile, the most rows of a tile: keys and values are widened to fp32 once for each.
 
 inline constexpr int kValuePanels = 2;  // Whose values are added before the next columns' turn.
 template <int kRows>  // More than eight streams of keys are too many for the caches.
@@ -19,7 +19,6 @@ inline const std::uint16_t* cache_panel(const std::uint16_t* base, const Attenti
 // under way that the first level cannot hold it.
 template <int kRows>
 LAPIDARY_INLINE void prefetch_cache(const std::uint16_t* p, std::size_t ahead) {
-  constexpr int kSecondLevel = 2;
   if (kRows <= 4 && kPrefetchesToSecondLevel) __builtin_prefetch(p + ahead, 0, kSecondLevel);
 }
 

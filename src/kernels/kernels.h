@@ -218,8 +218,7 @@ struct Kernels {
   void (*quantize16_part)(const float* x, int first, int count, const QuantizedInput& out,
                           int token);
   /// Drops the low parts of those blocks of `token` whose values are not far above the root mean
-  /// square of all: they become zero, and sums follow. `x` was given to quantize16_part as a whole,
-  /// with `squares`. Fills in low_used.
+  /// square of all, by `squares`: they become zero, and sums follow. Fills in low_used.
   void (*round_fine_blocks)(const QuantizedInput& out, int token);
 
   /// out = x · rsqrt(mean(x²) + epsilon) · weight; `out` may be `x`. n is a multiple of 16.

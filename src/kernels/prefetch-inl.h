@@ -1,6 +1,7 @@
 // Weights stream past once a token: no processor's own reading ahead keeps the memory busy while
 // their blocks are multiplied.
 inline constexpr int kPrefetchAhead = 8192;
+inline constexpr int kPastTheCaches = 0, kSecondLevel = 2;  // Where __builtin_prefetch puts it.
 
 template <int kLocality>
 LAPIDARY_INLINE void prefetch_lines(const std::uint8_t* p, int bytes) {
@@ -8,7 +9,6 @@ LAPIDARY_INLINE void prefetch_lines(const std::uint8_t* p, int bytes) {
 }
 
 LAPIDARY_INLINE void prefetch_ahead(const std::uint8_t* p, int bytes) {
-  constexpr int kPastTheCaches = 0, kSecondLevel = 2;
   if (kPrefetchesToSecondLevel) {
     prefetch_lines<kSecondLevel>(p + kPrefetchAhead, bytes);
   } else {

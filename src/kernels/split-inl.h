@@ -58,7 +58,7 @@ struct SplitBlocks {
     const std::size_t at = kOneBlock.row_bytes() * static_cast<std::size_t>(block);
     // A block is a piece of each of sixteen rows: the next panel, in the order in which it lies.
     for (std::size_t next = 0; next < kOneBlock.low_row(kPanelRows); next += 64)
-      __builtin_prefetch(low + panel_bytes + kPanelRows * at + next, 0, 2);
+      __builtin_prefetch(low + panel_bytes + kPanelRows * at + next, 0, kSecondLevel);
     SplitGroups<kPacking> out{{nibbles}, {}};
     load_low_rows(low + at, row_bytes, out.low.plane);
     return out;

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "model_fixture.h"
+#include "test_data.h"
 
 namespace {
 
@@ -186,8 +187,8 @@ TEST(Allocation, NoneInAPrefillOfKnownLength) {
 }
 
 TEST(Allocation, NoneInAPrefillWithPictures) {
-  const Model model = Model::load(data_path("tiny-gemma3-text-bf16.gguf"),
-                                  {.vision = data_path("tiny-gemma3-mmproj-f16.gguf")});
+  const Model model = Model::load(test_data("tiny-gemma3-text-bf16.gguf"),
+                                  {.vision = test_data("tiny-gemma3-mmproj-f16.gguf")});
   Prompt prompt;
   for (int i = 0; i < 3; ++i) {
     prompt.ids.insert(prompt.ids.end(), tiny_ids().begin(), tiny_ids().begin() + 40);

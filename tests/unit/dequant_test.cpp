@@ -10,6 +10,7 @@
 #include "formats/weight_source.h"
 #include "gguf_builder.h"
 #include "lapidary/error.h"
+#include "test_data.h"
 
 namespace lapidary {
 namespace {
@@ -28,7 +29,7 @@ class Golden : public testing::TestWithParam<BlockTraits> {};
 // Every type against an independent implementation, bit by bit.
 TEST_P(Golden, IsExact) {
   const BlockTraits& traits = GetParam();
-  const std::string stem = std::string(LAPIDARY_TEST_DATA "/dequant/") + std::string(traits.name);
+  const std::string stem = test_data("dequant/" + std::string(traits.name));
   const std::string bytes = read_file(stem + ".bytes");
   const std::string expected = read_file(stem + ".f32");
   ASSERT_EQ(expected.size(), 8 * 512 * sizeof(float));

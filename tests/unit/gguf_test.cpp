@@ -12,6 +12,7 @@
 #include "formats/weight_source.h"
 #include "gguf_builder.h"
 #include "lapidary/error.h"
+#include "test_data.h"
 
 namespace lapidary {
 namespace {
@@ -24,7 +25,7 @@ using test::TempFile;
 using test::tiny_model;
 using test::TinyRandom;
 
-const std::string kGolden = LAPIDARY_TEST_DATA "/tiny-gemma3-text-bf16.gguf";
+const std::string kGolden = test_data("tiny-gemma3-text-bf16.gguf");
 
 /// The message of the Error(kFile) that `action` throws: one line.
 std::string file_error(const std::function<void()>& action) {

@@ -6,6 +6,7 @@
 
 #include "kernels/half.h"
 #include "model_fixture.h"
+#include "test_data.h"
 #include "vision_builder.h"
 
 namespace lapidary::testing {
@@ -13,8 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kText = data_path("tiny-gemma3-text-bf16.gguf");
-const std::string kVision = data_path("tiny-gemma3-mmproj-f16.gguf");
+const std::string kText = test_data("tiny-gemma3-text-bf16.gguf");
+const std::string kVision = test_data("tiny-gemma3-mmproj-f16.gguf");
 
 Model load(ModelOptions options = {}) {
   options.vision = kVision;
@@ -29,7 +30,7 @@ Model load_quick(ModelOptions options = {}) {
 }
 
 Image golden_picture(const std::string& name) {
-  return Image::load(data_path("vision/images/" + name));
+  return Image::load(test_data("vision/images/" + name));
 }
 
 /// A small picture that is quick to make and to tell from others.
@@ -79,7 +80,7 @@ TEST_P(GoldenFeatures, AreTheReferences) {
   const auto& [file, pan_and_scan] = GetParam();
   const fs::path name(file);
   std::ifstream in(
-      data_path("vision/" + name.stem().string() + (pan_and_scan ? "_pas" : "") + ".features.f16"),
+      test_data("vision/" + name.stem().string() + (pan_and_scan ? "_pas" : "") + ".features.f16"),
       std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(in)), {});
   ImageEncoder encoder(load());

@@ -14,6 +14,7 @@
 
 #include "gguf_builder.h"
 #include "lapidary/error.h"
+#include "test_data.h"
 #include "vision/exif.h"
 
 namespace lapidary {
@@ -23,7 +24,7 @@ using namespace std::string_view_literals;
 using test::read_file;
 using test::TempFile;
 
-const std::string kData = LAPIDARY_TEST_DATA "/vision/";
+const std::string kData = test_data("vision/");
 
 Image decode(std::string_view bytes) {
   return Image::decode(std::as_bytes(std::span(bytes)), "it");

@@ -14,6 +14,7 @@
 #include "kernels/half.h"
 #include "kernels/pack.h"
 #include "kernels_tables.h"
+#include "test_data.h"
 
 namespace lapidary {
 namespace {
@@ -328,7 +329,7 @@ TEST(KernelsMatmul, DenseMatricesOnEveryIsa) {
 }
 
 std::vector<char> read_golden(const std::string& file) {
-  std::ifstream in(std::string(LAPIDARY_TEST_DATA) + "/dequant/" + file, std::ios::binary);
+  std::ifstream in(test_data("dequant/" + file), std::ios::binary);
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "formats/weight_source.h"
+#include "test_data.h"
 
 namespace lapidary {
 
@@ -94,7 +95,7 @@ inline MemorySource small_vocabulary() {
 }
 
 inline std::unique_ptr<WeightSource> open_tiny_model() {
-  return open_gguf(LAPIDARY_TEST_DATA "/tiny-gemma3-text-bf16.gguf");
+  return open_gguf(test_data("tiny-gemma3-text-bf16.gguf"));
 }
 
 /// The real vocabulary, or nullptr where the model is not there.

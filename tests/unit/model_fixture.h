@@ -12,17 +12,14 @@
 #include <vector>
 
 #include "lapidary/lapidary.h"
+#include "test_data.h"
 
 /// What the tests of models and sessions share. The models are loaded once a process.
 namespace lapidary::testing {
 
-inline std::string data_path(const std::string& name) {
-  return std::string(LAPIDARY_TEST_DATA "/") + name;
-}
-
 /// 8 layers, window 64, vocabulary 1,763; random weights.
 inline const Model& tiny_model() {
-  static const Model model = Model::load(data_path("tiny-gemma3-text-bf16.gguf"));
+  static const Model model = Model::load(test_data("tiny-gemma3-text-bf16.gguf"));
   return model;
 }
 
@@ -36,7 +33,7 @@ inline const Model& real_model() {
 
 /// The line of a JSONL file under tests/data whose `name` is `name`.
 inline nlohmann::json golden_case(const std::string& file, const std::string& name) {
-  std::ifstream in(data_path(file));
+  std::ifstream in(test_data(file));
   for (std::string line; std::getline(in, line);) {
     nlohmann::json object = nlohmann::json::parse(line);
     if (object.value("name", "") == name) return object;

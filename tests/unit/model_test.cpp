@@ -3,11 +3,12 @@
 #include <iterator>
 
 #include "model_fixture.h"
+#include "test_data.h"
 
 namespace lapidary::testing {
 namespace {
 
-const std::string kTiny = data_path("tiny-gemma3-text-bf16.gguf");
+const std::string kTiny = test_data("tiny-gemma3-text-bf16.gguf");
 
 TEST(Model, SaysWhatTheFileSays) {
   const ModelInfo info = inspect(kTiny);

@@ -13,6 +13,7 @@
 #include "lapidary/error.h"
 #include "lapidary/session.h"
 #include "memory_source.h"
+#include "test_data.h"
 #include "text/chat_template.h"
 #include "text/tokenizer_impl.h"
 
@@ -46,7 +47,7 @@ std::vector<ContentPart> split_at_markers(std::string_view all, std::size_t view
 
 std::vector<nlohmann::json> golden_cases() {
   std::vector<nlohmann::json> cases;
-  std::ifstream in(LAPIDARY_TEST_DATA "/vision/vision.jsonl");
+  std::ifstream in(test_data("vision/vision.jsonl"));
   for (std::string line; std::getline(in, line);) {
     cases.push_back(nlohmann::json::parse(line));
     if (cases.back().value("name", "") == "text_only") cases.pop_back();

@@ -7,14 +7,15 @@
 
 #include "kernels/half.h"
 #include "model_fixture.h"
+#include "test_data.h"
 
 namespace lapidary::testing {
 namespace {
 
 constexpr int kTokens = 256;
 constexpr int kWidth = 64;
-const std::string kTiny = data_path("tiny-gemma3-text-bf16.gguf");
-const std::string kVision = data_path("tiny-gemma3-mmproj-f16.gguf");
+const std::string kTiny = test_data("tiny-gemma3-text-bf16.gguf");
+const std::string kVision = test_data("tiny-gemma3-mmproj-f16.gguf");
 
 const Model& vision_model() {
   static const Model model = Model::load(kTiny, {.vision = kVision});
@@ -23,7 +24,7 @@ const Model& vision_model() {
 
 /// The views of a picture as the reference encoded them: NAME.features.f16.
 std::vector<ImageFeatures> golden_features(const std::string& name) {
-  std::ifstream in(data_path("vision/" + name + ".features.f16"), std::ios::binary);
+  std::ifstream in(test_data("vision/" + name + ".features.f16"), std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(in)), {});
   constexpr std::size_t kValues = std::size_t{kTokens} * kWidth;
   std::vector<ImageFeatures> views;
@@ -66,7 +67,7 @@ Prompt prompt_of(const nlohmann::json& golden) {
 const std::vector<nlohmann::json>& golden_pictures() {
   static const std::vector<nlohmann::json> cases = [] {
     std::vector<nlohmann::json> all;
-    std::ifstream in(data_path("vision/vision.jsonl"));
+    std::ifstream in(test_data("vision/vision.jsonl"));
     for (std::string line; std::getline(in, line);) {
       nlohmann::json object = nlohmann::json::parse(line);
       if (object.contains("image") || object.contains("images")) all.push_back(std::move(object));

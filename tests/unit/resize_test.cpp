@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lapidary/error.h"
+#include "test_data.h"
 
 namespace lapidary {
 namespace {
@@ -50,7 +51,7 @@ Image generate(const std::string& kind, std::uint32_t seed, int width, int heigh
 
 const nlohmann::json& expected() {
   static const auto parsed = [] {
-    std::ifstream file(LAPIDARY_TEST_DATA "/vision/resize.json");
+    std::ifstream file(test_data("vision/resize.json"));
     return nlohmann::json::parse(file);
   }();
   return parsed;
@@ -115,7 +116,7 @@ TEST(EncoderInput, OfFilesWithPanAndScan) {
   options.pan_and_scan = true;
   std::size_t inputs = 0;
   for (const auto& [name, hashes] : expected().at("files").items()) {
-    const Image image = Image::load(LAPIDARY_TEST_DATA "/vision/images/" + name);
+    const Image image = Image::load(test_data("vision/images/" + name));
     const std::vector<ImageView> views = image_views(image.width(), image.height(), options);
     ASSERT_EQ(views.size(), hashes.size()) << name;
     for (std::size_t i = 0; i < views.size(); ++i, ++inputs)

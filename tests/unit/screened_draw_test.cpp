@@ -6,6 +6,7 @@
 #include "model_fixture.h"
 #include "runtime/model_impl.h"
 #include "runtime/sampler.h"
+#include "test_data.h"
 
 namespace lapidary::testing {
 namespace {
@@ -156,7 +157,7 @@ TEST(ScreenedDraw, AQ6KHeadWithAnInfiniteScaleIsRefused) {
 
 TEST(ScreenedDraw, TextsDoNotDependOnHowTheHeadIsLaidOut) {
   const Model plain =
-      Model::load(data_path("tiny-gemma3-text-bf16.gguf"), {.screened_head = false});
+      Model::load(test_data("tiny-gemma3-text-bf16.gguf"), {.screened_head = false});
   EXPECT_LT(plain.info().weight_bytes, tiny_model().info().weight_bytes);
   for (const SamplingOptions& sampling : all_options()) {
     std::vector<std::vector<TokenId>> drawn;

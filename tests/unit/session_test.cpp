@@ -4,6 +4,7 @@
 #include "model/decoder.h"
 #include "model_fixture.h"
 #include "runtime/model_impl.h"
+#include "test_data.h"
 
 namespace lapidary::testing {
 namespace {
@@ -131,7 +132,7 @@ TEST(SessionBits, TinyModelTogetherOrAlone) {
 TEST(Session, RefusesWhatCannotGoOnTogether) {
   Session a(tiny_model(), {.context = 4, .threads = 1}),
       b(tiny_model(), {.context = 4, .threads = 1});
-  Session other(Model::load(data_path("tiny-gemma3-text-bf16.gguf")), {.context = 4, .threads = 1});
+  Session other(Model::load(test_data("tiny-gemma3-text-bf16.gguf")), {.context = 4, .threads = 1});
   const std::vector<TokenId> ids{5, 6};
   const auto refused = [](std::vector<Session*> sessions, std::vector<TokenId> next) {
     try {
@@ -155,7 +156,7 @@ TEST(Session, RefusesWhatCannotGoOnTogether) {
 }
 
 TEST(SessionBits, TheScalarKernelsGiveTheSame) {
-  const std::string path = data_path("tiny-gemma3-text-bf16.gguf");
+  const std::string path = test_data("tiny-gemma3-text-bf16.gguf");
   Session best(Model::load(path), {.context = 512});
   Session scalar(Model::load(path, {.isa = "scalar"}), {.context = 512});
   EXPECT_EQ(hash_positions(scalar, tiny_ids()), hash_positions(best, tiny_ids()));

@@ -9,6 +9,7 @@
 
 #include "lapidary/error.h"
 #include "memory_source.h"
+#include "test_data.h"
 #include "text/model_proto.h"
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
@@ -28,7 +29,7 @@ struct GoldenLine {
 };
 
 std::vector<GoldenLine> golden_lines() {
-  std::ifstream file(LAPIDARY_TEST_DATA "/tokenizer.jsonl");
+  std::ifstream file(test_data("tokenizer.jsonl"));
   std::vector<GoldenLine> lines;
   for (std::string line; std::getline(file, line);) {
     const auto json = nlohmann::json::parse(line);

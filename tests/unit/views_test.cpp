@@ -9,6 +9,7 @@
 
 #include "lapidary/error.h"
 #include "lapidary/image.h"
+#include "test_data.h"
 
 namespace lapidary {
 namespace {
@@ -66,7 +67,7 @@ TEST(Views, OnlyTheWholePictureUnlessAsked) {
 }
 
 TEST(PanAndScan, AsManyViewsAsTheGoldenPictures) {
-  std::ifstream file(LAPIDARY_TEST_DATA "/vision/vision.jsonl");
+  std::ifstream file(test_data("vision/vision.jsonl"));
   int cut = 0;
   for (std::string line; std::getline(file, line);) {
     const auto golden = nlohmann::json::parse(line);

@@ -5,6 +5,7 @@
 
 #include "gguf_builder.h"
 #include "model_fixture.h"
+#include "test_data.h"
 #include "vision/vision_config.h"
 
 namespace lapidary::testing {
@@ -12,8 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kTiny = data_path("tiny-gemma3-text-bf16.gguf");
-const std::string kVision = data_path("tiny-gemma3-mmproj-f16.gguf");
+const std::string kTiny = test_data("tiny-gemma3-text-bf16.gguf");
+const std::string kVision = test_data("tiny-gemma3-mmproj-f16.gguf");
 
 /// A header that is right; the tensors play no part yet.
 test::GgufBuilder vision_header(std::uint32_t text_width = 64) {

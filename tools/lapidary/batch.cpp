@@ -217,7 +217,7 @@ class Batch {
     }
     session_.clear();
     session_.append(prompt, {}, &interrupted);
-    lapidary::GenerateOptions wanted = request.sampling.options();
+    lapidary::GenerateOptions wanted = request.sampling.options(request.sampling.seed_or_random());
     options_.speculation.apply(wanted);
     const lapidary::Completion completion = session_.generate(wanted);
     if (completion.finish_reason == lapidary::FinishReason::kCancelled) {

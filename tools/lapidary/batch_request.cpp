@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
-#include <limits>
 #include <utility>
 
 namespace cli {
@@ -20,28 +19,18 @@ const Json* find(const Json& object, const char* key) {
   return found == object.end() || found->is_null() ? nullptr : &*found;
 }
 
-double number(const Json& value, const std::string& key, double low, double high, bool whole) {
+double number(const Json& value, const char* key, const Setting& setting) {
   const double got = value.is_number() ? value.get<double>() : std::nan("");
-  if (!(got >= low && got <= high) || (whole && got != std::floor(got))) {
-    refuse(key + ": expected " + (whole ? "an integer" : "a number") + " from " +
-           format("%g to %g", low, high) + ", found " + to_line(value));
-  }
+  if (!setting.allows(got))
+    refuse(std::string(key) + ": " + setting.expected() + ", found " + quoted(value));
   return got;
 }
 
-template <class T>
-void read_number(const Json& object, const char* key, double low, double high, T& value) {
-  if (const Json* found = find(object, key)) {
-    value = static_cast<T>(number(*found, key, low, high, std::is_integral_v<T>));
-  }
-}
-
-void read_seed(const Json& object, std::uint64_t& seed) {
+void read_seed(const Json& object, std::optional<std::uint64_t>& seed) {
   const Json* found = find(object, "seed");
   if (found == nullptr) return;
-  if (!found->is_number_integer()) refuse("seed: expected an integer, found " + to_line(*found));
-  seed = found->is_number_unsigned() ? found->get<std::uint64_t>()
-                                     : static_cast<std::uint64_t>(found->get<std::int64_t>());
+  if (!found->is_number_integer() || !parse_seed(to_line(*found), seed))
+    refuse(std::string("seed: ") + kExpectedSeed + ", found " + quoted(*found));
 }
 
 void read_stop(const Json& object, std::vector<std::string>& stop) {
@@ -51,21 +40,23 @@ void read_stop(const Json& object, std::vector<std::string>& stop) {
   const Json list = found->is_array() ? *found : Json::array({*found});
   for (const Json& text : list) {
     if (!text.is_string())
-      refuse("stop: expected a string or an array of strings, found " + to_line(*found));
-    if (!text.get_ref<const std::string&>().empty()) stop.push_back(text.get<std::string>());
+      refuse("stop: expected a string or an array of strings, found " + quoted(*found));
+    if (text.get_ref<const std::string&>().empty())
+      refuse("stop: expected text, found an empty string");
+    stop.push_back(text.get<std::string>());
   }
 }
 
 void read_sampling(const Json& object, SamplingFlags& sampling) {
-  constexpr double kMax = std::numeric_limits<int>::max();
-  read_number(object, "max_tokens", 0, kMax, sampling.max_tokens);
-  read_number(object, "max_completion_tokens", 0, kMax, sampling.max_tokens);
-  read_number(object, "temperature", 0, 1000, sampling.sampling.temperature);
-  read_number(object, "top_k", 0, kMax, sampling.sampling.top_k);
-  read_number(object, "top_p", 0, 1, sampling.sampling.top_p);
-  read_number(object, "min_p", 0, 1, sampling.sampling.min_p);
-  read_number(object, "repeat_penalty", 0.001, 1000, sampling.sampling.repeat_penalty);
-  read_seed(object, sampling.sampling.seed);
+  for (const Setting& setting : sampling_settings()) {
+    for (const char* key :
+         {setting.member, std::string_view(setting.member) == "max_tokens" ? "max_completion_tokens"
+                                                                           : setting.member}) {
+      if (const Json* found = find(object, key))
+        setting.set(sampling, number(*found, key, setting));
+    }
+  }
+  read_seed(object, sampling.seed);
   read_stop(object, sampling.stop);
 }
 
@@ -95,14 +86,14 @@ RequestPart read_part(const Json& part, const std::string& folder) {
   refuse(
       "content: expected parts {type: text, text}, {type: image_url, image_url: {url}} or "
       "{type: image, path}, found " +
-      to_line(part).substr(0, 200));
+      quoted(part));
 }
 
 // Text, or an array of parts.
 std::vector<RequestPart> read_content(const Json& content, const std::string& folder) {
   if (content.is_string()) return {{content.get<std::string>()}};
   if (!content.is_array())
-    refuse("content: expected a string or an array of parts, found " + to_line(content));
+    refuse("content: expected a string or an array of parts, found " + quoted(content));
   std::vector<RequestPart> parts;
   for (const Json& part : content) parts.push_back(read_part(part, folder));
   return parts;
@@ -116,7 +107,7 @@ void read_messages(const Json& list, const std::string& folder,
     const Json* role = entry.is_object() ? find(entry, "role") : nullptr;
     const Json* content = entry.is_object() ? find(entry, "content") : nullptr;
     if (role == nullptr || !role->is_string() || content == nullptr) {
-      refuse("messages: expected objects with role and content, found " + to_line(entry));
+      refuse("messages: expected objects with role and content, found " + quoted(entry));
     }
     const std::string name = *role == "developer" ? "system" : role->get<std::string>();
     messages.push_back({name, read_content(*content, folder)});
@@ -127,11 +118,10 @@ std::vector<RequestPart> read_images(const Json& body, const std::string& folder
   const Json* images = find(body, "images");
   if (images == nullptr) return {};
   if (!images->is_array())
-    refuse("images: expected an array of file names, found " + to_line(*images).substr(0, 200));
+    refuse("images: expected an array of file names, found " + quoted(*images));
   std::vector<RequestPart> parts;
   for (const Json& image : *images) {
-    if (!image.is_string())
-      refuse("images: expected file names, found " + to_line(image).substr(0, 200));
+    if (!image.is_string()) refuse("images: expected file names, found " + quoted(image));
     parts.push_back({"", parse_picture_source(image.get_ref<const std::string&>(), folder)});
   }
   return parts;
@@ -155,7 +145,7 @@ void read_prompt(const Json& body, const std::string& folder, BatchRequest& requ
     read_messages(*messages, folder, request.messages);
     return put_images(images, request.messages);
   }
-  if (!prompt->is_string()) refuse("prompt: expected a string, found " + to_line(*prompt));
+  if (!prompt->is_string()) refuse("prompt: expected a string, found " + quoted(*prompt));
   const std::string text = prompt->get<std::string>();
   if (text.empty() && images.empty()) refuse("prompt: expected text, found an empty string");
   request.prompt = std::move(images);
@@ -167,8 +157,8 @@ void read_openai(const Json& line, const std::string& folder, BatchRequest& requ
   if (body == nullptr || !body->is_object()) refuse("body: expected an object");
   request.openai_chat = body->contains("messages");
   request.raw = !request.openai_chat;
-  double ignored = 1;
-  read_number(*body, "n", 1, 1, ignored);
+  if (const Json* n = find(*body, "n"); n != nullptr && *n != 1)
+    refuse("n: expected 1, found " + quoted(*n));
   read_sampling(*body, request.sampling);
   read_prompt(*body, folder, request);
 }
@@ -184,8 +174,9 @@ Json line_id(const Json& line) {
 void parse_request(const std::string& line, const SamplingFlags& defaults,
                    const std::string& folder, BatchRequest& request) {
   request.sampling = defaults;
-  const Json object = Json::parse(line, nullptr, false);
-  if (object.is_discarded()) throw RequestError{"invalid_json", "the line is not valid JSON"};
+  std::string wrong;
+  const Json object = parse_json(line, wrong);
+  if (object.is_discarded()) throw RequestError{"invalid_json", "the line is " + wrong};
   if (!object.is_object())
     throw RequestError{"invalid_json",
                        "expected a JSON object, found " + std::string(object.type_name())};

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "batch_images.h"
-#include "common.h"
+#include "sampling_flags.h"
 
 namespace cli {
 

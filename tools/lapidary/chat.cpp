@@ -154,8 +154,7 @@ class Chat {
 
   // True when there is a reply, even one that was stopped.
   bool say(const UserMessage& message) {
-    lapidary::GenerateOptions options = sampling_.options();
-    options.sampling.seed += tries_;
+    lapidary::GenerateOptions options = sampling_.options(seed() + tries_);
     options_.speculation.apply(options);
     interrupted = false;
     std::optional<Reply> reply;
@@ -179,6 +178,9 @@ class Chat {
     if (!options_.model.quiet) note("[" + statistics() + "]");
     return true;
   }
+
+  // The one of /set or --seed, else one that this chat drew when it began.
+  std::uint64_t seed() const { return sampling_.seed.value_or(random_seed_); }
 
   std::string statistics() const {
     const Reply& reply = *last_;
@@ -300,6 +302,7 @@ class Chat {
     note("vision: " + (model.vision() == nullptr ? "(none)" : model.vision()->path));
     note("system: " + (talk_.system().empty() ? "(none)" : talk_.system()));
     for (const std::string& line : describe_settings(sampling_)) note(line);
+    note("seed in use: " + std::to_string(seed() + tries_));
     tokens("");
   }
 
@@ -321,6 +324,7 @@ class Chat {
   WaitingPictures waiting_;
   std::string draft_;  // Text that the next prompt begins with.
   std::optional<Reply> last_;
+  std::uint64_t random_seed_ = SamplingFlags{}.seed_or_random();
   std::uint64_t tries_ = 0;  // Added to the seed, so that /regen draws something else.
   bool stopped_ = false;     // The last thing that happened was a Ctrl-C.
   bool leave_ = false;

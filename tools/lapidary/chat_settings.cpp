@@ -6,42 +6,9 @@ namespace cli {
 
 namespace {
 
-// A value that /set can change.
-struct Setting {
-  const char* name;
-  double low;
-  double high;
-  void (*set)(SamplingFlags& flags, double value);
-  std::string (*get)(const SamplingFlags& flags);
-};
-
-constexpr double kMaxInt = 2147483647;
-constexpr double kMaxSeed = 9007199254740992;  // A double holds every integer up to here.
-const Setting kSettings[] = {
-    {"temp", 0, 1000,
-     [](SamplingFlags& f, double v) { f.sampling.temperature = static_cast<float>(v); },
-     [](const SamplingFlags& f) {
-       return format("%g", static_cast<double>(f.sampling.temperature));
-     }},
-    {"top-k", 0, kMaxInt,
-     [](SamplingFlags& f, double v) { f.sampling.top_k = static_cast<int>(v); },
-     [](const SamplingFlags& f) { return std::to_string(f.sampling.top_k); }},
-    {"top-p", 0, 1, [](SamplingFlags& f, double v) { f.sampling.top_p = static_cast<float>(v); },
-     [](const SamplingFlags& f) { return format("%g", static_cast<double>(f.sampling.top_p)); }},
-    {"min-p", 0, 1, [](SamplingFlags& f, double v) { f.sampling.min_p = static_cast<float>(v); },
-     [](const SamplingFlags& f) { return format("%g", static_cast<double>(f.sampling.min_p)); }},
-    {"repeat-penalty", 0.001, 1000,
-     [](SamplingFlags& f, double v) { f.sampling.repeat_penalty = static_cast<float>(v); },
-     [](const SamplingFlags& f) {
-       return format("%g", static_cast<double>(f.sampling.repeat_penalty));
-     }},
-    {"seed", 0, kMaxSeed,
-     [](SamplingFlags& f, double v) { f.sampling.seed = static_cast<std::uint64_t>(v); },
-     [](const SamplingFlags& f) { return std::to_string(f.sampling.seed); }},
-    {"max-tokens", -1, kMaxInt,
-     [](SamplingFlags& f, double v) { f.max_tokens = static_cast<int>(v); },
-     [](const SamplingFlags& f) { return std::to_string(f.max_tokens); }},
-};
+std::string show_seed(const SamplingFlags& flags) {
+  return flags.seed ? std::to_string(*flags.seed) : "random";
+}
 
 }  // namespace
 
@@ -49,28 +16,31 @@ std::string change_setting(SamplingFlags& flags, const std::string& argument) {
   const std::size_t space = argument.find_first_of(" \t");
   const std::string name = argument.substr(0, space);
   const std::string value = space == std::string::npos ? "" : trim(argument.substr(space));
-  for (const Setting& setting : kSettings) {
-    if (name != setting.name) continue;
-    double number = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    const bool valid = error == std::errc() && end == value.data() + value.size();
-    if (!valid || !(number >= setting.low && number <= setting.high)) {
-      return format("%s: expected a number from %g to %g, found %s", setting.name, setting.low,
-                    setting.high, value.empty() ? "nothing" : value.c_str());
-    }
-    setting.set(flags, number);
-    return name + " is " + setting.get(flags);
+  const std::string found = ", found " + (value.empty() ? "nothing" : shortened(value));
+  if (name == "seed") {
+    if (!parse_seed(value, flags.seed)) return name + ": " + kExpectedSeed + found;
+    return "seed is " + show_seed(flags);
   }
-  std::string names;
-  for (const Setting& setting : kSettings)
-    names += std::string(names.empty() ? "" : ", ") + setting.name;
+  std::string names = "seed";
+  for (const Setting& setting : sampling_settings()) {
+    names += ", " + setting.name();
+    if (name != setting.name()) continue;
+    double number = 0;
+    const char* end = value.data() + value.size();
+    const auto [rest, error] = std::from_chars(value.data(), end, number);
+    if (error != std::errc() || rest != end || !setting.allows(number))
+      return name + ": " + setting.expected() + found;
+    setting.set(flags, number);
+    return name + " is " + setting.show(setting.get(flags));
+  }
   return "/set NAME VALUE, where NAME is one of " + names;
 }
 
 std::vector<std::string> describe_settings(const SamplingFlags& flags) {
   std::vector<std::string> lines;
-  for (const Setting& setting : kSettings)
-    lines.push_back(std::string(setting.name) + ": " + setting.get(flags));
+  for (const Setting& setting : sampling_settings())
+    lines.push_back(setting.name() + ": " + setting.show(setting.get(flags)));
+  lines.push_back("seed: " + show_seed(flags));
   return lines;
 }
 

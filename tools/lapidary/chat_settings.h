@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "common.h"
+#include "sampling_flags.h"
 
 namespace cli {
 

@@ -69,19 +69,6 @@ CLI::Validator byte_size() {
       "SIZE", "byte_size");
 }
 
-CLI::Validator unsigned_number() {
-  return CLI::Validator(
-      [](std::string& input) -> std::string {
-        std::uint64_t number = 0;
-        const char* end = input.data() + input.size();
-        const auto [rest, error] = std::from_chars(input.data(), end, number);
-        return error == std::errc() && rest == end
-                   ? ""
-                   : "expected a number from 0 to 18446744073709551615, got " + input;
-      },
-      "", "unsigned_number");
-}
-
 lapidary::SessionOptions ModelFlags::session() const {
   lapidary::SessionOptions options;
   options.context = context;
@@ -111,39 +98,6 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       ->check(in_range(0, 1 << 28));
   add_option(app, "--chunk", flags.chunk, "prompt tokens computed together; never changes a result")
       ->check(in_range(1, 1 << 20));
-}
-
-void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
-  constexpr double kMaxInt = 2147483647;
-  lapidary::SamplingOptions& sampling = flags.sampling;
-  add_option(app, "-n,--max-tokens", flags.max_tokens,
-             "most tokens to draw; -1: until the model stops")
-      ->check(in_range(-1, kMaxInt));
-  add_option(app, "--temp", sampling.temperature, "temperature; 0: always the best token")
-      ->check(in_range(0, 1000));
-  add_option(app, "--top-k", sampling.top_k, "keep the k best tokens; 0: all")
-      ->check(in_range(0, kMaxInt));
-  add_option(app, "--top-p", sampling.top_p, "keep the best tokens up to this probability")
-      ->check(in_range(0, 1));
-  add_option(app, "--min-p", sampling.min_p,
-             "drop tokens under this share of the best one's probability")
-      ->check(in_range(0, 1));
-  add_option(app, "--repeat-penalty", sampling.repeat_penalty, "weakens the last 64 tokens; 1: off")
-      ->check(in_range(0.001, 1000));
-  add_option(app, "--seed", sampling.seed, "the same seed gives the same text")
-      ->check(unsigned_number());
-  add_option(app, "--stop", flags.stop,
-             "text that ends the output and is not printed; may be given several times")
-      ->allow_extra_args(false);
-}
-
-lapidary::GenerateOptions SamplingFlags::options() const {
-  lapidary::GenerateOptions options;
-  options.max_tokens = max_tokens;
-  options.sampling = sampling;
-  options.stop = stop;
-  options.cancel = &interrupted;
-  return options;
 }
 
 void add_chat_flag(CLI::App& app, ChatFlag& flag) {
@@ -241,10 +195,6 @@ void require_utf8(std::string_view text, const std::string& what) {
                                        format("0x%02x", static_cast<unsigned char>(text[*at])) +
                                        " at offset " + std::to_string(*at));
   }
-}
-
-std::string to_line(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 const char* finish_name(lapidary::FinishReason reason) {

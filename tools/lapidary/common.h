@@ -3,12 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
 
+#include "json.h"
 #include "lapidary/lapidary.h"
 #include "terminal.h"
 
@@ -16,9 +16,6 @@ namespace cli {
 
 /// What the chosen subcommand does once all options are read; returns the exit code.
 using Run = std::function<int()>;
-
-/// Keys stay in the order they were put in.
-using Json = nlohmann::ordered_json;
 
 /// The environment twin of an option: "-k,--top-k" → "LAPIDARY_TOP_K".
 std::string environment_name(const std::string& names);
@@ -44,9 +41,6 @@ CLI::Validator in_range(double low, double high);
 /// Turns a size such as 512M or 1.5G (powers of 1024) into bytes.
 CLI::Validator byte_size();
 
-/// A whole number that fits 64 bits, without a sign.
-CLI::Validator unsigned_number();
-
 /// Which model, and how it runs.
 struct ModelFlags {
   std::string model;
@@ -63,17 +57,6 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 
 /// As add_model_flags, for commands that make no session.
 void add_file_flags(CLI::App& app, ModelFlags& flags);
-
-/// How tokens are drawn, and when to end.
-struct SamplingFlags {
-  int max_tokens = -1;
-  lapidary::SamplingOptions sampling;
-  std::vector<std::string> stop;
-
-  /// With `interrupted` as the cancel flag.
-  lapidary::GenerateOptions options() const;
-};
-void add_sampling_flags(CLI::App& app, SamplingFlags& flags);
 
 /// `--chat` and `--no-chat`; neither given: what the model was made for.
 struct ChatFlag {
@@ -100,10 +83,6 @@ std::string read_standard_input();
 /// Throws Error(kUsage) with the offset when `text` is not valid UTF-8. `what` names it: "the
 /// prompt".
 void require_utf8(std::string_view text, const std::string& what);
-
-/// One line of JSON; bytes that are no valid UTF-8, such as half a character at the end of a text,
-/// become U+FFFD.
-std::string to_line(const Json& value);
 
 const char* finish_name(lapidary::FinishReason reason);
 

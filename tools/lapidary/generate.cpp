@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "pictures.h"
+#include "sampling_flags.h"
 #include "speculation_flags.h"
 
 namespace cli {
@@ -72,7 +73,7 @@ lapidary::Prompt make_prompt(const Options& options, const lapidary::Model& mode
 }
 
 void print_json(Output& output, const std::vector<TokenId>& prompt,
-                const lapidary::Completion& completion, const Times& times) {
+                const lapidary::Completion& completion, std::uint64_t seed, const Times& times) {
   const double drawn = static_cast<double>(completion.ids.size());
   const double read = static_cast<double>(prompt.size());
   Json object;
@@ -80,6 +81,7 @@ void print_json(Output& output, const std::vector<TokenId>& prompt,
   object["ids"] = completion.ids;
   object["prompt_ids"] = prompt;
   object["finish_reason"] = finish_name(completion.finish_reason);
+  object["seed"] = seed;
   object["usage"] = {{"prompt_tokens", prompt.size()},
                      {"completion_tokens", completion.ids.size()},
                      {"cached_tokens", completion.usage.cached_tokens}};
@@ -95,7 +97,7 @@ void print_json(Output& output, const std::vector<TokenId>& prompt,
 }
 
 void print_statistics(std::size_t prompt, const lapidary::Completion& completion,
-                      const Times& times, const PictureEncoder& pictures) {
+                      std::uint64_t seed, const Times& times, const PictureEncoder& pictures) {
   const std::size_t drawn = completion.ids.size();
   std::string text = format("load %.2f s; ", times.load);
   if (pictures.views() > 0) {
@@ -107,7 +109,8 @@ void print_statistics(std::size_t prompt, const lapidary::Completion& completion
       times.prefill, rate(static_cast<double>(prompt), times.prefill), drawn, times.decode,
       rate(static_cast<double>(drawn), times.decode), finish_name(completion.finish_reason));
   const std::string guesses = describe_guesses(completion.usage);
-  write_all(STDERR_FILENO, text + (guesses.empty() ? "" : "; " + guesses) + "\n");
+  write_all(STDERR_FILENO, text + (guesses.empty() ? "" : "; " + guesses) + "; seed " +
+                               std::to_string(seed) + "\n");
 }
 
 int generate(const Options& options) {
@@ -141,18 +144,19 @@ int generate(const Options& options) {
   start = now();
   lapidary::OnText on_text;
   if (!options.json) on_text = [&](std::string_view piece) { return output.write(piece); };
-  lapidary::GenerateOptions wanted = options.sampling.options();
+  const std::uint64_t seed = options.sampling.seed_or_random();
+  lapidary::GenerateOptions wanted = options.sampling.options(seed);
   options.speculation.apply(wanted);
   const lapidary::Completion completion = session.generate(wanted, on_text);
   times.decode = now() - start;
 
   if (options.json) {
-    print_json(output, prompt.ids, completion, times);
+    print_json(output, prompt.ids, completion, seed, times);
   } else {
     output.end_line();
   }
   output.check();
-  if (!options.model.quiet) print_statistics(prompt.ids.size(), completion, times, encoder);
+  if (!options.model.quiet) print_statistics(prompt.ids.size(), completion, seed, times, encoder);
   return completion.finish_reason == lapidary::FinishReason::kCancelled ? 130 : 0;
 }
 

@@ -1,0 +1,65 @@
+#include "json.h"
+
+#include <algorithm>
+
+namespace cli {
+
+namespace {
+
+// Offset of the bracket that opens one level too many; npos when there is none. Brackets in strings
+// do not count. Whatever else is wrong, the parser will say.
+std::size_t find_too_deep(std::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxJsonDepth) return i;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return std::string_view::npos;
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, std::string& error) {
+  if (const std::size_t at = find_too_deep(text); at != std::string_view::npos) {
+    error = "nested deeper than " + std::to_string(kMaxJsonDepth) + " levels at byte " +
+            std::to_string(at + 1);
+    return Json(Json::value_t::discarded);
+  }
+  try {
+    return Json::parse(text);
+  } catch (const Json::parse_error& failure) {
+    error = "not valid JSON at byte " + std::to_string(failure.byte);
+  } catch (const Json::exception&) {
+    error = "not valid JSON";  // A number beyond all limits.
+  }
+  return Json(Json::value_t::discarded);
+}
+
+std::string to_line(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string shortened(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return std::string(text);
+  std::size_t end = most;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + "…";
+}
+
+std::string quoted(const Json& value) {
+  // A long string is cut before it is written: the rest may be megabytes.
+  if (value.is_string()) return to_line(shortened(value.get_ref<const std::string&>()));
+  return shortened(to_line(value));
+}
+
+}  // namespace cli

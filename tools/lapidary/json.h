@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace cli {
+
+/// Keys stay in the order they were put in.
+using Json = nlohmann::ordered_json;
+
+/// Arrays and objects within each other that parse_json() takes. The JSON library walks values
+/// recursively when it copies and writes them, so a line nested without limit would end the
+/// process.
+inline constexpr int kMaxJsonDepth = 200;
+
+/// The value of `text`, or a discarded one (`is_discarded()`) with the reason in `error`: what is
+/// wrong and at which byte, counted from 1.
+Json parse_json(std::string_view text, std::string& error);
+
+/// One line of JSON; bytes that are no valid UTF-8, such as half a character at the end of a text,
+/// become U+FFFD.
+std::string to_line(const Json& value);
+
+/// `text`, or what fits of it into `most` bytes without cutting a character, and "…".
+std::string shortened(std::string_view text, std::size_t most = 200);
+
+/// A foreign value for a message: one line of JSON, shortened.
+std::string quoted(const Json& value);
+
+}  // namespace cli

@@ -1,0 +1,129 @@
+#include "sampling_flags.h"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <random>
+
+namespace cli {
+
+namespace {
+
+constexpr double kMaxInt = std::numeric_limits<int>::max();
+
+const Setting kSettings[] = {
+    {"-n,--max-tokens", "max_tokens", -1, kMaxInt, true,
+     "most tokens to draw; -1: until the model stops",
+     [](SamplingFlags& f, double v) { f.max_tokens = static_cast<int>(v); },
+     [](const SamplingFlags& f) { return static_cast<double>(f.max_tokens); }},
+    {"--temp", "temperature", 0, 1000, false, "temperature; 0: always the best token",
+     [](SamplingFlags& f, double v) { f.sampling.temperature = static_cast<float>(v); },
+     [](const SamplingFlags& f) { return static_cast<double>(f.sampling.temperature); }},
+    {"--top-k", "top_k", 0, kMaxInt, true, "keep the k best tokens; 0: all",
+     [](SamplingFlags& f, double v) { f.sampling.top_k = static_cast<int>(v); },
+     [](const SamplingFlags& f) { return static_cast<double>(f.sampling.top_k); }},
+    {"--top-p", "top_p", 0, 1, false, "keep the best tokens up to this probability",
+     [](SamplingFlags& f, double v) { f.sampling.top_p = static_cast<float>(v); },
+     [](const SamplingFlags& f) { return static_cast<double>(f.sampling.top_p); }},
+    {"--min-p", "min_p", 0, 1, false, "drop tokens under this share of the best one's probability",
+     [](SamplingFlags& f, double v) { f.sampling.min_p = static_cast<float>(v); },
+     [](const SamplingFlags& f) { return static_cast<double>(f.sampling.min_p); }},
+    {"--repeat-penalty", "repeat_penalty", 0.001, 1000, false, "weakens the last 64 tokens; 1: off",
+     [](SamplingFlags& f, double v) { f.sampling.repeat_penalty = static_cast<float>(v); },
+     [](const SamplingFlags& f) { return static_cast<double>(f.sampling.repeat_penalty); }},
+};
+
+// The whole of `text` as a number in the setting's limits.
+bool parse_setting(const Setting& setting, const std::string& text, double& value) {
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value);
+  return error == std::errc() && rest == end && setting.allows(value);
+}
+
+void add_setting(CLI::App& app, const Setting& setting, SamplingFlags& flags) {
+  const auto take = [&setting, &flags](const CLI::results_t& words) {
+    double value = 0;
+    if (!parse_setting(setting, words.back(), value)) {
+      throw CLI::ValidationError("--" + setting.name(),
+                                 setting.expected() + ", got " + shortened(words.back()));
+    }
+    setting.set(flags, value);
+    return true;
+  };
+  app.add_option(setting.option, take, setting.help)
+      ->envname(environment_name(setting.option))
+      ->default_str(setting.show(setting.get(flags)))
+      ->type_name(setting.whole ? "INT" : "FLOAT")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+}  // namespace
+
+std::string Setting::name() const {
+  const std::string_view all = option;
+  return std::string(all.substr(all.find("--") + 2));
+}
+
+std::string Setting::show(double value) const { return format(whole ? "%.0f" : "%g", value); }
+
+std::string Setting::expected() const {
+  return std::string("expected ") + (whole ? "a whole number" : "a number") + " from " + show(low) +
+         " to " + show(high);
+}
+
+bool Setting::allows(double value) const {
+  return value >= low && value <= high && (!whole || value == std::floor(value));
+}
+
+std::span<const Setting> sampling_settings() { return kSettings; }
+
+bool parse_seed(std::string_view text, std::optional<std::uint64_t>& seed) {
+  if (text == "-1") {
+    seed.reset();
+    return true;
+  }
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || rest != end) return false;
+  seed = number;
+  return true;
+}
+
+std::uint64_t SamplingFlags::seed_or_random() const {
+  return seed ? *seed : std::random_device{}();
+}
+
+lapidary::GenerateOptions SamplingFlags::options(std::uint64_t seed_used) const {
+  lapidary::GenerateOptions options;
+  options.max_tokens = max_tokens;
+  options.sampling = sampling;
+  options.sampling.seed = seed_used;
+  options.stop = stop;
+  options.cancel = &interrupted;
+  return options;
+}
+
+void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
+  for (const Setting& setting : kSettings) add_setting(app, setting, flags);
+  const auto take_seed = [&flags](const CLI::results_t& words) {
+    if (parse_seed(words.back(), flags.seed)) return true;
+    throw CLI::ValidationError("--seed",
+                               std::string(kExpectedSeed) + ", got " + shortened(words.back()));
+  };
+  app.add_option("--seed", take_seed, "the same seed gives the same text; -1: a random one")
+      ->envname(environment_name("--seed"))
+      ->default_str("-1")
+      ->type_name("INT")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  add_option(app, "--stop", flags.stop,
+             "text that ends the output and is not printed; may be given several times")
+      ->allow_extra_args(false)
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            return text.empty() ? std::string("expected text, got an empty string") : "";
+          },
+          "TEXT", "stop_text"));
+}
+
+}  // namespace cli

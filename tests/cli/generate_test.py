@@ -58,8 +58,9 @@ class Output(Case):
     def test_json(self):
         got = self.generate("-p", "hello", "-n", "8", "--seed", "3")
         self.assertEqual(
-            list(got), ["text", "ids", "prompt_ids", "finish_reason", "usage", "timings"]
+            list(got), ["text", "ids", "prompt_ids", "finish_reason", "seed", "usage", "timings"]
         )
+        self.assertEqual(got["seed"], 3)
         self.assertLessEqual(len(got["ids"]), 8)
         self.assertEqual(
             got["usage"],
@@ -70,6 +71,17 @@ class Output(Case):
             },
         )
         self.assertGreater(got["timings"]["prefill_seconds"], 0)
+
+    def test_seeds_are_random_unless_told_and_reported(self):
+        first, second = (self.generate("-p", "hello", "-n", "20") for _ in range(2))
+        self.assertNotEqual(first["seed"], second["seed"])
+        self.assertNotEqual(first["ids"], second["ids"])
+        again = self.generate("-p", "hello", "-n", "20", "--seed", str(first["seed"]))
+        self.assertEqual(again["ids"], first["ids"])
+        minus = self.generate("-p", "hello", "-n", "20", "--seed", "-1")
+        self.assertNotIn(minus["seed"], (first["seed"], second["seed"]))
+        done = self.run_cli("generate", "-m", TINY, "-p", "x", "-n", "1", "--seed", "7")
+        self.assertIn(b"; seed 7\n", done.stderr)
 
     def test_text_is_the_text_of_the_ids(self):
         options = ["-p", "hello", "-n", "30", "--seed", "3"]

@@ -313,13 +313,11 @@ void add_batch(CLI::App& app, Run& run) {
   add_chat_flag(command, options->chat);
   add_speculation_flags(command, options->speculation);
   add_view_flags(command, options->images);
-  command
-      .add_option("in", options->in,
-                  "requests: {id, prompt or messages, …} or OpenAI's batch format")
-      ->required();
-  add_option(command, "-o,--out", options->out, "answers, in the order of the requests")
-      ->required();
-  command.callback([options, &run] { run = [options] { return batch(*options); }; });
+  add_positional(command, "in", options->in,
+                 "requests: {id, prompt or messages, …} or OpenAI's batch format")
+      .required();
+  add_option(command, "-o,--out", options->out, "answers, in the order of the requests").required();
+  when_chosen(command, run, [options] { return batch(*options); });
 }
 
 }  // namespace cli

@@ -247,31 +247,31 @@ void add_bench(CLI::App& app, Run& run) {
   constexpr double kMost = 1 << 24;
   add_model_flags(command, options->model);
   add_option(command, "--prefill", options->prefill, "tokens of the prompt; 0: no such test")
-      ->check(in_range(0, kMost));
+      .range(0, kMost);
   // tokenize has a --decode that is a flag.
   add_option(command, "--decode", options->decode, "tokens one by one; 0: no such test")
-      ->check(in_range(0, kMost))
-      ->envname("LAPIDARY_BENCH_DECODE");
+      .range(0, kMost)
+      .environment("LAPIDARY_BENCH_DECODE");
   add_option(command, "--depth", options->depth, "tokens that are there before the measured ones")
-      ->check(in_range(0, kMost));
+      .range(0, kMost);
   add_option(command, "--rounds", options->rounds, "measurements; the median counts")
-      ->check(in_range(1, 1000));
+      .range(1, 1000);
   add_option(command, "--sequences", options->sequences,
              "sequences of a third test, which decodes them together with the full head; 1: none")
-      ->check(in_range(1, lapidary::kMostTogether));
+      .range(1, lapidary::kMostTogether);
   // Elsewhere --image names a file.
   add_flag(command, "--image", options->image,
            "measure the encoding of a built-in picture, and nothing else")
-      ->envname("LAPIDARY_BENCH_IMAGE");
+      .environment("LAPIDARY_BENCH_IMAGE");
   add_vision_flag(command, options->images);
   add_option(command, "--head", options->head, "how the output matrix is computed")
-      ->check(CLI::IsMember({"full", "screened"}));
+      .one_of({"full", "screened"});
   add_option(command, "--temp", options->sampling.temperature,
              "of the draws from a screened head; 0: greedy")
-      ->check(in_range(0, 100))
-      ->envname("LAPIDARY_BENCH_TEMP");
+      .range(0, 100)
+      .environment("LAPIDARY_BENCH_TEMP");
   add_flag(command, "--json", options->json, "one JSON object a line");
-  command.callback([options, &run] { run = [options] { return bench(*options); }; });
+  when_chosen(command, run, [options] { return bench(*options); });
 }
 
 }  // namespace cli

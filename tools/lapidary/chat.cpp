@@ -377,7 +377,7 @@ void add_chat(CLI::App& app, Run& run) {
   add_speculation_flags(command, options->speculation);
   add_image_flags(command, options->images);
   add_option(command, "--system", options->system, "text in front of the first message");
-  command.callback([options, &run] { run = [options] { return chat(*options); }; });
+  when_chosen(command, run, [options] { return chat(*options); });
 }
 
 }  // namespace cli

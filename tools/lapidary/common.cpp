@@ -4,10 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cctype>
 #include <cerrno>
-#include <charconv>
-#include <cmath>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -19,55 +16,6 @@ namespace cli {
 
 using lapidary::Error;
 using lapidary::ErrorCode;
-
-std::string environment_name(const std::string& names) {
-  std::string name = names.substr(names.find("--") + 2);
-  name = name.substr(0, name.find(','));
-  for (char& c : name)
-    c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return "LAPIDARY_" + name;
-}
-
-CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& value,
-                      const std::string& help) {
-  return app.add_flag(names, value, help)->envname(environment_name(names));
-}
-
-CLI::Validator in_range(double low, double high) {
-  std::string text = "[" + format("%.10g", low) + ", " + format("%.10g", high) + "]";
-  return CLI::Validator(
-      [low, high, text](std::string& input) -> std::string {
-        double number = 0;
-        if (!CLI::detail::lexical_cast(input, number) || !(number >= low && number <= high)) {
-          return "expected a number in " + text + ", got " + input;
-        }
-        return {};
-      },
-      text, "in_range");
-}
-
-CLI::Validator byte_size() {
-  return CLI::Validator(
-      [](std::string& input) -> std::string {
-        double number = 0;
-        const char* end = input.data() + input.size();
-        const auto [rest, error] = std::from_chars(input.data(), end, number);
-        std::string unit(rest, end);
-        for (char& c : unit) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-        if (unit.size() > 1 && unit.ends_with('B')) unit.pop_back();
-        if (unit.size() > 1 && unit.ends_with('I')) unit.pop_back();
-        const std::size_t power =
-            unit.empty() || unit == "B" ? 0 : std::string_view("?KMGT").find(unit);
-        const double bytes = std::ldexp(number, 10 * static_cast<int>(power));
-        if (error != std::errc() || unit.size() > 1 || unit == "?" ||
-            power == std::string_view::npos || !(bytes >= 0 && bytes < 0x1p63)) {
-          return "expected a size such as 800M or 4G, got " + input;
-        }
-        input = std::to_string(static_cast<std::uint64_t>(bytes));
-        return {};
-      },
-      "SIZE", "byte_size");
-}
 
 lapidary::SessionOptions ModelFlags::session() const {
   lapidary::SessionOptions options;
@@ -82,12 +30,12 @@ void add_file_flags(CLI::App& app, ModelFlags& flags) {
   add_option(app, "-m,--model", flags.model,
              "model file (GGUF); may be left out when the model folder holds one");
   add_option(app, "-t,--threads", flags.threads, "threads; 0: physical cores within the quota")
-      ->check(in_range(0, 1024));
+      .range(0, 1024);
   add_option(app, "--isa", flags.isa, "instruction set to use")
-      ->check(CLI::IsMember({"avx512", "avxvnni", "avx2", "neon", "scalar"}));
+      .one_of({"avx512", "avxvnni", "avx2", "neon", "scalar"});
   add_option(app, "--memory-limit", flags.memory_limit,
              "most bytes to take (K, M, G), weights included; 0: no limit")
-      ->transform(byte_size());
+      .size();
   add_flag(app, "-q,--quiet", flags.quiet, "no statistics, warnings or progress");
 }
 
@@ -95,20 +43,19 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   add_file_flags(app, flags);
   add_option(app, "-c,--context", flags.context,
              "context in tokens; 0: what the model was trained for, at most 32768")
-      ->check(in_range(0, 1 << 28));
+      .range(0, 1 << 28);
   add_option(app, "--chunk", flags.chunk, "prompt tokens computed together; never changes a result")
-      ->check(in_range(1, 1 << 20));
+      .range(1, 1 << 20);
 }
 
 void add_chat_flag(CLI::App& app, ChatFlag& flag) {
   flag.option =
-      app.add_flag("--chat,!--no-chat", flag.value,
-                   "treat the prompt as one user turn (default for files with a chat template)")
-          ->envname("LAPIDARY_CHAT");
+      add_flag(app, "--chat,!--no-chat", flag.value,
+               "treat the prompt as one user turn (default for files with a chat template)");
 }
 
 bool ChatFlag::chosen(const lapidary::Model& model) const {
-  return option->count() > 0 ? value : model.info().instruction_tuned;
+  return option.given() ? value : model.info().instruction_tuned;
 }
 
 std::string model_folder() {
@@ -255,13 +202,6 @@ int exit_code(ErrorCode code) {
       return 130;
   }
   return 1;
-}
-
-CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& help) {
-  CLI::App& command = *app.add_subcommand(name, help);
-  command.fallthrough();
-  command.configurable(false);
-  return command;
 }
 
 }  // namespace cli

@@ -1,45 +1,16 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <vector>
 
 #include "json.h"
 #include "lapidary/lapidary.h"
+#include "options.h"
 #include "terminal.h"
 
 namespace cli {
-
-/// What the chosen subcommand does once all options are read; returns the exit code.
-using Run = std::function<int()>;
-
-/// The environment twin of an option: "-k,--top-k" → "LAPIDARY_TOP_K".
-std::string environment_name(const std::string& names);
-
-/// An option with its environment twin and, in the help, its default.
-template <class T>
-CLI::Option* add_option(CLI::App& app, const std::string& names, T& value,
-                        const std::string& help) {
-  CLI::Option* option = app.add_option(names, value, help)->envname(environment_name(names));
-  if constexpr (std::is_arithmetic_v<T>) option->capture_default_str();
-  // Given twice, as by an alias and a user, the last one counts; lists take all.
-  if constexpr (!std::is_same_v<T, std::vector<std::string>>) {
-    option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  }
-  return option;
-}
-CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& value,
-                      const std::string& help);
-
-/// A number in [low, high]; unlike CLI::Range it refuses NaN.
-CLI::Validator in_range(double low, double high);
-
-/// Turns a size such as 512M or 1.5G (powers of 1024) into bytes.
-CLI::Validator byte_size();
 
 /// Which model, and how it runs.
 struct ModelFlags {
@@ -61,7 +32,7 @@ void add_file_flags(CLI::App& app, ModelFlags& flags);
 /// `--chat` and `--no-chat`; neither given: what the model was made for.
 struct ChatFlag {
   bool value = false;
-  CLI::Option* option = nullptr;
+  Option option;
   bool chosen(const lapidary::Model& model) const;
 };
 void add_chat_flag(CLI::App& app, ChatFlag& flag);
@@ -99,9 +70,6 @@ std::string trim(std::string_view text);
 double rate(double count, double seconds);
 
 int exit_code(lapidary::ErrorCode code);
-
-/// Registers a subcommand. It gets --config through its parent.
-CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& help);
 
 void add_generate(CLI::App& app, Run& run);
 void add_chat(CLI::App& app, Run& run);

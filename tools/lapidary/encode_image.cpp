@@ -129,14 +129,14 @@ void add_encode_image(CLI::App& app, Run& run) {
   const auto options = std::make_shared<Options>();
   add_file_flags(command, options->model);
   add_image_flags(command, options->images);
-  command.get_option("--image")->required();
+  find_option(command, "--image").required();
   add_option(command, "--out", options->out,
              "file to write the features to: float32, 256 rows a view");
   add_option(command, "--save-inputs", options->inputs,
              "folder to write what the encoder gets to, as PNG files; without --out nothing is "
              "encoded then");
   add_flag(command, "--json", options->json, "one JSON object a picture");
-  command.callback([options, &run] { run = [options] { return encode_image(*options); }; });
+  when_chosen(command, run, [options] { return encode_image(*options); });
 }
 
 }  // namespace cli

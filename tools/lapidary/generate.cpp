@@ -175,7 +175,7 @@ void add_generate(CLI::App& app, Run& run) {
   add_option(command, "-f,--file", options->file,
              "file to read the prompt from; -: standard input");
   add_flag(command, "--json", options->json, "print one JSON object: text, ids, usage and timings");
-  command.callback([options, &run] { run = [options] { return generate(*options); }; });
+  when_chosen(command, run, [options] { return generate(*options); });
 }
 
 }  // namespace cli

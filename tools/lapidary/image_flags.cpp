@@ -26,14 +26,9 @@ std::optional<std::pair<int, int>> parse_grid(const std::string& text) {
   return std::pair(columns, rows);
 }
 
-CLI::Validator tile_grid() {
-  return CLI::Validator(
-      [](std::string& input) -> std::string {
-        return input == "auto" || parse_grid(input)
-                   ? ""
-                   : "expected auto or columns x rows such as 3x2, got " + input;
-      },
-      "auto|CxR", "tile_grid");
+std::string wrong_grid(const std::string& text) {
+  if (text == "auto" || parse_grid(text)) return {};
+  return "expected auto or columns x rows such as 3x2, got " + shortened(text);
 }
 
 }  // namespace
@@ -56,19 +51,18 @@ void add_vision_flag(CLI::App& app, ImageFlags& flags) {
 void add_view_flags(CLI::App& app, ImageFlags& flags) {
   add_vision_flag(app, flags);
   lapidary::ImageOptions& shown = flags.shown;
-  CLI::Option* strips =
+  const Option strips =
       add_flag(app, "--pan-and-scan", shown.pan_and_scan,
                "show wide and tall pictures in strips as well, each for 256 tokens more");
   add_option(app, "--min-crop", shown.min_crop, "pixels that a strip has at least")
-      ->check(in_range(1, 1 << 20));
-  add_option(app, "--max-crops", shown.max_crops, "most strips of a picture")
-      ->check(in_range(2, 256));
+      .range(1, 1 << 20);
+  add_option(app, "--max-crops", shown.max_crops, "most strips of a picture").range(2, 256);
   add_option(app, "--crop-ratio", shown.min_ratio, "long to short side from which strips are cut")
-      ->check(in_range(1, 1000));
+      .range(1, 1000);
   add_option(app, "--tiles", flags.tiles,
              "show a grid of tiles as well, for dense documents: auto, or columns x rows")
-      ->check(tile_grid())
-      ->excludes(strips);
+      .check(wrong_grid, "auto|CxR")
+      .excludes(strips);
   add_option(app, "--image-cache", flags.cache_folder,
              "folder that keeps what pictures were encoded to, shared by all runs");
 }

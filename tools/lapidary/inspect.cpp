@@ -93,13 +93,13 @@ int inspect(const Options& options) {
 void add_inspect(CLI::App& app, Run& run) {
   CLI::App& command = add_command(app, "inspect", "sizes, types and memory of a model file");
   const auto options = std::make_shared<Options>();
-  command.add_option("file", options->file, "model file (GGUF)");
+  add_positional(command, "file", options->file, "model file (GGUF)");
   add_option(command, "-m,--model", options->model, "the same as an option");
   add_option(command, "-c,--context", options->context,
              "tokens of context to count the memory for; 0: as other commands take")
-      ->check(in_range(0, 1 << 28));
+      .range(0, 1 << 28);
   add_flag(command, "--json", options->json, "print one JSON object");
-  command.callback([options, &run] { run = [options] { return inspect(*options); }; });
+  when_chosen(command, run, [options] { return inspect(*options); });
 }
 
 }  // namespace cli

@@ -109,10 +109,10 @@ void add_perplexity(CLI::App& app, Run& run) {
   const auto options = std::make_shared<Options>();
   options->model.context = 512;
   add_model_flags(command, options->model);
-  command.get_option("--context")->description("tokens of a chunk")->check(in_range(4, 1 << 28));
-  add_option(command, "-f,--file", options->file, "the text")->required();
+  find_option(command, "--context").describe("tokens of a chunk").range(4, 1 << 28);
+  add_option(command, "-f,--file", options->file, "the text").required();
   add_flag(command, "--json", options->json, "print one JSON object");
-  command.callback([options, &run] { run = [options] { return perplexity(*options); }; });
+  when_chosen(command, run, [options] { return perplexity(*options); });
 }
 
 }  // namespace cli

@@ -41,20 +41,15 @@ bool parse_setting(const Setting& setting, const std::string& text, double& valu
 }
 
 void add_setting(CLI::App& app, const Setting& setting, SamplingFlags& flags) {
-  const auto take = [&setting, &flags](const CLI::results_t& words) {
+  const auto take = [&setting, &flags](const std::string& word) {
     double value = 0;
-    if (!parse_setting(setting, words.back(), value)) {
-      throw CLI::ValidationError("--" + setting.name(),
-                                 setting.expected() + ", got " + shortened(words.back()));
-    }
+    if (!parse_setting(setting, word, value)) return setting.expected();
     setting.set(flags, value);
-    return true;
+    return std::string();
   };
-  app.add_option(setting.option, take, setting.help)
-      ->envname(environment_name(setting.option))
-      ->default_str(setting.show(setting.get(flags)))
-      ->type_name(setting.whole ? "INT" : "FLOAT")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  add_option(app, setting.option, take, setting.help)
+      .show_default(setting.show(setting.get(flags)))
+      .show_type(setting.whole ? "INT" : "FLOAT");
 }
 
 }  // namespace
@@ -106,24 +101,17 @@ lapidary::GenerateOptions SamplingFlags::options(std::uint64_t seed_used) const 
 
 void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
   for (const Setting& setting : kSettings) add_setting(app, setting, flags);
-  const auto take_seed = [&flags](const CLI::results_t& words) {
-    if (parse_seed(words.back(), flags.seed)) return true;
-    throw CLI::ValidationError("--seed",
-                               std::string(kExpectedSeed) + ", got " + shortened(words.back()));
+  const auto take_seed = [&flags](const std::string& word) {
+    return parse_seed(word, flags.seed) ? "" : kExpectedSeed;
   };
-  app.add_option("--seed", take_seed, "the same seed gives the same text; -1: a random one")
-      ->envname(environment_name("--seed"))
-      ->default_str("-1")
-      ->type_name("INT")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  add_option(app, "--seed", take_seed, "the same seed gives the same text; -1: a random one")
+      .show_default("-1")
+      .show_type("INT");
   add_option(app, "--stop", flags.stop,
              "text that ends the output and is not printed; may be given several times")
-      ->allow_extra_args(false)
-      ->check(CLI::Validator(
-          [](std::string& text) {
-            return text.empty() ? std::string("expected text, got an empty string") : "";
-          },
-          "TEXT", "stop_text"));
+      .check(
+          [](const std::string& text) { return text.empty() ? "expected text, got nothing" : ""; },
+          "TEXT");
 }
 
 }  // namespace cli

@@ -28,8 +28,8 @@ void add_speculation_flags(CLI::App& app, SpeculationFlags& flags) {
   add_option(app, "--speculation", flags.mode,
              "guess tokens and verify several at once; never changes the text (always: for "
              "measurements)")
-      ->check(CLI::IsMember({"auto", "off", "always"}))
-      ->capture_default_str();
+      .one_of({"auto", "off", "always"})
+      .show_default(flags.mode);
   add_option(app, "--draft", flags.draft,
              "a smaller model of the same vocabulary (GGUF) that guesses as well");
 }

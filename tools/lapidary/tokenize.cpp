@@ -16,7 +16,7 @@ using lapidary::TokenId;
 struct Options {
   ModelFlags model;
   std::string text;
-  CLI::Option* text_given = nullptr;
+  Option text_given;
   std::string jsonl;
   bool parse_control = false;
   bool decode = false;
@@ -43,7 +43,7 @@ std::vector<TokenId> read_ids(const std::string& text, const std::string& where,
 }
 
 void convert_text(const Options& options, const lapidary::Tokenizer& tokenizer, Output& output) {
-  const std::string text = options.text_given->count() > 0 ? options.text : read_standard_input();
+  const std::string text = options.text_given.given() ? options.text : read_standard_input();
   if (options.decode) {
     output.write(
         tokenizer.decode(read_ids(text, "the ids", ErrorCode::kUsage), options.parse_control));
@@ -87,7 +87,7 @@ void convert_lines(const Options& options, const lapidary::Tokenizer& tokenizer,
 }
 
 int tokenize(const Options& options) {
-  const bool given = options.text_given->count() > 0 || !options.jsonl.empty();
+  const bool given = options.text_given.given() || !options.jsonl.empty();
   if (!given && isatty(STDIN_FILENO) == 1) {
     throw Error(ErrorCode::kUsage,
                 "no text: give it as an argument, on standard input or with --jsonl FILE");
@@ -110,16 +110,16 @@ void add_tokenize(CLI::App& app, Run& run) {
   const auto options = std::make_shared<Options>();
   add_file_flags(command, options->model);
   options->text_given =
-      command.add_option("text", options->text, "the text (default: standard input)");
+      add_positional(command, "text", options->text, "the text (default: standard input)");
   add_option(command, "--jsonl", options->jsonl,
              "one JSON object a line; its field text (with --decode: ids) is read")
-      ->excludes(options->text_given);
+      .excludes(options->text_given);
   add_flag(command, "--parse-control", options->parse_control,
            "control tokens in the text are tokens, not text");
   // bench has a --decode that is a number.
   add_flag(command, "--decode", options->decode, "ids to text")
-      ->envname("LAPIDARY_TOKENIZE_DECODE");
-  command.callback([options, &run] { run = [options] { return tokenize(*options); }; });
+      .environment("LAPIDARY_TOKENIZE_DECODE");
+  when_chosen(command, run, [options] { return tokenize(*options); });
 }
 
 }  // namespace cli

@@ -30,5 +30,10 @@ function(lapidary_part name)
   target_include_directories(lapidary_${name} PUBLIC
     ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
   target_link_libraries(lapidary_${name} PRIVATE lapidary_settings PUBLIC ${PART_USES})
+  # What fuzzers try tells them which way it went.
+  if(LAPIDARY_FUZZ AND name MATCHES "^(formats|vision)$")
+    target_compile_options(lapidary_${name} PRIVATE -fsanitize=fuzzer-no-link)
+    target_link_options(lapidary_${name} PUBLIC -fsanitize=fuzzer-no-link)
+  endif()
   set_property(GLOBAL APPEND PROPERTY LAPIDARY_PARTS lapidary_${name})
 endfunction()

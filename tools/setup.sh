@@ -130,6 +130,11 @@ configure() {
   log=$(mktemp)
   shift
   [ ! -f "$folder/CMakeCache.txt" ] || generator=()
+  # A compiler cache, where there is one, then serves every checkout on this machine.
+  if has_command ccache; then
+    export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
+    set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+  fi
   cmake -S "$root" -B "$folder" ${generator[@]+"${generator[@]}"} -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@" > "$log" 2>&1 \
     || { cat "$log" >&2; rm -f "$log"; return 1; }
   rm -f "$log"

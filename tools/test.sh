@@ -1,51 +1,40 @@
 #!/usr/bin/env bash
-# test.sh [--all]: builds and runs the tests of the GCC Release build. --all adds Clang, ASan and UBSan, a minute of
-# fuzzing for each picture format, the aarch64 kernels under qemu-user, clang-format and clang-tidy. A failed step does
-# not keep the later ones from running.
+# test.sh [--all]: builds and runs the tests of the GCC Release build. --all adds the same with Clang and its
+# sanitizers, a minute of fuzzing for each format of files, the aarch64 kernels under qemu-user, clang-format and
+# clang-tidy. A part that fails does not keep the later ones from running; one that takes longer than its share of the
+# time is stopped and has failed.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/setup.sh"
 
-case ${1:-} in
-  "" | --all) all=${1:+all} ;;
-  *) die "expected --all or nothing, got: $*" ;;
-esac
-
-passed=0 failed=0 failures=""
 jobs=$(getconf _NPROCESSORS_ONLN)
+release=(-DCMAKE_BUILD_TYPE=Release -DLAPIDARY_TEST_MODEL="${model:-}" -DLAPIDARY_WERROR=ON)
 
-# step NAME COMMAND…: one thing that passes or fails.
-step() {
-  local name=$1 start=$SECONDS
-  shift
-  say "$name"
-  if "$@"; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1)) failures="$failures${failures:+, }$name"
-  fi
-  say "$name: $((SECONDS - start)) s"
+# build_FOLDER: the parts that build.
+build_gcc() {
+  configure build "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DLAPIDARY_BENCHMARKS=ON && cmake --build "$root/build"
+}
+# One build with Clang for its warnings, its sanitizers, its fuzzers and clang-tidy.
+build_sanitized() {
+  configure build-asan "${release[@]}" -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
+    -DLAPIDARY_SANITIZE=address,undefined -DLAPIDARY_FUZZ=ON && cmake --build "$root/build-asan"
+}
+build_aarch64() {
+  configure build-aarch64 -DCMAKE_BUILD_TYPE=Release -DLAPIDARY_KERNELS_ONLY=ON -DLAPIDARY_WERROR=ON \
+    -DCMAKE_TOOLCHAIN_FILE="$root/cmake/toolchain-aarch64.cmake" && cmake --build "$root/build-aarch64"
 }
 
-# run_ctest FOLDER: counts its tests instead of itself.
+# run_ctest FOLDER OPTIONS…
 run_ctest() {
-  local log=$root/$1/ctest.log count bad
-  (cd "$root/$1" && ctest --output-on-failure --no-tests=error --parallel "$jobs") 2>&1 | tee "$log" || true
-  read -r bad count < <(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of \([0-9]*\)/\1 \2/p' "$log") \
-    || { bad=1 count=1; }
-  passed=$((passed + count - bad)) failed=$((failed + bad))
-  if [ "$bad" != 0 ]; then failures="$failures${failures:+, }tests in $1"; fi
-}
-
-# test_build FOLDER OPTIONS…
-test_build() {
   local folder=$1
-  step "build of $folder" build_one "$@"
-  [ ! -f "$root/$folder/.built" ] || run_ctest "$folder"
+  shift
+  (cd "$root/$folder" && ctest --output-on-failure --no-tests=error --parallel "$jobs" "$@")
 }
-build_one() {
-  rm -f "$root/$1/.built"
-  configure "$@" && cmake --build "$root/$1" && touch "$root/$1/.built"
+# The longest tests of the real model are left to the other build, and so is what no sanitizer sees into.
+run_sanitized() {
+  GTEST_FILTER='-SessionBits.RealModelPastTheWindow:ScreenedDraw.RealTexts*:Allocation.*RealModel*:Speculation.RealModel*:GenerateGolden.Greedy*' \
+    run_ctest build-asan --exclude-regex '^(layout|get_model)$'
 }
+run_aarch64_without_dot() { QEMU_CPU=cortex-a72 run_ctest build-aarch64; }
 
 sources() {
   (cd "$root" && find include src tools tests \( -name '*.h' -o -name '*.cpp' \) -print0)
@@ -69,56 +58,73 @@ check_tidy() {
   while read -r file; do
     [ "$file" = $neon ] || files+=("$file")
   done < <(cd "$root" && find src tools -name '*.cpp')
-  tidy build-clang "" "${files[@]}" || return 1
+  tidy build-asan "" "${files[@]}" || return 1
   [ ! -f "$root/build-aarch64/compile_commands.json" ] || tidy build-aarch64 "$neon_options" $neon
 }
 
-# fuzz_pictures FORMAT: a minute of the fuzzer, beginning with the test pictures of one format. What it stops at is left
-# in build-fuzz.
-fuzz_pictures() {
-  local folder=$root/build-fuzz corpus result=0
-  corpus=$(mktemp -d)
-  cp "$root"/tests/data/vision/decode/*."$1" "$corpus"
-  "$folder/tests/fuzz/image_fuzz" -max_total_time=60 -timeout=60 -rss_limit_mb=4096 -max_len=8192 -verbosity=0 \
-    -print_final_stats=1 -artifact_prefix="$folder/$1-" "$corpus" > "$folder/$1.log" 2>&1 || result=1
-  if [ $result = 0 ]; then grep number_of_executed_units "$folder/$1.log"; else tail -n 60 "$folder/$1.log"; fi >&2
-  rm -rf "$corpus"
+# The script calls itself for each part, so that one can be stopped with all that it started.
+if [ "${1:-}" = --part ]; then
+  shift
+  "$@"
+  exit
+fi
+case ${1:-} in
+  "" | --all) all=${1:+all} ;;
+  *) die "expected --all or nothing, got: $*" ;;
+esac
+
+passed=0 failed=0 failures="" times=""
+limit=()
+if has_command timeout; then limit=(timeout --kill-after=30); fi
+
+# part NAME SHARE FUNCTION ARGUMENTS…: one thing that passes or fails within SHARE seconds. Where it runs ctest, its
+# tests are counted instead of itself.
+part() {
+  local name=$1 share=$2 start=$SECONDS result=0 log bad count took
+  shift 2
+  log=$(mktemp)
+  say "$name"
+  ${limit[@]+"${limit[@]}" "$share"} bash "$root/tools/test.sh" --part "$@" 2>&1 | tee "$log" || result=$?
+  took=$((SECONDS - start))
+  times="$times$(printf '%6d s of %4d  %s' "$took" "$share" "$name")"$'\n'
+  if read -r bad count < <(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of \([0-9]*\)/\1 \2/p' "$log"); then
+    passed=$((passed + count - bad)) failed=$((failed + bad))
+    [ "$bad" = 0 ] || result=1
+  elif [ $result = 0 ]; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+  fi
+  rm -f "$log"
+  [ $result != 124 ] || name="$name (stopped after $share s)"
+  [ $result = 0 ] || failures="$failures${failures:+, }$name"
   return $result
-}
-build_fuzzers() {
-  configure build-fuzz -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
-    -DLAPIDARY_SANITIZE=address,undefined,fuzzer-no-link -DLAPIDARY_OPENMP=OFF -DLAPIDARY_FUZZ=ON \
-    && cmake --build "$root/build-fuzz" --target image_fuzz gguf_fuzz
 }
 
 install_missing "${all:-test}"
 fetch_model
-release=(-DCMAKE_BUILD_TYPE=Release -DLAPIDARY_TEST_MODEL="$model")
-test_build build "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DLAPIDARY_WERROR=ON -DLAPIDARY_BENCHMARKS=ON
+export model
 
+if part "GCC build" 900 build_gcc; then part "GCC tests" 780 run_ctest build || true; fi
 if [ -n "$all" ]; then
-  test_build build-clang "${release[@]}" -DCMAKE_CXX_COMPILER=clang++ -DLAPIDARY_WERROR=ON -DLAPIDARY_OPENMP=ON
-  # The longest tests of the real model are left to the other builds: under the sanitizers they take ten minutes.
-  export GTEST_FILTER='-SessionBits.RealModelPastTheWindow:ScreenedDraw.RealTexts*:Allocation.*RealModel*:Speculation.RealModel*:GenerateGolden.Greedy*'
-  test_build build-asan "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
-    -DLAPIDARY_SANITIZE=address,undefined
-  unset GTEST_FILTER
-  step "build of build-fuzz" build_fuzzers
-  if [ -x "$root/build-fuzz/tests/fuzz/image_fuzz" ]; then
-    for format in png jpg webp bmp gif; do step "fuzzing $format" fuzz_pictures $format; done
+  if part "Clang build with sanitizers" 900 build_sanitized; then
+    part "tests under the sanitizers, fuzzing" 1200 run_sanitized || true
   fi
   if has_command aarch64-linux-gnu-g++ && has_command qemu-aarch64; then
-    test_build build-aarch64 -DCMAKE_BUILD_TYPE=Release -DLAPIDARY_KERNELS_ONLY=ON -DLAPIDARY_WERROR=ON \
-      -DCMAKE_TOOLCHAIN_FILE="$root/cmake/toolchain-aarch64.cmake"
-    # Once more on a CPU without the dot product: what is chosen must run there.
-    if [ -f "$root/build-aarch64/.built" ]; then QEMU_CPU=cortex-a72 run_ctest build-aarch64; fi
+    if part "aarch64 build" 300 build_aarch64; then
+      part "aarch64 kernels" 240 run_ctest build-aarch64 || true
+      # Once more on a CPU without the dot product: what is chosen must run there.
+      part "aarch64 kernels without dot product" 240 run_aarch64_without_dot || true
+    fi
   else
     say "no aarch64 compiler or qemu-user on this system: the NEON kernels were not tested"
   fi
-  step clang-format check_format
-  step clang-tidy check_tidy
+  part clang-format 60 check_format || true
+  part clang-tidy 600 check_tidy || true
 fi
 
+say "time, of what each part may take"
+printf '%s' "$times" >&2
 if [ -n "$failures" ]; then say "failed: $failures"; fi
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

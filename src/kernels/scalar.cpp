@@ -46,9 +46,13 @@ inline F absolute(const F& x) { LAPIDARY_EACH_LANE(F, std::fabs(x.lane[i])); }
 inline I sub(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] - y.lane[i]); }
 inline I mul(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] * y.lane[i]); }
 inline F to_float(const I& x) { LAPIDARY_EACH_LANE(F, static_cast<float>(x.lane[i])); }
-inline I round_to_int(const F& x) {
-  LAPIDARY_EACH_LANE(I, static_cast<std::int32_t>(std::nearbyint(x.lane[i])));
+// What fits no integer becomes the least one, as on x86; NaN too.
+inline std::int32_t round_to_int(float x) {
+  const float rounded = std::nearbyint(x);
+  const bool fits = rounded >= -0x1p31F && rounded < 0x1p31F;
+  return fits ? static_cast<std::int32_t>(rounded) : std::numeric_limits<std::int32_t>::min();
 }
+inline I round_to_int(const F& x) { LAPIDARY_EACH_LANE(I, round_to_int(x.lane[i])); }
 inline F power_of_two(const I& n) {
   LAPIDARY_EACH_LANE(F, std::bit_cast<float>(static_cast<std::uint32_t>(n.lane[i] + 127) << 23));
 }

@@ -65,12 +65,12 @@ class ModelFiles(Case):
     def test_model_folder(self):
         home = self.path("models")
         os.mkdir(home)
-        self.fails(2, [home, "found 0"], "generate", "-p", "x", env={"LAPIDARY_HOME": home})
+        self.fails(2, [home, "has none"], "generate", "-p", "x", env={"LAPIDARY_HOME": home})
         os.symlink(os.path.abspath(TINY), os.path.join(home, "one.gguf"))
         os.symlink(os.path.abspath(TINY), os.path.join(home, "mmproj-one.gguf"))
         self.ok("generate", "-p", "x", "-n", "2", env={"LAPIDARY_HOME": home})
         os.symlink(os.path.abspath(TINY), os.path.join(home, "two.gguf"))
-        self.fails(2, "found 2", "generate", "-p", "x", env={"LAPIDARY_HOME": home})
+        self.fails(2, "one.gguf, two.gguf", "generate", "-p", "x", env={"LAPIDARY_HOME": home})
 
     def test_model_folder_is_in_the_xdg_data_folder(self):
         os.makedirs(self.path(".local/share/lapidary"))

@@ -11,7 +11,7 @@ import tempfile
 import time
 import unittest
 
-LAPIDARY, DATA = sys.argv[1:3]
+LAPIDARY, DATA = map(os.path.abspath, sys.argv[1:3])
 REAL_MODEL = sys.argv[3] if len(sys.argv) > 3 else os.environ.get("LAPIDARY_TEST_MODEL", "")
 TINY = os.path.join(DATA, "tiny-gemma3-text-bf16.gguf")
 TIMEOUT = 900  # Sanitized builds take half a minute for a picture and minutes for a long prompt.
@@ -60,7 +60,8 @@ class Case(unittest.TestCase):
         return json.loads(self.ok("generate", "-q", "-m", model, "--json", *arguments, **more))
 
     def fails(self, code, words, *arguments, input=b"", env=None):
-        """A run that ends with `code`, nothing on standard output and one line on standard error that has `words`."""
+        """A run that ends with `code`, nothing on standard output and one line on standard error that has `words`; returns
+        that line."""
         done = self.run_cli(*arguments, input=input, env=env)
         error = done.stderr.decode()
         self.assertEqual(done.returncode, code, error)
@@ -71,6 +72,7 @@ class Case(unittest.TestCase):
         )
         for word in [words] if isinstance(words, str) else words:
             self.assertIn(word, error)
+        return error
 
     def start(self, *arguments, **more):
         process = subprocess.Popen(

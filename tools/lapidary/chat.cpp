@@ -360,9 +360,9 @@ int chat(const Options& options) {
                 "this model cannot chat: its vocabulary has no <start_of_turn> and <end_of_turn>");
   }
   if (!model.info().instruction_tuned) {
-    complain(
-        "warning: this is a base model without chat training; expect it to continue text rather "
-        "than to answer");
+    warn(options.model.quiet,
+         "this is a base model without chat training; expect it to continue text rather than to "
+         "answer");
   }
   return Chat(options, model, std::move(pictures)).run();
 }

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -68,25 +69,70 @@ std::string model_folder() {
   return variable("HOME") + "/.local/share/lapidary";
 }
 
-std::string find_model(const std::string& given) {
-  if (!given.empty()) return given;
-  namespace fs = std::filesystem;
-  const std::string folder = model_folder();
-  std::vector<std::string> found;
+namespace {
+
+namespace fs = std::filesystem;
+
+// Of every model in the model folder, sorted. The vision half of a model lies beside it and is
+// none.
+std::vector<fs::path> models_in_folder() {
+  std::vector<fs::path> found;
   std::error_code none;
-  for (fs::directory_iterator entry(folder, none), end; !none && entry != end;
+  for (fs::directory_iterator entry(model_folder(), none), end; !none && entry != end;
        entry.increment(none)) {
     const fs::path& path = entry->path();
-    // The vision half of a model lies beside it under this name.
     const bool projector = path.filename().string().find("mmproj") != std::string::npos;
     std::error_code unreadable;
     if (path.extension() == ".gguf" && !projector && fs::is_regular_file(path, unreadable))
       found.push_back(path);
   }
-  if (found.size() == 1) return found.front();
+  std::ranges::sort(found);
+  return found;
+}
+
+// "a.gguf, b.gguf and 3 more"
+std::string list_names(const std::vector<fs::path>& paths) {
+  constexpr std::size_t kMost = 10;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(paths.size(), kMost); ++i)
+    text += (i == 0 ? "" : ", ") + paths[i].filename().string();
+  if (paths.size() > kMost) text += " and " + std::to_string(paths.size() - kMost) + " more";
+  return text;
+}
+
+std::string what_there_is(const std::vector<fs::path>& models) {
+  const std::string folder = "the model folder, " + model_folder() + ", ";
+  if (!models.empty()) return folder + "has " + list_names(models);
+  return folder +
+         "has none; tools/get_model.py fetches one, and any Gemma 3 GGUF file may lie there";
+}
+
+std::string only_model() {
+  const std::vector<fs::path> models = models_in_folder();
+  if (models.size() == 1) return models.front().string();
   throw Error(ErrorCode::kUsage,
-              "no model given: use -m FILE or LAPIDARY_MODEL (expected exactly one .gguf file in " +
-                  folder + ", found " + std::to_string(found.size()) + ")");
+              "no model given: use -m FILE, -m NAME or LAPIDARY_MODEL; " + what_there_is(models));
+}
+
+}  // namespace
+
+std::string find_model(const std::string& given) {
+  if (given.empty()) return only_model();
+  std::error_code none;
+  // What looks like a path is one; so that what is wrong with it can be said.
+  if (fs::exists(given, none) || given.find('/') != std::string::npos) return given;
+  std::vector<fs::path> fitting;
+  const std::vector<fs::path> models = models_in_folder();
+  for (const fs::path& path : models) {
+    if (path.filename() == given || path.stem() == given) return path.string();
+    if (path.filename().string().starts_with(given)) fitting.push_back(path);
+  }
+  if (fitting.size() == 1) return fitting.front().string();
+  if (fitting.size() > 1)
+    throw Error(ErrorCode::kUsage,
+                "several models are called " + shortened(given) + "…: " + list_names(fitting));
+  throw Error(ErrorCode::kFile,
+              "cannot open " + shortened(given) + ": no such file, and " + what_there_is(models));
 }
 
 lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions options) {
@@ -97,11 +143,6 @@ lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions optio
   options.progress = bar.callback();
   lapidary::Model model = lapidary::Model::load(find_model(flags.model), options);
   bar.finish();
-  // A person is told what had to be repaired; a script's standard error stays free for what went
-  // wrong.
-  if (!flags.quiet && isatty(STDERR_FILENO) == 1) {
-    for (const std::string& warning : model.tokenizer().warnings()) complain("warning: " + warning);
-  }
   return model;
 }
 
@@ -122,6 +163,18 @@ std::string read_to_end(int file, const std::string& name) {
 }
 
 }  // namespace
+
+void warn(bool quiet, const std::string& text) {
+  if (!quiet) complain("warning: " + text);
+}
+
+std::string prompt_text(std::string text) {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kMark)) text.erase(0, kMark.size());
+  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+  return text;
+}
 
 std::string read_standard_input() { return read_to_end(STDIN_FILENO, "standard input"); }
 
@@ -163,6 +216,10 @@ std::string human_bytes(std::uint64_t bytes) {
   std::size_t unit = 0;
   for (; value >= 999.95 && unit < 3; ++unit) value /= 1000;
   return format("%.1f %s", value, units[unit]);
+}
+
+std::string counted(std::size_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
 
 std::string trim(std::string_view text) {

@@ -40,16 +40,25 @@ void add_chat_flag(CLI::App& app, ChatFlag& flag);
 /// `$LAPIDARY_HOME`, or lapidary/ in the XDG data folder.
 std::string model_folder();
 
-/// `given`, or the only model in the model folder. Throws Error(kUsage) where that is not one.
+/// The model called `given`: a path, or the name of a file in the model folder, with or without its
+/// .gguf; empty: the only model there. Throws Error(kUsage), or Error(kFile) for a name that is
+/// nowhere, saying what there is.
 std::string find_model(const std::string& given);
 
 /// Loads with, on a terminal, a progress bar and the tokenizer's warnings. Interrupts end the
 /// process meanwhile. What the flags do not say is taken from `options`.
 lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions options = {});
 
+/// "warning: …" on standard error, unless `quiet`.
+void warn(bool quiet, const std::string& text);
+
 /// A whole file, or standard input for "-". Throws Error(kFile).
 std::string read_text_file(const std::string& path);
 std::string read_standard_input();
+
+/// What a person wrote into a file: `text` without the byte order mark at its beginning and the one
+/// line end (\n or \r\n) at its end, which belong to the file.
+std::string prompt_text(std::string text);
 
 /// Throws Error(kUsage) with the offset when `text` is not valid UTF-8. `what` names it: "the
 /// prompt".
@@ -62,6 +71,9 @@ std::string human_bytes(std::uint64_t bytes);
 
 /// `text` without white space around it.
 std::string trim(std::string_view text);
+
+/// "1 line", "2 lines".
+std::string counted(std::size_t count, const std::string& noun);
 
 /// printf into a string.
 [[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...);

@@ -3,13 +3,18 @@
 #include <string>
 #include <utility>
 
+#include "options.h"
+
 namespace cli {
 
 namespace {
 
-// Options that name a file to run or ask for help are no settings.
-bool has_option(const CLI::App& command, const std::string& name) {
-  return command.get_option_no_throw((name.size() == 1 ? "-" : "--") + name) != nullptr;
+// Whether a key outside all sections may set an option of `command`. One with an environment twin
+// of its own means something else than other commands' option of that name.
+bool takes(const CLI::App& command, const std::string& name, bool in_section) {
+  const CLI::Option* option = command.get_option_no_throw((name.size() == 1 ? "-" : "--") + name);
+  return option != nullptr &&
+         (in_section || option->get_envname() == environment_name(option->get_name()));
 }
 
 }  // namespace
@@ -23,7 +28,7 @@ std::vector<CLI::ConfigItem> ConfigFile::from_config(std::istream& input) const 
     for (const CLI::App* command : app_.get_subcommands({})) {
       if (!item.parents.empty() && item.parents != std::vector<std::string>{command->get_name()})
         continue;
-      if (!has_option(*command, item.name)) continue;
+      if (!takes(*command, item.name, !item.parents.empty())) continue;
       known = true;
       if (!chosen.empty() && chosen.front() == command) {
         CLI::ConfigItem routed = item;

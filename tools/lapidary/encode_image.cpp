@@ -131,7 +131,8 @@ void add_encode_image(CLI::App& app, Run& run) {
   add_image_flags(command, options->images);
   find_option(command, "--image").required();
   add_option(command, "--out", options->out,
-             "file to write the features to: float32, 256 rows a view");
+             "file to write the features to: float32, 256 rows a view")
+      .environment("LAPIDARY_ENCODE_IMAGE_OUT");
   add_option(command, "--save-inputs", options->inputs,
              "folder to write what the encoder gets to, as PNG files; without --out nothing is "
              "encoded then");

@@ -21,6 +21,8 @@ struct Options {
   SpeculationFlags speculation;
   ImageFlags images;
   std::string prompt;
+  Option given;  // The prompt as an argument,
+  Option named;  // and with -p.
   std::string file;
   bool json = false;
 };
@@ -32,27 +34,24 @@ struct Times {
   double decode = 0;
 };
 
-// A file's last newline ends its line; it is no part of the prompt.
-std::string without_newline(std::string text) {
-  if (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
-
-// -p, -f and standard input, in this order, a line apart.
+// -p and -f, in this order, a line apart; standard input only where neither was given, so that a
+// loop over a list that calls this program keeps its list.
 std::string gather_prompt(const Options& options) {
-  std::vector<std::string> parts;
-  parts.push_back(options.prompt);
-  if (!options.file.empty()) parts.push_back(without_newline(read_text_file(options.file)));
-  if (options.file != "-" && isatty(STDIN_FILENO) == 0)
-    parts.push_back(without_newline(read_standard_input()));
-  std::string prompt;
-  for (const std::string& part : parts) {
-    if (part.empty()) continue;
-    if (!prompt.empty()) prompt += '\n';
-    prompt += part;
+  const bool given = options.given.given() || options.named.given() || !options.file.empty();
+  if (options.given.given() && options.named.given())
+    throw Error(ErrorCode::kUsage, "two prompts: one with -p and one without; give one of them");
+  std::string prompt = options.prompt;
+  std::string text;
+  if (!options.file.empty()) {
+    text = prompt_text(read_text_file(options.file));
+  } else if (!given && isatty(STDIN_FILENO) == 0) {
+    text = prompt_text(read_standard_input());
   }
+  if (!prompt.empty() && !text.empty()) prompt += '\n';
+  prompt += text;
   if (prompt.empty() && options.images.images.empty())
-    throw Error(ErrorCode::kUsage, "the prompt is empty: use -p TEXT, -f FILE or standard input");
+    throw Error(ErrorCode::kUsage,
+                "the prompt is empty: give it as an argument, with -f FILE or on standard input");
   require_utf8(prompt, "the prompt");
   return prompt;
 }
@@ -65,8 +64,9 @@ lapidary::Prompt make_prompt(const Options& options, const lapidary::Model& mode
   for (const Picture& picture : pictures) parts.push_back({{}, unencoded(picture, model)});
   parts.push_back({text});
   if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), parts);
-  if (!model.info().instruction_tuned && !options.model.quiet) {
-    complain("warning: this is a base model without chat training; --no-chat completes plain text");
+  if (!model.info().instruction_tuned) {
+    warn(options.model.quiet,
+         "this is a base model without chat training; --no-chat completes plain text");
   }
   const lapidary::Message user{"user", {}, std::move(parts)};
   return lapidary::chat_prompt(model.tokenizer(), {&user, 1});
@@ -170,10 +170,11 @@ void add_generate(CLI::App& app, Run& run) {
   add_chat_flag(command, options->chat);
   add_speculation_flags(command, options->speculation);
   add_image_flags(command, options->images);
-  add_option(command, "-p,--prompt", options->prompt,
-             "the prompt; -f and standard input are added behind it");
+  options->given = add_positional(command, "text", options->prompt,
+                                  "the prompt (without any: what comes on standard input)");
+  options->named = add_option(command, "-p,--prompt", options->prompt, "the same as an option");
   add_option(command, "-f,--file", options->file,
-             "file to read the prompt from; -: standard input");
+             "file to read the prompt from, behind that of -p; -: standard input");
   add_flag(command, "--json", options->json, "print one JSON object: text, ids, usage and timings");
   when_chosen(command, run, [options] { return generate(*options); });
 }

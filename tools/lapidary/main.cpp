@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <exception>
@@ -9,6 +12,7 @@
 
 #include "common.h"
 #include "config_file.h"
+#include "usage_errors.h"
 
 namespace {
 
@@ -22,18 +26,18 @@ constexpr const char* kExitCodes =
     "4 not enough memory or over the budget, 5 the prompt does not fit the context, 130 "
     "interrupted.";
 
-int parse_and_run(int argc, char** argv) {
-  CLI::App app(kAbout, "lapidary");
+// Where a standard stream is closed the next file that is opened would take its place, and be read
+// as input or written to as output. Reading then finds nothing, and writing fails.
+void keep_standard_streams() {
+  for (int file = 0; file <= 2; ++file) {
+    if (::fcntl(file, F_GETFD) < 0) ::open("/dev/null", O_RDONLY);
+  }
+}
+
+void add_commands(CLI::App& app, cli::Run& run) {
   app.footer(kExitCodes);
-  app.set_version_flag("--version", "lapidary " LAPIDARY_VERSION);
+  app.set_version_flag("-v,--version", "lapidary " LAPIDARY_VERSION);
   app.require_subcommand(1);
-  // Read here, since CLI11 opens the file before it looks at environment twins.
-  const char* config = std::getenv("LAPIDARY_CONFIG");
-  const bool given = config != nullptr && *config != '\0';
-  app.set_config("--config", given ? config : "",
-                 "file of options: name = value, or in a [subcommand] section", given);
-  app.config_formatter(std::make_shared<cli::ConfigFile>(app));
-  cli::Run run;
   cli::add_generate(app, run);
   cli::add_chat(app, run);
   cli::add_batch(app, run);
@@ -43,22 +47,36 @@ int parse_and_run(int argc, char** argv) {
   cli::add_inspect(app, run);
   cli::add_bench(app, run);
   cli::add_encode_image(app, run);
+}
+
+// Help and versions are what was asked for: not to be lost in silence.
+int print_help(const CLI::App& app, const CLI::ParseError& asked) {
+  const int code = app.exit(asked, std::cout, std::cerr);
+  std::cout.flush();
+  if (std::cout) return code;
+  cli::complain("cannot write to standard output");
+  return 1;
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App app(kAbout, "lapidary");
+  // Read here, since CLI11 opens the file before it looks at environment twins.
+  const char* config = std::getenv("LAPIDARY_CONFIG");
+  const bool given = config != nullptr && *config != '\0';
+  app.set_config("--config", given ? config : "",
+                 "file of options: name = value, or in a [subcommand] section", given);
+  app.config_formatter(std::make_shared<cli::ConfigFile>(app));
+  cli::Run run;
+  add_commands(app, run);
+  const std::vector<std::string> words(argv + 1, argv + argc);
   try {
     app.parse(argc, argv);
   } catch (const CLI::FileError& error) {
     cli::complain(error.what());
     return 3;
-  } catch (const CLI::RequiredError& error) {
-    // CLI11 asks for a subcommand before it complains about a word that is none.
-    const std::vector<std::string> rest =
-        app.get_subcommands().empty() ? app.remaining() : std::vector<std::string>{};
-    cli::complain(
-        (rest.empty() ? std::string(error.what()) : "there is no subcommand " + rest.front()) +
-        " (see lapidary --help)");
-    return 2;
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error, std::cout, std::cerr);
-    cli::complain(error.what() + std::string(" (see lapidary --help)"));
+    if (error.get_exit_code() == 0) return print_help(app, error);
+    cli::complain(cli::explain(app, error, words));
     return 2;
   }
   return run();
@@ -67,6 +85,7 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_standard_streams();
   cli::install_signal_handlers();
   try {
     return parse_and_run(argc, argv);

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <cmath>
@@ -45,19 +46,30 @@ double parse_size(const std::string& text) {
 }  // namespace
 
 Option& Option::range(double low, double high) {
-  const std::string text = "[" + format("%.10g", low) + ", " + format("%.10g", high) + "]";
+  const std::string from = format("%.10g", low);
+  const std::string to = format("%.10g", high);
+  const bool whole = option_->get_type_name() == "INT";
   return check(
-      [low, high, text](const std::string& word) -> std::string {
+      [=](const std::string& word) -> std::string {
         double number = 0;
-        if (CLI::detail::lexical_cast(word, number) && number >= low && number <= high) return {};
-        return "expected a number in " + text + ", got " + shortened(word);
+        if (CLI::detail::lexical_cast(word, number) && number >= low && number <= high &&
+            (!whole || number == std::floor(number)))
+          return {};
+        return std::string("expected a ") + (whole ? "whole " : "") + "number from " + from +
+               " to " + to + ", got " + shortened(word);
       },
-      text);
+      "[" + from + ", " + to + "]");
 }
 
 Option& Option::one_of(const std::vector<std::string>& words) {
-  option_->check(CLI::IsMember(words));
-  return *this;
+  std::string all;
+  for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;
+  return check(
+      [words, all](const std::string& word) -> std::string {
+        if (std::ranges::find(words, word) != words.end()) return {};
+        return "expected one of " + all + ", got " + shortened(word);
+      },
+      "{" + all + "}");
 }
 
 Option& Option::size() {

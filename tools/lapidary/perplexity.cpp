@@ -109,8 +109,14 @@ void add_perplexity(CLI::App& app, Run& run) {
   const auto options = std::make_shared<Options>();
   options->model.context = 512;
   add_model_flags(command, options->model);
-  find_option(command, "--context").describe("tokens of a chunk").range(4, 1 << 28);
-  add_option(command, "-f,--file", options->file, "the text").required();
+  // Elsewhere these are the context of a conversation and the file of a prompt.
+  find_option(command, "--context")
+      .describe("tokens of a chunk")
+      .range(4, 1 << 28)
+      .environment("LAPIDARY_PERPLEXITY_CONTEXT");
+  add_option(command, "-f,--file", options->file, "the text")
+      .required()
+      .environment("LAPIDARY_PERPLEXITY_FILE");
   add_flag(command, "--json", options->json, "print one JSON object");
   when_chosen(command, run, [options] { return perplexity(*options); });
 }

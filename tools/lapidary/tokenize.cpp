@@ -16,7 +16,9 @@ using lapidary::TokenId;
 struct Options {
   ModelFlags model;
   std::string text;
-  Option text_given;
+  Option given;  // The text as an argument,
+  Option named;  // and with -p.
+  std::string file;
   std::string jsonl;
   bool parse_control = false;
   bool decode = false;
@@ -42,8 +44,13 @@ std::vector<TokenId> read_ids(const std::string& text, const std::string& where,
   return ids;
 }
 
+bool has_text(const Options& options) { return options.given.given() || options.named.given(); }
+
 void convert_text(const Options& options, const lapidary::Tokenizer& tokenizer, Output& output) {
-  const std::string text = options.text_given.given() ? options.text : read_standard_input();
+  // Every byte counts here, a file's last newline too.
+  const std::string text = has_text(options)      ? options.text
+                           : options.file.empty() ? read_standard_input()
+                                                  : read_text_file(options.file);
   if (options.decode) {
     output.write(
         tokenizer.decode(read_ids(text, "the ids", ErrorCode::kUsage), options.parse_control));
@@ -87,8 +94,12 @@ void convert_lines(const Options& options, const lapidary::Tokenizer& tokenizer,
 }
 
 int tokenize(const Options& options) {
-  const bool given = options.text_given.given() || !options.jsonl.empty();
-  if (!given && isatty(STDIN_FILENO) == 1) {
+  const int sources = (options.given.given() ? 1 : 0) + (options.named.given() ? 1 : 0) +
+                      (options.file.empty() ? 0 : 1) + (options.jsonl.empty() ? 0 : 1);
+  if (sources > 1)
+    throw Error(ErrorCode::kUsage,
+                "several texts: give one, as an argument, with -p, -f or --jsonl");
+  if (sources == 0 && isatty(STDIN_FILENO) == 1) {
     throw Error(ErrorCode::kUsage,
                 "no text: give it as an argument, on standard input or with --jsonl FILE");
   }
@@ -109,11 +120,14 @@ void add_tokenize(CLI::App& app, Run& run) {
   CLI::App& command = add_command(app, "tokenize", "turn text into token ids, or back");
   const auto options = std::make_shared<Options>();
   add_file_flags(command, options->model);
-  options->text_given =
-      add_positional(command, "text", options->text, "the text (default: standard input)");
+  options->given = add_positional(command, "text", options->text,
+                                  "the text (without any: what comes on standard input)");
+  options->named = add_option(command, "-p,--prompt", options->text, "the same as an option")
+                       .environment("LAPIDARY_TOKENIZE_PROMPT");
+  add_option(command, "-f,--file", options->file, "file to read the text from; -: standard input")
+      .environment("LAPIDARY_TOKENIZE_FILE");
   add_option(command, "--jsonl", options->jsonl,
-             "one JSON object a line; its field text (with --decode: ids) is read")
-      .excludes(options->text_given);
+             "one JSON object a line; its field text (with --decode: ids) is read");
   add_flag(command, "--parse-control", options->parse_control,
            "control tokens in the text are tokens, not text");
   // bench has a --decode that is a number.

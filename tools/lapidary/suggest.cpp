@@ -1,0 +1,43 @@
+#include "suggest.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+namespace cli {
+
+namespace {
+
+// Insertions, removals and replacements of letters that turn `a` into `b` (Levenshtein).
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::string nearest(std::string_view word, std::span<const std::string> names) {
+  constexpr std::size_t kLongest = 64;  // What is longer is no slip of a name.
+  if (word.size() > kLongest) return {};
+  std::size_t best = std::max<std::size_t>(1, word.size() / 3) + 1;
+  std::string found;
+  for (const std::string& name : names) {
+    const std::size_t far = distance(word, name);
+    if (far >= best) continue;
+    best = far;
+    found = name;
+  }
+  return found;
+}
+
+}  // namespace cli

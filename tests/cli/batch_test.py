@@ -26,13 +26,14 @@ class Batch(Case):
     def test_prompt(self):
         (got,) = self.batch({"id": "a", "prompt": "hello", "max_tokens": 9, "seed": 3})
         wanted = self.generate("-p", "hello", "-n", "9", "--seed", "3")
+        self.assertRegex(got.pop("digest"), "^[0-9a-f]{16}$")
         self.assertEqual(
             got,
             {
                 "id": "a",
                 "text": wanted["text"],
                 "finish_reason": wanted["finish_reason"],
-                "usage": wanted["usage"],
+                "usage": {**wanted["usage"], "seed": 3},
             },
         )
 
@@ -227,12 +228,13 @@ class Resume(Case):
 
     def test_answers_of_another_input_are_left_alone(self):
         self.requests(2, 2)
-        self.path("out.jsonl", '{"id": "other", "text": ""}\n')
+        old = {"text": "", "finish_reason": "stop", "usage": {}}  # As written before digests were.
+        self.path("out.jsonl", json.dumps({"id": "other", **old}) + "\n")
         self.assertEqual(self.batch().returncode, 2)
         self.path("out.jsonl", "a letter to my aunt\n")
         self.assertEqual(self.batch().returncode, 3)
         self.assertEqual(self.content("out.jsonl"), b"a letter to my aunt\n")
-        self.path("out.jsonl", "".join(json.dumps({"id": i, "text": ""}) + "\n" for i in range(3)))
+        self.path("out.jsonl", "".join(json.dumps({"id": i, **old}) + "\n" for i in range(3)))
         self.assertEqual(self.batch().returncode, 2)
 
     def test_files(self):

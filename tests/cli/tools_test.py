@@ -49,6 +49,7 @@ class Tokenize(Case):
                 self.path("t.jsonl", '{"text": "x"}\n' + bad + "\n"),
             )
             self.assertEqual(done.returncode, 3)
+            self.assertEqual(done.stdout.count(b"\n"), 1)
             self.assertIn(b"t.jsonl line 2", done.stderr)
 
     def test_bad_ids(self):

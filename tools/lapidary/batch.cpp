@@ -1,17 +1,14 @@
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
+#include <algorithm>
+#include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <memory>
+#include <optional>
 
-#include "batch_request.h"
-#include "common.h"
-#include "speculation_flags.h"
+#include "answer_file.h"
+#include "answerer.h"
+#include "output_file.h"
 
 namespace cli {
 
@@ -20,285 +17,231 @@ namespace {
 using lapidary::Error;
 using lapidary::ErrorCode;
 
-struct Options {
-  ModelFlags model;
-  SamplingFlags sampling;
-  ChatFlag chat;
-  SpeculationFlags speculation;
-  ImageFlags images;
-  std::string in;
-  std::string out;
+// Where a batch stands: what has been answered by earlier runs, and the seed of line 0, from which
+// those of all lines without one of their own follow.
+struct Standing {
+  std::size_t failed = 0;
+  std::optional<std::uint64_t> seed;
 };
 
-// The file of answers. Opening it cuts a last line that a kill left unfinished; what is complete
-// stays.
-class AnswerFile {
- public:
-  explicit AnswerFile(std::string path) : path_(std::move(path)) {
-    file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    // A pipe or a terminal can be written but not read: nothing to resume there.
-    if (file_ < 0) file_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-    if (file_ < 0) fail(ErrorCode::kFile, "cannot write ");
-    struct stat status = {};
-    if (fstat(file_, &status) != 0 || !S_ISREG(status.st_mode)) return;
-    if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
-      ::close(file_);
-      throw Error(ErrorCode::kFailed, path_ + ": another batch is writing this file");
-    }
-    recover();
+[[noreturn]] void refuse_line(const BatchOptions& options, int number, const std::string& what) {
+  throw Error(ErrorCode::kUsage, options.in + " line " + std::to_string(number) + " " + what);
+}
+
+// Whether `record` answers `item`: throws Error(kUsage) where it does not, with the way out.
+void check_record(const BatchOptions& options, const AnswerRecord& record, const BatchItem& item) {
+  if (item.request.id != record.id) {
+    refuse_line(options, item.request.line,
+                "has id " + quoted(item.request.id) + ", but " + options.out + " answers " +
+                    quoted(record.id) +
+                    " there: it belongs to another input; use another file for the answers");
   }
-  ~AnswerFile() { ::close(file_); }
-  AnswerFile(const AnswerFile&) = delete;
-  AnswerFile& operator=(const AnswerFile&) = delete;
-
-  int file() const { return file_; }
-  const std::string& path() const { return path_; }
-
-  // Ids and failures of the lines that were there, in order.
-  struct Done {
-    Json id;
-    bool failed;
-  };
-  const std::vector<Done>& done() const { return done_; }
-
-  void write(const std::string& line) {
-    const int error = write_all(file_, line);
-    if (error == EPIPE) throw ClosedPipe{};
-    errno = error;
-    if (error != 0) fail(ErrorCode::kFailed, "cannot write ");
+  if (record.digest.empty() || record.digest == item.digest) return;
+  if (!record.failed) {
+    refuse_line(options, item.request.line,
+                "or an option or the model has changed since " + options.out +
+                    " answered it; use another file for the answers");
   }
-
- private:
-  [[noreturn]] void fail(ErrorCode code, const char* what) const {
-    const std::string reason = std::strerror(errno);
-    throw Error(code, what + path_ + ": " + reason);
-  }
-
-  void recover() {
-    std::ifstream lines(path_);
-    std::string line;
-    off_t complete = 0;
-    while (std::getline(lines, line) && !lines.eof()) {
-      complete += static_cast<off_t>(line.size()) + 1;
-      const Json object = Json::parse(line, nullptr, false);
-      if (!object.is_object()) {
-        throw Error(ErrorCode::kFile,
-                    path_ + " line " + std::to_string(done_.size() + 1) +
-                        ": expected a line that a batch wrote, found no JSON object");
-      }
-      done_.push_back({line_id(object), object.contains("error") && !object["error"].is_null()});
-    }
-    if (lines.bad()) fail(ErrorCode::kFile, "cannot read ");
-    if (ftruncate(file_, complete) != 0) fail(ErrorCode::kFailed, "cannot cut ");
-  }
-
-  std::string path_;
-  int file_ = -1;
-  std::vector<Done> done_;
-};
-
-// Requests line by line; empty lines are no requests.
-class RequestFile {
- public:
-  explicit RequestFile(const std::string& path) : path_(path), lines_(path) {
-    std::error_code none;
-    if (!lines_) throw Error(ErrorCode::kFile, "cannot open " + path + ": " + std::strerror(errno));
-    if (std::filesystem::is_directory(path, none))
-      throw Error(ErrorCode::kFile, "cannot read " + path + ": Is a directory");
-    const auto size = std::filesystem::file_size(path, none);
-    bytes_ = none ? 0 : size;
-  }
-
-  bool next(std::string& line) {
-    while (std::getline(lines_, line)) {
-      ++number_;
-      read_ += line.size() + 1;
-      if (line.find_first_not_of(" \t\r") != std::string::npos) return true;
-    }
-    if (lines_.bad()) throw Error(ErrorCode::kFile, "cannot read " + path_);
-    return false;
-  }
-
-  int number() const { return number_; }  // Of the last line, from 1.
-  std::uint64_t read() const { return read_; }
-  std::uint64_t bytes() const { return bytes_; }
-
- private:
-  std::string path_;
-  std::ifstream lines_;
-  int number_ = 0;
-  std::uint64_t read_ = 0;
-  std::uint64_t bytes_ = 0;
-};
-
-RequestError request_error(const Error& error) {
-  switch (error.code()) {
-    case ErrorCode::kContext:
-      return {"context_length_exceeded", error.what()};
-    case ErrorCode::kUsage:
-      return {"invalid_request", error.what()};
-    case ErrorCode::kMemory:
-      return {"out_of_memory", error.what()};
-    default:
-      return {"failed", error.what()};
+  if (!options.retry_failed) {
+    refuse_line(options, item.request.line,
+                "has changed since it was answered by an error; --retry-failed answers such lines "
+                "again");
   }
 }
 
-class Batch {
- public:
-  Batch(const Options& options, const lapidary::Model& model)
-      : options_(options),
-        model_(model),
-        session_(model, options.speculation.session(options.model, model)),
-        encoder_(model, options.model, options.images, session_.memory_bytes()),
-        folder_(std::filesystem::path(options.in).parent_path().string()),
-        chat_(options.chat.chosen(model)) {
-    name_ = model.info().name.empty()
-                ? std::filesystem::path(options.model.model).filename().string()
-                : model.info().name;
-  }
-
-  // The line to write for `line`; `failed` tells whether it is an error. Throws
-  // Error(kInterrupted).
-  std::string answer(const std::string& line, bool& failed) {
-    BatchRequest request;
-    failed = true;
-    try {
-      parse_request(line, options_.sampling, folder_, request);
-      std::string text = answer_line(request, compute(request), name_);
-      failed = false;
-      return text;
-    } catch (const RequestError& error) {
-      return error_line(request, error);
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::kInterrupted) throw;
-      return error_line(request, request_error(error));
-    }
-  }
-
-  long drawn() const { return drawn_; }
-  const lapidary::Usage& guesses() const { return guesses_; }
-
- private:
-  // With pictures that are not encoded yet; they are put behind `pictures`.
-  std::vector<lapidary::ContentPart> read_parts(const std::vector<RequestPart>& parts,
-                                                std::vector<Picture>& pictures) const {
-    std::vector<lapidary::ContentPart> content;
-    for (const RequestPart& part : parts) {
-      if (!part.picture) {
-        content.push_back({part.text});
-        continue;
-      }
-      if (model_.vision() == nullptr) throw RequestError{"unsupported", kNoVisionFile};
-      pictures.push_back(read_picture(*part.picture, options_.images.options()));
-      content.push_back({{}, unencoded(pictures.back(), model_)});
-    }
-    return content;
-  }
-
-  lapidary::Prompt make_prompt(const BatchRequest& request, std::vector<Picture>& pictures) const {
-    const lapidary::Tokenizer& tokenizer = model_.tokenizer();
-    std::vector<lapidary::Message> messages;
-    for (const RequestMessage& message : request.messages)
-      messages.push_back({message.role, {}, read_parts(message.parts, pictures)});
-    if (!messages.empty()) return lapidary::chat_prompt(tokenizer, messages);
-    std::vector<lapidary::ContentPart> parts = read_parts(request.prompt, pictures);
-    if (request.raw || !chat_) return lapidary::text_prompt(tokenizer, parts);
-    const lapidary::Message user{"user", {}, std::move(parts)};
-    return lapidary::chat_prompt(tokenizer, {&user, 1});
-  }
-
-  BatchAnswer compute(const BatchRequest& request) {
-    std::vector<Picture> pictures;
-    lapidary::Prompt prompt = make_prompt(request, pictures);
-    if (!pictures.empty()) {
-      check_room(session_, prompt.ids.size());
-      encoder_.fill(prompt, pictures);
-    }
-    session_.clear();
-    session_.append(prompt, {}, &interrupted);
-    lapidary::GenerateOptions wanted = request.sampling.options(request.sampling.seed_or_random());
-    options_.speculation.apply(wanted);
-    const lapidary::Completion completion = session_.generate(wanted);
-    if (completion.finish_reason == lapidary::FinishReason::kCancelled) {
-      throw Error(ErrorCode::kInterrupted, "interrupted");
-    }
-    drawn_ += static_cast<long>(completion.ids.size());
-    guesses_.drafted_tokens += completion.usage.drafted_tokens;
-    guesses_.accepted_tokens += completion.usage.accepted_tokens;
-    return {completion.text, completion.finish_reason, static_cast<int>(prompt.ids.size()), 0,
-            static_cast<int>(completion.ids.size())};
-  }
-
-  const Options& options_;
-  const lapidary::Model& model_;
-  lapidary::Session session_;
-  PictureEncoder encoder_;
-  std::string folder_;  // Of the requests, from which names of pictures go out.
-  bool chat_;
-  std::string name_;
-  long drawn_ = 0;
-  lapidary::Usage guesses_;  // Of all lines.
-};
-
-// Moves past the requests that are answered already; returns how many of those failed.
-int skip_answered(RequestFile& requests, const AnswerFile& answers, const std::string& in) {
-  int failed = 0;
+// Moves `requests` past those that `answers` has, and checks that they are the same.
+Standing pass_answered(RequestFile& requests, const AnswerFile& answers, const Answerer& work,
+                       const BatchOptions& options) {
+  Standing standing;
   std::string line;
-  for (const AnswerFile::Done& done : answers.done()) {
+  std::uint64_t index = 0;
+  for (const AnswerRecord& record : answers.records()) {
     if (!requests.next(line)) {
       throw Error(ErrorCode::kUsage,
-                  answers.path() + " has " + std::to_string(answers.done().size()) +
-                      " lines, more than " + in + ": it belongs to another input");
+                  answers.path() + " has " + counted(answers.records().size(), "line") +
+                      ", more than " + options.in + ": it belongs to another input");
     }
-    const Json object = Json::parse(line, nullptr, false);
-    if (line_id(object) != done.id) {
-      throw Error(ErrorCode::kUsage, in + " line " + std::to_string(requests.number()) +
-                                         " has id " + to_line(line_id(object)) + ", but " +
-                                         answers.path() + " answers " + to_line(done.id) +
-                                         " there: it belongs to another input");
-    }
-    failed += done.failed ? 1 : 0;
+    const BatchItem item = work.read(requests, line);
+    check_record(options, record, item);
+    standing.failed += record.failed ? 1 : 0;
+    if (record.seed && !item.wrong && !item.request.sampling.seed)
+      standing.seed = *record.seed - index;
+    ++index;
   }
-  return failed;
+  if (standing.seed && options.sampling.seed && *standing.seed != *options.sampling.seed) {
+    throw Error(ErrorCode::kUsage, answers.path() + " was begun with --seed " +
+                                       std::to_string(*standing.seed) +
+                                       "; go on with that, or use another file for the answers");
+  }
+  return standing;
 }
 
-int batch(const Options& options) {
+bool is_file(const std::string& path) {
+  std::error_code none;
+  return path != "-" && std::filesystem::is_regular_file(path, none);
+}
+
+// A batch with pictures and no vision file would fail on every line that has one: better said at
+// once. A pipe cannot be read ahead.
+void check_vision(const BatchOptions& options, const lapidary::Model& model, const Answerer& work,
+                  int after_line) {
+  if (model.vision() != nullptr || !is_file(options.in)) return;
+  RequestFile requests(options.in);
+  for (std::string line; requests.next(line);) {
+    if (requests.number() <= after_line || line.find("\"image") == std::string::npos) continue;
+    if (work.read(requests, line).request.has_pictures())
+      refuse_line(options, requests.number(), std::string("has pictures, but ") + kNoVisionFile);
+  }
+}
+
+// What has been done, for a person: a bar, or a line now and then where standard error is a file.
+class BatchProgress {
+ public:
+  explicit BatchProgress(bool quiet)
+      : bar_("batch", quiet), lines_(!quiet && isatty(STDERR_FILENO) == 0), start_(now()) {}
+
+  // `done` of `total` bytes of requests, `lines` answered, all by this run.
+  void update(std::uint64_t done, std::uint64_t total, std::size_t lines) {
+    bar_.update(done, total);
+    constexpr double kSeconds = 10;
+    if (!lines_ || now() - last_ < kSeconds) return;
+    last_ = now();
+    std::string text = "batch: " + counted(lines, "line") + format(" in %.0f s", last_ - start_);
+    if (total > 0)
+      text += format(", %.0f %%", 100 * static_cast<double>(done) / static_cast<double>(total));
+    write_all(STDERR_FILENO, text + "\n");
+  }
+  void finish() { bar_.finish(); }
+
+ private:
+  ProgressBar bar_;
+  bool lines_;
+  double start_;
+  double last_ = start_;
+};
+
+// Lines that --retry-failed has answered already when it was stopped, if they still fit.
+std::unique_ptr<AnswerFile> open_retried(const BatchOptions& options, const AnswerFile& answers,
+                                         const Answerer& work) {
+  const std::string path = options.out + ".retry";
+  auto retried = std::make_unique<AnswerFile>(path);
+  if (retried->records().empty()) return retried;
+  try {
+    RequestFile requests(options.in);
+    pass_answered(requests, *retried, work, options);
+    if (retried->records().size() <= answers.records().size()) return retried;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUsage) throw;
+  }
+  retried.reset();
+  std::remove(path.c_str());
+  return std::make_unique<AnswerFile>(path);
+}
+
+class BatchRun {
+ public:
+  BatchRun(const BatchOptions& options, const lapidary::Model& model, RequestFile& requests,
+           AnswerFile& answers)
+      : options_(options),
+        requests_(requests),
+        answers_(answers),
+        work_(options, model),
+        progress_(options.model.quiet) {
+    const bool retry =
+        options.retry_failed && std::ranges::any_of(answers.records(), &AnswerRecord::failed);
+    Standing standing;
+    if (retry) {
+      RequestFile first(options.in);
+      standing = pass_answered(first, answers, work_, options);
+      standing.failed = 0;
+      retried_ = open_retried(options, answers, work_);
+      pass_answered(requests, *retried_, work_, options);
+    } else {
+      standing = pass_answered(requests, answers, work_, options);
+    }
+    failed_ = standing.failed;
+    seed_ = standing.seed.value_or(options.sampling.seed_or_random());
+    check_vision(options, model, work_, requests.number());
+  }
+
+  int run() {
+    const double start = now();
+    const std::uint64_t before = requests_.read();
+    std::size_t index = out().records().size();
+    replace_if_whole(index);
+    for (std::string line; requests_.next(line);) {
+      const bool kept = retried_ != nullptr && index < answers_.records().size() &&
+                        !answers_.records()[index].failed;
+      out().write(kept ? answers_.line(index) : answer(line, index));
+      lines_ += kept ? 0 : 1;
+      replace_if_whole(++index);
+      progress_.update(requests_.read() - before,
+                       requests_.bytes() - std::min(before, requests_.bytes()), lines_);
+      if (interrupted) throw Error(ErrorCode::kInterrupted, "interrupted");
+    }
+    progress_.finish();
+    if (!options_.model.quiet) print_statistics(now() - start);
+    return failed_ > 0 ? 1 : 0;
+  }
+
+ private:
+  AnswerFile& out() { return retried_ ? *retried_ : answers_; }
+
+  std::string answer(const std::string& line, std::size_t index) {
+    const BatchItem item = work_.read(requests_, line);
+    bool failed = false;
+    std::string text =
+        work_.answer(item, item.request.sampling.seed.value_or(seed_ + index), failed);
+    failed_ += failed ? 1 : 0;
+    return text;
+  }
+
+  // Every line that was there is in the new file.
+  void replace_if_whole(std::size_t written) {
+    if (retried_ && written == answers_.records().size()) retried_->replace(answers_.path());
+  }
+
+  void print_statistics(double seconds) const {
+    const std::string guesses = describe_guesses(work_.guesses());
+    std::string text = counted(lines_, "line") +
+                       format(" in %.2f s (%zu were there), ", seconds, answers_.records().size());
+    text += format("%ld tokens drawn (%.1f t/s), ", work_.drawn(),
+                   rate(static_cast<double>(work_.drawn()), seconds));
+    text += counted(failed_, "line") + " failed, seed " + std::to_string(seed_);
+    if (!guesses.empty()) text += ", " + guesses;
+    write_all(STDERR_FILENO, text + "\n");
+  }
+
+  const BatchOptions& options_;
+  RequestFile& requests_;
+  AnswerFile& answers_;
+  std::unique_ptr<AnswerFile> retried_;
+  Answerer work_;
+  BatchProgress progress_;
+  std::uint64_t seed_ = 0;
+  std::size_t failed_ = 0;
+  std::size_t lines_ = 0;  // Answered by this run.
+};
+
+int batch(const BatchOptions& options) {
   RequestFile requests(options.in);
   std::error_code none;
-  if (std::filesystem::equivalent(options.in, options.out, none)) {
+  if (std::filesystem::is_directory(options.in, none))
+    throw Error(ErrorCode::kFile, "cannot read " + options.in + ": Is a directory");
+  refuse_same_file(options.out, options.in, "the requests");
+  if (options.retry_failed && !(is_file(options.in) && is_file(options.out))) {
     throw Error(ErrorCode::kUsage,
-                "the answers cannot go into the file of the requests, " + options.in);
+                "--retry-failed needs a file of requests and one of answers, not a pipe");
   }
   AnswerFile answers(options.out);
-  int failed = skip_answered(requests, answers, options.in);
-  const std::size_t before = answers.done().size();
   const lapidary::Model model = load_model(options.model, options.images, Vision::kIfThere);
-  Batch work(options, model);
   hold_interrupts(Interrupts::kStop);
-
-  const double start = now();
-  std::size_t lines = 0;
-  ProgressBar bar("batch", options.model.quiet);
-  for (std::string line; requests.next(line); ++lines) {
-    bool bad = false;
-    answers.write(work.answer(line, bad));
-    failed += bad ? 1 : 0;
-    bar.update(requests.read(), requests.bytes());
-    if (interrupted)
-      throw Error(ErrorCode::kInterrupted, "interrupted; run the same command to go on");
+  try {
+    return BatchRun(options, model, requests, answers).run();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kInterrupted) throw;
+    throw Error(ErrorCode::kInterrupted, "interrupted; run the same command to go on");
   }
-  bar.finish();
-  if (!options.model.quiet) {
-    const double seconds = now() - start;
-    const std::string guesses = describe_guesses(work.guesses());
-    write_all(STDERR_FILENO, format("%zu lines in %.2f s (%zu were there), %ld tokens drawn (%.1f "
-                                    "t/s), %d lines failed%s\n",
-                                    lines, seconds, before, work.drawn(),
-                                    rate(static_cast<double>(work.drawn()), seconds), failed,
-                                    guesses.empty() ? "" : (", " + guesses).c_str()));
-  }
-  return failed > 0 ? 1 : 0;
 }
 
 }  // namespace
@@ -307,16 +250,21 @@ void add_batch(CLI::App& app, Run& run) {
   CLI::App& command =
       add_command(app, "batch",
                   "answer a file of prompts, one JSON object a line; goes on where it was stopped");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<BatchOptions>();
   add_model_flags(command, options->model);
   add_sampling_flags(command, options->sampling);
   add_chat_flag(command, options->chat);
   add_speculation_flags(command, options->speculation);
   add_view_flags(command, options->images);
-  add_positional(command, "in", options->in,
-                 "requests: {id, prompt or messages, …} or OpenAI's batch format")
+  add_positional(
+      command, "in", options->in,
+      "requests: {id, prompt or messages, …} or OpenAI's batch format; -: standard input")
       .required();
-  add_option(command, "-o,--out", options->out, "answers, in the order of the requests").required();
+  add_option(command, "-o,--out", options->out,
+             "answers, in the order of the requests; -: standard output")
+      .required();
+  add_flag(command, "--retry-failed", options->retry_failed,
+           "answer the lines again that were answered by an error");
   when_chosen(command, run, [options] { return batch(*options); });
 }
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
+#include <map>
 #include <utility>
+
+#include "request_members.h"
 
 namespace cli {
 
@@ -48,12 +50,17 @@ void read_stop(const Json& object, std::vector<std::string>& stop) {
 }
 
 void read_sampling(const Json& object, SamplingFlags& sampling) {
-  for (const Setting& setting : sampling_settings()) {
-    for (const char* key :
-         {setting.member, std::string_view(setting.member) == "max_tokens" ? "max_completion_tokens"
-                                                                           : setting.member}) {
-      if (const Json* found = find(object, key))
-        setting.set(sampling, number(*found, key, setting));
+  std::map<std::string, std::string> taken;  // Which member set a setting.
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_null()) continue;
+    const std::string name = canonical_member(key);
+    for (const Setting& setting : sampling_settings()) {
+      if (name != setting.member) continue;
+      const double got = number(value, key.c_str(), setting);
+      const auto [other, first] = taken.emplace(name, key);
+      if (!first && *find(object, other->second.c_str()) != value)
+        refuse(key + " and " + other->second + " say two things");
+      setting.set(sampling, got);
     }
   }
   read_seed(object, sampling.seed);
@@ -109,7 +116,10 @@ void read_messages(const Json& list, const std::string& folder,
     if (role == nullptr || !role->is_string() || content == nullptr) {
       refuse("messages: expected objects with role and content, found " + quoted(entry));
     }
+    check_message(entry);
     const std::string name = *role == "developer" ? "system" : role->get<std::string>();
+    if (name != "system" && name != "user" && name != "assistant" && name != "model")
+      refuse("messages: expected the role system, user or assistant, found " + quoted(*role));
     messages.push_back({name, read_content(*content, folder)});
   }
 }
@@ -136,6 +146,21 @@ void put_images(const std::vector<RequestPart>& images, std::vector<RequestMessa
   last->parts.insert(last->parts.begin(), images.begin(), images.end());
 }
 
+// `system` is a message in front of the others, or of the prompt as a user's.
+void put_system(const Json& body, BatchRequest& request) {
+  const Json* system = find(body, "system");
+  if (system == nullptr) return;
+  if (!system->is_string()) refuse("system: expected a string, found " + quoted(*system));
+  if (!request.messages.empty() && request.messages.front().role == "system")
+    refuse("system: the messages have a system message too");
+  if (request.messages.empty()) {
+    if (request.raw) refuse("system: a prompt that is completed as it is has no place for it");
+    request.messages.push_back({"user", std::move(request.prompt)});
+    request.prompt.clear();
+  }
+  request.messages.insert(request.messages.begin(), {"system", {{system->get<std::string>()}}});
+}
+
 void read_prompt(const Json& body, const std::string& folder, BatchRequest& request) {
   const Json* prompt = find(body, "prompt");
   const Json* messages = find(body, "messages");
@@ -143,13 +168,15 @@ void read_prompt(const Json& body, const std::string& folder, BatchRequest& requ
   std::vector<RequestPart> images = read_images(body, folder);
   if (messages != nullptr) {
     read_messages(*messages, folder, request.messages);
-    return put_images(images, request.messages);
+    put_images(images, request.messages);
+    return put_system(body, request);
   }
   if (!prompt->is_string()) refuse("prompt: expected a string, found " + quoted(*prompt));
   const std::string text = prompt->get<std::string>();
   if (text.empty() && images.empty()) refuse("prompt: expected text, found an empty string");
   request.prompt = std::move(images);
   request.prompt.push_back({text});
+  put_system(body, request);
 }
 
 void read_openai(const Json& line, const std::string& folder, BatchRequest& request) {
@@ -157,8 +184,9 @@ void read_openai(const Json& line, const std::string& folder, BatchRequest& requ
   if (body == nullptr || !body->is_object()) refuse("body: expected an object");
   request.openai_chat = body->contains("messages");
   request.raw = !request.openai_chat;
-  if (const Json* n = find(*body, "n"); n != nullptr && *n != 1)
-    refuse("n: expected 1, found " + quoted(*n));
+  if (!request.id.is_string()) refuse("custom_id: expected a string, found " + quoted(request.id));
+  check_openai_line(line);
+  check_openai_body(*body);
   read_sampling(*body, request.sampling);
   read_prompt(*body, folder, request);
 }
@@ -174,6 +202,7 @@ Json line_id(const Json& line) {
 void parse_request(const std::string& line, const SamplingFlags& defaults,
                    const std::string& folder, BatchRequest& request) {
   request.sampling = defaults;
+  request.sampling.seed.reset();  // Of a whole batch, not of each of its lines.
   std::string wrong;
   const Json object = parse_json(line, wrong);
   if (object.is_discarded()) throw RequestError{"invalid_json", "the line is " + wrong};
@@ -183,74 +212,51 @@ void parse_request(const std::string& line, const SamplingFlags& defaults,
   request.id = line_id(object);
   request.openai = object.contains("custom_id") || object.contains("body");
   if (request.openai) return read_openai(object, folder, request);
+  check_members(object);
   read_sampling(object, request.sampling);
   read_prompt(object, folder, request);
 }
 
-namespace {
-
-// OpenAI gives every answer an id of its own; ours follows from the request's.
-std::string answer_id(const char* prefix, const BatchRequest& request) {
-  return prefix + (request.id.is_string() ? request.id.get<std::string>() : to_line(request.id));
+bool BatchRequest::has_pictures() const {
+  const auto has = [](const std::vector<RequestPart>& parts) {
+    return std::ranges::any_of(parts,
+                               [](const RequestPart& part) { return part.picture.has_value(); });
+  };
+  return has(prompt) || std::ranges::any_of(messages, [&](const RequestMessage& message) {
+           return has(message.parts);
+         });
 }
 
-Json openai_body(const BatchRequest& request, const BatchAnswer& answer, const std::string& model) {
-  Json choice;
-  choice["index"] = 0;
-  if (request.openai_chat) {
-    choice["message"] = {{"role", "assistant"}, {"content", answer.text}};
-  } else {
-    choice["text"] = answer.text;
+namespace {
+
+Json describe_parts(const std::vector<RequestPart>& parts) {
+  Json list = Json::array();
+  for (const RequestPart& part : parts) {
+    if (!part.picture) {
+      list.push_back(part.text);
+      continue;
+    }
+    const auto* bytes = reinterpret_cast<const char*>(part.picture->bytes.data());
+    list.push_back({{"picture", part.picture->name},
+                    {"data", fingerprint({bytes, part.picture->bytes.size()})}});
   }
-  choice["logprobs"] = nullptr;
-  choice["finish_reason"] = finish_name(answer.finish_reason);
-  Json body;
-  body["id"] = answer_id(request.openai_chat ? "chatcmpl-" : "cmpl-", request);
-  body["object"] = request.openai_chat ? "chat.completion" : "text_completion";
-  body["created"] = static_cast<std::int64_t>(std::time(nullptr));
-  body["model"] = model;
-  body["choices"] = Json::array({choice});
-  body["usage"] = {{"prompt_tokens", answer.prompt_tokens},
-                   {"completion_tokens", answer.completion_tokens},
-                   {"total_tokens", answer.prompt_tokens + answer.completion_tokens},
-                   {"prompt_tokens_details", {{"cached_tokens", answer.cached_tokens}}}};
-  return body;
+  return list;
 }
 
 }  // namespace
 
-std::string answer_line(const BatchRequest& request, const BatchAnswer& answer,
-                        const std::string& model) {
-  Json line;
-  if (request.openai) {
-    line["id"] = answer_id("batch_req_", request);
-    line["custom_id"] = request.id;
-    line["response"] = {{"status_code", 200},
-                        {"request_id", answer_id("req_", request)},
-                        {"body", openai_body(request, answer, model)}};
-    line["error"] = nullptr;
-    return to_line(line) + "\n";
-  }
-  line["id"] = request.id;
-  line["text"] = answer.text;
-  line["finish_reason"] = finish_name(answer.finish_reason);
-  line["usage"] = {{"prompt_tokens", answer.prompt_tokens},
-                   {"completion_tokens", answer.completion_tokens},
-                   {"cached_tokens", answer.cached_tokens}};
-  return to_line(line) + "\n";
-}
-
-std::string error_line(const BatchRequest& request, const RequestError& error) {
-  Json line;
-  if (request.openai) {
-    line["id"] = answer_id("batch_req_", request);
-    line["custom_id"] = request.id;
-    line["response"] = nullptr;
-  } else {
-    line["id"] = request.id;
-  }
-  line["error"] = {{"code", error.code}, {"message", error.message}};
-  return to_line(line) + "\n";
+std::string meaning(const BatchRequest& request) {
+  Json all;
+  all["raw"] = request.raw;
+  all["prompt"] = describe_parts(request.prompt);
+  all["messages"] = Json::array();
+  for (const RequestMessage& message : request.messages)
+    all["messages"].push_back({message.role, describe_parts(message.parts)});
+  for (const Setting& setting : sampling_settings())
+    all[setting.member] = setting.get(request.sampling);
+  all["seed"] = request.sampling.seed ? Json(*request.sampling.seed) : Json(nullptr);
+  all["stop"] = request.sampling.stop;
+  return to_line(all);
 }
 
 }  // namespace cli

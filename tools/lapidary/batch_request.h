@@ -28,6 +28,7 @@ struct RequestMessage {
 
 /// One line of a batch, in our format or OpenAI's.
 struct BatchRequest {
+  int line = 0;  ///< Its number in the file, from 1; set by whoever reads the file.
   bool openai = false;
   bool openai_chat = false;  ///< /v1/chat/completions, else /v1/completions.
   Json id;                   ///< As in the line: `id`, or `custom_id`.
@@ -35,29 +36,23 @@ struct BatchRequest {
   std::vector<RequestPart> prompt;  ///< Pictures and `prompt`; empty when there are messages.
   std::vector<RequestMessage> messages;
   SamplingFlags sampling;
+
+  bool has_pictures() const;
 };
 
-/// The request of `line`, where a field left out takes its value from `defaults` and the names of
-/// pictures are relative to `folder`. `request.openai`
-/// and `request.id` are set as soon as they are known, so that the answer to a bad line can have
-/// them. Throws RequestError.
+/// The request of `line`, where a field left out takes its value from `defaults` (a seed left out
+/// stays so) and the names of pictures are relative to `folder`. `request.openai` and `request.id`
+/// are set as soon as they are known, so that the answer to a bad line can have them. Throws
+/// RequestError.
 void parse_request(const std::string& line, const SamplingFlags& defaults,
                    const std::string& folder, BatchRequest& request);
 
-struct BatchAnswer {
-  std::string text;
-  lapidary::FinishReason finish_reason = lapidary::FinishReason::kStop;
-  int prompt_tokens = 0;
-  int cached_tokens = 0;
-  int completion_tokens = 0;
-};
-
-/// The line to write, in the request's format and with its newline.
-std::string answer_line(const BatchRequest& request, const BatchAnswer& answer,
-                        const std::string& model);
-std::string error_line(const BatchRequest& request, const RequestError& error);
-
 /// The id that a line of input or output carries in either format; null when there is none.
 Json line_id(const Json& line);
+
+/// What makes up the answer to `request`, as text: its prompt or messages, where its pictures are,
+/// and how tokens are drawn. Two requests with the same text have the same answer from the same
+/// model, where neither or both have a seed.
+std::string meaning(const BatchRequest& request);
 
 }  // namespace cli

@@ -83,6 +83,7 @@ void Conversation::drop_computed(Prompt& wanted) {
 
 Reply Conversation::say(const UserMessage& message, const lapidary::GenerateOptions& options,
                         const lapidary::OnText& on_text, const lapidary::Progress& progress) {
+  check_room(message);
   turns_.push_back({message, opening(message, turns_.empty()), {}});
   Prompt wanted = prompt();
   const std::size_t whole = wanted.ids.size();

@@ -5,7 +5,7 @@
 #include <optional>
 #include <system_error>
 
-#include "float_file.h"
+#include "output_file.h"
 #include "pictures.h"
 #include "png_file.h"
 
@@ -87,17 +87,19 @@ void save_inputs(const Options& options, std::span<const Picture> pictures, int 
 
 void encode(const Options& options, const lapidary::Model& model,
             std::span<const Picture> pictures) {
-  std::optional<FloatFile> out;
+  std::optional<OutputFile> out;
   if (!options.out.empty()) out.emplace(options.out);
   PictureEncoder encoder(model, options.model, options.images);
   for (const Picture& picture : pictures) {
     const lapidary::EncodedImage encoded = encoder.encode(picture);
     for (const lapidary::ImageFeatures& view : encoded.features) {
       if (!out) continue;
-      out->write(*view.values);
+      const std::span<const float> values = *view.values;
+      out->write({reinterpret_cast<const char*>(values.data()), values.size_bytes()});
       out->check();
     }
   }
+  if (out) out->keep();
   if (options.model.quiet) return;
   write_all(STDERR_FILENO, format("load vision %.2f s; %d views encoded in %.2f s (%d were in the "
                                   "cache)\n",
@@ -106,6 +108,8 @@ void encode(const Options& options, const lapidary::Model& model,
 }
 
 int encode_image(const Options& options) {
+  for (const std::string& image : options.images.images)
+    refuse_same_file(options.out, image, "the picture");
   const std::vector<Picture> pictures = read_pictures(options.images);
   const lapidary::Model model =
       load_model(options.model, options.images, Vision::kNeeded, {.screened_head = false});

@@ -126,8 +126,8 @@ int generate(const Options& options) {
   times.load = now() - start;
 
   PictureEncoder encoder(model, options.model, options.images, session.memory_bytes());
+  check_room(session, prompt.ids.size());
   if (!pictures.empty()) {
-    check_room(session, prompt.ids.size());
     encoder.fill(prompt, pictures);
     times.load += encoder.load_seconds();
     times.image = encoder.seconds();

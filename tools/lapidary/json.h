@@ -26,6 +26,9 @@ std::string to_line(const Json& value);
 /// `text`, or what fits of it into `most` bytes without cutting a character, and "…".
 std::string shortened(std::string_view text, std::size_t most = 200);
 
+/// 16 hexadecimal digits that follow from `text` alone (FNV-1a, 64 bits), to notice a change.
+std::string fingerprint(std::string_view text);
+
 /// A foreign value for a message: one line of JSON, shortened.
 std::string quoted(const Json& value);
 

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <memory>
 
-#include "float_file.h"
+#include "output_file.h"
 #include "pictures.h"
 
 namespace cli {
@@ -13,7 +13,8 @@ namespace {
 using lapidary::Error;
 using lapidary::ErrorCode;
 using lapidary::TokenId;
-static_assert(std::endian::native == std::endian::little, "ids are little-endian in files");
+static_assert(std::endian::native == std::endian::little,
+              "ids and logits are little-endian in files");
 
 struct Options {
   ModelFlags model;
@@ -34,6 +35,10 @@ std::vector<TokenId> read_ids(const std::string& path) {
   std::vector<TokenId> ids(bytes.size() / sizeof(TokenId));
   std::memcpy(ids.data(), bytes.data(), bytes.size());
   return ids;
+}
+
+std::string_view bytes_of(std::span<const float> values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
 }
 
 // The image token may have no row in the vocabulary.
@@ -66,6 +71,8 @@ void check_images(const std::vector<TokenId>& ids, const std::vector<Picture>& p
 int logits(const Options& options) {
   lapidary::Prompt prompt{read_ids(options.ids), {}};
   const std::vector<TokenId>& ids = prompt.ids;
+  refuse_same_file(options.out, options.ids, "the ids");
+  refuse_same_file(options.out, find_model(options.model.model), "the model");
   const std::vector<Picture> pictures = read_pictures(options.images);
   const lapidary::Model model =
       load_model(options.model, options.images,
@@ -78,10 +85,10 @@ int logits(const Options& options) {
   if (wanted.context == 0 && ids.size() < static_cast<std::size_t>(trained))
     wanted.context = static_cast<int>(ids.size());
   lapidary::Session session(model, wanted);
-  FloatFile out(options.out);
+  OutputFile out(options.out);
   hold_interrupts(Interrupts::kStop);
   if (!pictures.empty()) {
-    check_room(session, ids.size());
+    check_room(session, ids.size(), 0);
     PictureEncoder(model, options.model, options.images, session.memory_bytes())
         .fill(prompt, pictures);
   }
@@ -92,16 +99,17 @@ int logits(const Options& options) {
     session.append_with_logits(
         prompt,
         [&](int position, std::span<const float> row) {
-          if (!out.write(row) || interrupted) stop = true;
+          if (!out.write(bytes_of(row)) || interrupted) stop = true;
           bar.update(static_cast<std::uint64_t>(position) + 1, ids.size());
         },
         &stop);
-  } catch (const Error&) {
+  } catch (const Error& error) {
     out.check();
+    if (error.code() == ErrorCode::kInterrupted) out.keep();  // Whole rows, as far as it came.
     throw;
   }
   bar.finish();
-  out.check();
+  out.keep();
   return interrupted ? 130 : 0;
 }
 

@@ -38,11 +38,13 @@ lapidary::EncodedImage unencoded(const Picture& picture, const lapidary::Model& 
   return image;
 }
 
-void check_room(const lapidary::Session& session, std::size_t tokens) {
-  if (tokens <= static_cast<std::size_t>(session.context())) return;
-  throw Error(ErrorCode::kContext,
-              format("the prompt has %zu tokens with its pictures, but the context holds %d",
-                     tokens, session.context()));
+void check_room(const lapidary::Session& session, std::size_t tokens, std::size_t to_draw) {
+  const auto context = static_cast<std::size_t>(session.context());
+  if (tokens + to_draw <= context) return;
+  std::string text =
+      format("the prompt has %zu tokens, but the context holds %zu", tokens, context);
+  if (tokens == context) text += ", so that none could be drawn";
+  throw Error(ErrorCode::kContext, text);
 }
 
 PictureEncoder::PictureEncoder(const lapidary::Model& model, const ModelFlags& flags,

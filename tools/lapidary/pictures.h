@@ -27,9 +27,9 @@ std::vector<Picture> read_pictures(const ImageFlags& flags);
 /// values.
 lapidary::EncodedImage unencoded(const Picture& picture, const lapidary::Model& model);
 
-/// Throws Error(kContext) when `tokens` more do not fit `session`: better said before pictures are
-/// encoded, which takes long, than after.
-void check_room(const lapidary::Session& session, std::size_t tokens);
+/// Throws Error(kContext) when a prompt of `tokens` leaves no room in `session` for `to_draw` more:
+/// better said before pictures are encoded and the prompt is computed, which take long.
+void check_room(const lapidary::Session& session, std::size_t tokens, std::size_t to_draw = 1);
 
 /// Encodes pictures, with progress on a terminal; `interrupted` stops it between two layers
 /// (Error(kInterrupted)). The vision half of the model is read when the first picture comes.

@@ -1,15 +1,9 @@
 #include "png_file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <new>
 #include <string_view>
 
-#include "lapidary/error.h"
-#include "terminal.h"
+#include "output_file.h"
 
 #define STBI_WRITE_NO_STDIO
 #define STB_IMAGE_WRITE_STATIC
@@ -17,9 +11,6 @@
 #include <stb_image_write.h>
 
 namespace cli {
-
-using lapidary::Error;
-using lapidary::ErrorCode;
 
 namespace {
 
@@ -40,12 +31,9 @@ std::string encode_png(const lapidary::Image& image) {
 
 void write_png(const std::string& path, const lapidary::Image& image) {
   const std::string bytes = encode_png(image);
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (file < 0) throw Error(ErrorCode::kFile, "cannot write " + path + ": " + std::strerror(errno));
-  const int written = write_all(file, bytes);
-  const int closed = ::close(file) == 0 ? 0 : errno;
-  if (const int error = written != 0 ? written : closed; error != 0)
-    throw Error(ErrorCode::kFailed, "cannot write " + path + ": " + std::strerror(error));
+  OutputFile file(path);
+  file.write(bytes);
+  file.keep();
 }
 
 }  // namespace cli

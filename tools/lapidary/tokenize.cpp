@@ -26,19 +26,20 @@ struct Options {
 
 // A JSON array of ids, or numbers with spaces between them.
 std::vector<TokenId> read_ids(const std::string& text, const std::string& where, ErrorCode code) {
-  Json parsed = Json::parse(text, nullptr, false);
+  std::string wrong;
+  Json parsed = parse_json(text, wrong);
   if (!parsed.is_array()) {
     std::istringstream words(text);
     std::string word, list;
     while (words >> word) list += (list.empty() ? "" : ",") + word;
-    parsed = Json::parse("[" + list + "]", nullptr, false);
+    parsed = parse_json("[" + list + "]", wrong);
   }
   if (!parsed.is_array()) throw Error(code, where + ": expected a JSON array of token ids");
   std::vector<TokenId> ids;
   for (const Json& id : parsed) {
     const bool fits =
         id.is_number_integer() && id.get<double>() >= 0 && id.get<double>() <= 2147483647.0;
-    if (!fits) throw Error(code, where + ": expected token ids, found " + to_line(id));
+    if (!fits) throw Error(code, where + ": expected token ids, found " + quoted(id));
     ids.push_back(id.get<TokenId>());
   }
   return ids;
@@ -61,36 +62,46 @@ void convert_text(const Options& options, const lapidary::Tokenizer& tokenizer, 
   output.write(to_line(tokenizer.encode(text, options.parse_control)) + "\n");
 }
 
-// One line of output for each line of the file, in its order.
-void convert_lines(const Options& options, const lapidary::Tokenizer& tokenizer, Output& output) {
+// The ids of a line's text, or the text of its ids, as JSON. Throws Error(kFile) that names
+// `where`.
+std::string convert_line(const Options& options, const lapidary::Tokenizer& tokenizer,
+                         const std::string& line, const std::string& where) {
   const char* field = options.decode ? "ids" : "text";
+  std::string wrong;
+  const Json object = parse_json(line, wrong);
+  if (object.is_discarded()) throw Error(ErrorCode::kFile, where + " is " + wrong);
+  if (!object.is_object() || !object.contains(field))
+    throw Error(ErrorCode::kFile, where + ": expected a JSON object with \"" + field + "\"");
+  const Json& value = object[field];
+  if (options.decode)
+    return to_line(
+        tokenizer.decode(read_ids(to_line(value), where, ErrorCode::kFile), options.parse_control));
+  if (!value.is_string())
+    throw Error(ErrorCode::kFile,
+                where + ": expected a string as \"text\", found " + value.type_name());
+  return to_line(tokenizer.encode(value.get_ref<const std::string&>(), options.parse_control));
+}
+
+// One line of output for each line of the file, in its order; those before a bad one are written.
+void convert_lines(const Options& options, const lapidary::Tokenizer& tokenizer, Output& output) {
   std::istringstream lines(read_text_file(options.jsonl));
   std::string line, batch;
+  const auto flush = [&] {
+    output.write(batch);
+    output.check();
+    batch.clear();
+  };
   for (int number = 1; std::getline(lines, line); ++number) {
-    const std::string where = options.jsonl + " line " + std::to_string(number);
-    const Json object = Json::parse(line, nullptr, false);
-    if (!object.is_object() || !object.contains(field)) {
-      throw Error(ErrorCode::kFile, where + ": expected a JSON object with \"" + field + "\"");
+    try {
+      const std::string where = options.jsonl + " line " + std::to_string(number);
+      batch += convert_line(options, tokenizer, line, where) + "\n";
+    } catch (const Error&) {
+      flush();
+      throw;
     }
-    const Json& value = object[field];
-    if (options.decode) {
-      const std::vector<TokenId> ids = read_ids(to_line(value), where, ErrorCode::kFile);
-      batch += to_line(tokenizer.decode(ids, options.parse_control)) + "\n";
-    } else if (value.is_string()) {
-      batch +=
-          to_line(tokenizer.encode(value.get_ref<const std::string&>(), options.parse_control)) +
-          "\n";
-    } else {
-      throw Error(ErrorCode::kFile,
-                  where + ": expected a string as \"text\", found " + value.type_name());
-    }
-    if (batch.size() > (1U << 16)) {
-      output.write(batch);
-      output.check();
-      batch.clear();
-    }
+    if (batch.size() > (1U << 16)) flush();
   }
-  output.write(batch);
+  flush();
 }
 
 int tokenize(const Options& options) {

@@ -1,0 +1,72 @@
+#include "output_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "lapidary/error.h"
+#include "terminal.h"
+
+namespace cli {
+
+using lapidary::Error;
+using lapidary::ErrorCode;
+namespace fs = std::filesystem;
+
+OutputFile::OutputFile(std::string path) : path_(std::move(path)) {
+  std::error_code none;
+  // The file behind a link is replaced, not the link.
+  if (fs::is_symlink(path_, none) && fs::exists(path_, none))
+    path_ = fs::canonical(path_, none).string();
+  struct stat status = {};
+  const bool there = ::stat(path_.c_str(), &status) == 0;
+  const bool replace = there ? S_ISREG(status.st_mode) : true;
+  if (replace && (!there || ::access(path_.c_str(), W_OK) == 0))
+    written_ = path_ + "." + std::to_string(::getpid()) + ".partial";
+  const std::string& name = written_.empty() ? path_ : written_;
+  const int flags = O_WRONLY | O_CLOEXEC | (written_.empty() ? 0 : O_CREAT | O_TRUNC);
+  file_ = ::open(name.c_str(), flags, there ? status.st_mode & 0777 : 0666);
+  if (file_ < 0)
+    throw Error(ErrorCode::kFile, "cannot write " + path_ + ": " + std::strerror(errno));
+}
+
+OutputFile::~OutputFile() {
+  if (file_ >= 0) ::close(file_);
+  if (!written_.empty()) ::unlink(written_.c_str());
+}
+
+bool OutputFile::write(std::string_view bytes) {
+  if (error_ == 0) error_ = write_all(file_, bytes);
+  return error_ == 0;
+}
+
+void OutputFile::check() const {
+  if (error_ == EPIPE) throw ClosedPipe{};
+  if (error_ != 0)
+    throw Error(ErrorCode::kFailed, "cannot write " + path_ + ": " + std::strerror(error_));
+}
+
+void OutputFile::keep() {
+  if (error_ == 0 && ::close(std::exchange(file_, -1)) != 0) error_ = errno;
+  if (error_ == 0 && !written_.empty()) {
+    if (std::rename(written_.c_str(), path_.c_str()) != 0)
+      error_ = errno;
+    else
+      written_.clear();
+  }
+  check();
+}
+
+void refuse_same_file(const std::string& out, const std::string& in, const std::string& what) {
+  std::error_code none;
+  if (out.empty() || in.empty() || !fs::equivalent(out, in, none)) return;
+  throw Error(ErrorCode::kUsage, "the output would be written over " + what + ", " + in);
+}
+
+}  // namespace cli

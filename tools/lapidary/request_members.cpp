@@ -1,0 +1,138 @@
+#include "request_members.h"
+
+#include <algorithm>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "batch_request.h"
+#include "suggest.h"
+
+namespace cli {
+
+namespace {
+
+// What a member is to us.
+enum class Kind {
+  kRead,      // It is used.
+  kHarmless,  // It changes no answer.
+  kNeutral,   // It is supported for a value that asks for nothing.
+};
+
+struct Member {
+  std::string_view name;
+  Kind kind;
+  bool (*neutral)(const Json& value) = nullptr;
+  const char* expected = "";
+};
+
+bool is_false(const Json& value) { return value == false; }
+bool is_zero(const Json& value) { return value.is_number() && value == 0; }
+bool is_one(const Json& value) { return value.is_number() && value == 1; }
+bool is_empty(const Json& value) {
+  return (value.is_object() || value.is_array()) ? value.empty() : value == "";
+}
+bool is_off(const Json& value) { return is_false(value) || is_zero(value); }
+bool is_text_format(const Json& value) {
+  return value.is_object() && value.size() == 1 && value.value("type", Json()) == "text";
+}
+bool is_no_tool(const Json& value) { return value == "none" || value == "auto"; }
+bool is_text_only(const Json& value) { return value == Json::array({"text"}); }
+
+constexpr Member kBody[] = {
+    {"prompt", Kind::kRead},
+    {"messages", Kind::kRead},
+    {"images", Kind::kRead},
+    {"system", Kind::kRead},
+    {"seed", Kind::kRead},
+    {"stop", Kind::kRead},
+    {"max_tokens", Kind::kRead},
+    {"max_completion_tokens", Kind::kRead},
+    {"num_predict", Kind::kRead},
+    {"n_predict", Kind::kRead},
+    {"max_new_tokens", Kind::kRead},
+    {"temperature", Kind::kRead},
+    {"temp", Kind::kRead},
+    {"top_k", Kind::kRead},
+    {"top_p", Kind::kRead},
+    {"min_p", Kind::kRead},
+    {"repeat_penalty", Kind::kRead},
+    {"repetition_penalty", Kind::kRead},
+    {"model", Kind::kHarmless},
+    {"user", Kind::kHarmless},
+    {"store", Kind::kHarmless},
+    {"metadata", Kind::kHarmless},
+    {"service_tier", Kind::kHarmless},
+    {"safety_identifier", Kind::kHarmless},
+    {"prompt_cache_key", Kind::kHarmless},
+    {"parallel_tool_calls", Kind::kHarmless},
+    {"n", Kind::kNeutral, is_one, "1"},
+    {"best_of", Kind::kNeutral, is_one, "1"},
+    {"stream", Kind::kNeutral, is_false, "false"},
+    {"stream_options", Kind::kNeutral, is_empty, "{}"},
+    {"echo", Kind::kNeutral, is_false, "false"},
+    {"logprobs", Kind::kNeutral, is_off, "false"},
+    {"top_logprobs", Kind::kNeutral, is_zero, "0"},
+    {"logit_bias", Kind::kNeutral, is_empty, "{}"},
+    {"frequency_penalty", Kind::kNeutral, is_zero, "0"},
+    {"presence_penalty", Kind::kNeutral, is_zero, "0"},
+    {"response_format", Kind::kNeutral, is_text_format, "{\"type\": \"text\"}"},
+    {"tools", Kind::kNeutral, is_empty, "[]"},
+    {"tool_choice", Kind::kNeutral, is_no_tool, "\"none\""},
+    {"functions", Kind::kNeutral, is_empty, "[]"},
+    {"function_call", Kind::kNeutral, is_no_tool, "\"none\""},
+    {"modalities", Kind::kNeutral, is_text_only, "[\"text\"]"},
+    {"suffix", Kind::kNeutral, is_empty, "\"\""},
+};
+constexpr Member kLine[] = {
+    {"custom_id", Kind::kRead},
+    {"body", Kind::kRead},
+    {"method", Kind::kHarmless},
+    {"url", Kind::kHarmless},
+};
+constexpr Member kMessage[] = {
+    {"role", Kind::kRead},
+    {"content", Kind::kRead},
+    {"name", Kind::kHarmless},
+    {"refusal", Kind::kNeutral, is_empty, "none"},
+    {"tool_calls", Kind::kNeutral, is_empty, "[]"},
+    {"function_call", Kind::kNeutral, is_empty, "none"},
+};
+
+[[noreturn]] void refuse_unknown(const std::string& key, const std::string& where,
+                                 std::span<const Member> members) {
+  std::vector<std::string> names;
+  for (const Member& member : members) names.emplace_back(member.name);
+  const std::string near = nearest(key, names);
+  throw RequestError{"invalid_request", where + shortened(key) + ": not a member of a request" +
+                                            (near.empty() ? "" : "; did you mean " + near + "?")};
+}
+
+void check(const Json& object, const std::string& where, std::span<const Member> members,
+           std::string_view also) {
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_null() || (!also.empty() && key == also)) continue;
+    const auto member = std::ranges::find(members, std::string_view(key), &Member::name);
+    if (member == members.end()) refuse_unknown(key, where, members);
+    if (member->kind != Kind::kNeutral || member->neutral(value)) continue;
+    throw RequestError{"unsupported", where + key + ": not supported; expected " +
+                                          member->expected + " or none, found " + quoted(value)};
+  }
+}
+
+}  // namespace
+
+void check_members(const Json& request) { check(request, "", kBody, "id"); }
+void check_openai_line(const Json& line) { check(line, "", kLine, "id"); }
+void check_openai_body(const Json& body) { check(body, "body.", kBody, ""); }
+void check_message(const Json& message) { check(message, "messages: ", kMessage, ""); }
+
+std::string canonical_member(const std::string& key) {
+  if (key == "max_completion_tokens" || key == "num_predict" || key == "n_predict" ||
+      key == "max_new_tokens")
+    return "max_tokens";
+  if (key == "repetition_penalty") return "repeat_penalty";
+  return key == "temp" ? "temperature" : key;
+}
+
+}  // namespace cli

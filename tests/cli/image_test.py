@@ -444,9 +444,10 @@ class Batch(Pictures):
     def test_without_a_vision_file_in_a_pipe(self):
         request = json.dumps({"prompt": "x", "images": ["small.png"]})
         done = self.run_cli(
-            "batch", "-q", "-m", self.lone_model(), "-", "-o", "-", input=request + "\n"
+            "batch", "-q", "-m", self.lone_model(), "-", "-o", "-", "-n", "1",
+            input=request + "\n" + json.dumps({"prompt": "x"}) + "\n",
         )
-        got = [json.loads(done.stdout)]
+        got = [json.loads(line) for line in done.stdout.splitlines()]
         self.assertEqual(got[0]["error"]["code"], "unsupported")
         self.assertIn("--mmproj", got[0]["error"]["message"])
         self.assertIn("text", got[1])

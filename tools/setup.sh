@@ -43,6 +43,8 @@ has_header stb/stb_image.h    | libstb-dev           | stb-devel            | -
 has_header openssl/evp.h      | libssl-dev           | openssl-devel        | openssl
 has_header jpeglib.h          | libjpeg62-turbo-dev  | libjpeg-turbo-devel  | jpeg-turbo
 has_header webp/decode.h      | libwebp-dev          | libwebp-devel        | webp
+has_header libheif/heif.h     | libheif-dev          | libheif-devel        | libheif
+has_header tiffio.h           | libtiff-dev          | libtiff-devel        | libtiff
 has_header gtest/gtest.h      | libgtest-dev         | gtest-devel          | googletest
 LIST
   if on_mac; then

@@ -9,6 +9,17 @@
 
 namespace lapidary {
 
+/// How a picture file becomes RGB.
+struct ImageLoadOptions {
+  enum class Alpha {
+    kOnWhite,  ///< What is transparent is shown on white, as on a page.
+    kDrop,     ///< Colours as the file has them under any alpha, as Gemma 3's own processor does.
+  };
+  Alpha alpha = Alpha::kOnWhite;
+  std::uint64_t memory_limit = 0;  ///< Bytes that decoding may take at once, the file and the
+                                   ///< pixels included; 0: no limit but those of Image.
+};
+
 /// A decoded picture: 8-bit RGB, row after row from the top left. Immutable, cheap to copy, safe to
 /// share between threads.
 class Image {
@@ -16,14 +27,17 @@ class Image {
   static constexpr std::uint64_t kMaxPixels = 100'000'000;
   static constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;
 
-  /// Reads a PNG, JPEG, WebP, BMP or GIF (its first frame) file; what it is, its first bytes tell.
-  /// EXIF orientation is applied, alpha dropped, grey and palettes expanded, 16 bits reduced to 8.
+  /// Reads a PNG, JPEG, WebP, BMP or GIF (its first frame) file, and HEIC, AVIF and TIFF (its first
+  /// page) where the libraries were there at build time; what it is, its first bytes tell.
+  /// Orientation is applied, grey and palettes expanded, 16 bits reduced to 8.
   /// Throws Error(kFile), naming the file, for what is no picture, is damaged, or exceeds the
-  /// limits above (checked against the header, before anything is decoded).
-  static Image load(const std::string& path);
+  /// limits above, Error(kMemory) for what exceeds `options.memory_limit` (all checked against the
+  /// header, before anything is decoded).
+  static Image load(const std::string& path, const ImageLoadOptions& options = {});
 
   /// The same from memory; `name` stands in messages.
-  static Image decode(std::span<const std::byte> bytes, const std::string& name = "the picture");
+  static Image decode(std::span<const std::byte> bytes, const std::string& name = "the picture",
+                      const ImageLoadOptions& options = {});
 
   /// Copies width × height × 3 bytes. Throws Error(kUsage) when the sizes do not agree.
   static Image from_rgb(int width, int height, std::span<const std::uint8_t> rgb);

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 namespace lapidary {
 
@@ -54,6 +55,9 @@ class Arena {
   HugeBuffer buffer_;
   std::size_t used_ = 0;
 };
+
+/// "412.3 MiB", for messages: powers of 1024, as limits are given.
+std::string format_bytes(std::uint64_t bytes);
 
 /// Bytes that this process may still take: available memory, within the cgroup's limit.
 std::uint64_t available_memory();

@@ -1,20 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <string>
 
 #include "base/memory.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
-
-/// "412.0 MiB", for messages.
-inline std::string format_bytes(std::uint64_t bytes) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / (1024.0 * 1024.0));
-  return text;
-}
 
 /// Throws Error(kMemory) with both numbers when `held + needed` bytes exceed `limit`, or, without a
 /// limit (0), when `needed` exceeds what the machine has available. `held` are bytes that the

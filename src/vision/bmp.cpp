@@ -54,6 +54,7 @@ class BmpReader {
               std::to_string(start) + ", found " +
               std::to_string(bytes_.size() - std::min(start, bytes_.size())));
     }
+    check_decoding_memory(picture_, out, 3);
     allocate_pixels(out);
     for (std::size_t y = 0; y < height; ++y) {
       const std::size_t row = top_down_ ? y : height - 1 - y;
@@ -127,6 +128,24 @@ class BmpReader {
       const std::uint32_t low = mask.bits >> (mask.bits != 0 ? std::countr_zero(mask.bits) : 0);
       if (low == 0 || (low & (low + 1)) != 0) damaged("its colour masks are wrong");
     }
+    read_alpha_mask(given);
+  }
+
+  /// Later headers have a fourth mask. It counts where some pixel is not wholly transparent: many
+  /// programs write zeros there and mean a picture that can be seen.
+  void read_alpha_mask(bool given) {
+    constexpr std::size_t kWithAlphaMask = 56;
+    const std::size_t at = kFileHeaderBytes + kInfoHeaderBytes + 12;
+    if (!picture_.on_white || !given || depth_ != 32 || header_bytes_ < kWithAlphaMask) return;
+    const std::uint32_t bits = u32_le(bytes_, at);
+    const std::uint32_t low = bits >> (bits != 0 ? std::countr_zero(bits) : 0);
+    if (low == 0 || (low & (low + 1)) != 0) return;
+    const std::size_t start = u32_le(bytes_, 10);
+    for (std::size_t i = start; i + 4 <= bytes_.size(); i += 4) {
+      if ((u32_le(bytes_, i) & bits) == 0) continue;
+      alpha_.bits = bits;
+      return;
+    }
   }
 
   void read_row(ByteSpan row, std::span<std::uint8_t> out) const {
@@ -137,7 +156,10 @@ class BmpReader {
         std::reverse_copy(row.data() + 3 * x, row.data() + 3 * x + 3, rgb);
       } else if (depth_ > 8) {
         const std::uint32_t pixel = depth_ == 16 ? u16_le(row, 2 * x) : u32_le(row, 4 * x);
-        for (std::size_t c = 0; c < 3; ++c) rgb[c] = masks_[c].of(pixel);
+        std::uint8_t rgba[4] = {0, 0, 0, 255};
+        for (std::size_t c = 0; c < 3; ++c) rgba[c] = masks_[c].of(pixel);
+        if (alpha_.bits != 0) rgba[3] = alpha_.of(pixel);
+        put_on_white(rgba, rgb);
       } else {
         const std::size_t bit = x * depth_;
         const std::size_t index = row[bit / 8] >> (8 - depth_ - bit % 8) & ((1U << depth_) - 1);
@@ -153,6 +175,7 @@ class BmpReader {
   bool top_down_ = false;
   std::vector<std::uint8_t> palette_;
   Mask masks_[3];
+  Mask alpha_;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/memory.h"
 #include "lapidary/error.h"
 #include "lapidary/image.h"
 #include "vision/bytes.h"
@@ -22,6 +23,14 @@ struct Format {
   DecodedPicture (*decode)(const EncodedPicture&);
 };
 
+// A picture in the container that videos come in too: its brand tells.
+bool is_heif(ByteSpan bytes) {
+  for (const std::string_view brand : {"avif"sv, "avis"sv, "hei"sv, "hev"sv, "mif1"sv, "msf1"sv}) {
+    if (stands_at(bytes, 4, "ftyp"sv) && stands_at(bytes, 8, brand)) return true;
+  }
+  return false;
+}
+
 constexpr Format kFormats[] = {
     {[](ByteSpan bytes) { return stands_at(bytes, 0, "\x89PNG\r\n\x1a\n"sv); }, decode_png},
     {[](ByteSpan bytes) { return stands_at(bytes, 0, "\xff\xd8\xff"sv); }, decode_jpeg},
@@ -31,6 +40,12 @@ constexpr Format kFormats[] = {
        return stands_at(bytes, 0, "GIF87a"sv) || stands_at(bytes, 0, "GIF89a"sv);
      },
      decode_gif},
+    {is_heif, decode_heif},
+    {[](ByteSpan bytes) {
+       return stands_at(bytes, 0, "II*\0"sv) || stands_at(bytes, 0, "MM\0*"sv) ||
+              stands_at(bytes, 0, "II+\0"sv) || stands_at(bytes, 0, "MM\0+"sv);
+     },
+     decode_tiff},
     // Two letters say little: a text may begin with them, but has no zero bytes there.
     {[](ByteSpan bytes) {
        return stands_at(bytes, 0, "BM"sv) &&
@@ -47,16 +62,7 @@ struct Stranger {
 };
 
 constexpr Stranger kStrangers[] = {
-    {4, "ftypavi"sv, "AVIF"},
-    {4, "ftyphei"sv, "HEIC"},
-    {4, "ftyphev"sv, "HEIC"},
-    {4, "ftypmif1"sv, "HEIC or AVIF"},
-    {4, "ftypmsf1"sv, "HEIC or AVIF"},
     {4, "ftyp"sv, "a video"},
-    {0, "II*\0"sv, "TIFF"},
-    {0, "MM\0*"sv, "TIFF"},
-    {0, "II+\0"sv, "TIFF"},
-    {0, "MM\0+"sv, "TIFF"},
     {0, "%PDF"sv, "PDF"},
     {0, "\xff\x0a"sv, "JPEG XL"},
     {4, "JXL "sv, "JPEG XL"},
@@ -128,7 +134,11 @@ void apply_orientation(DecodedPicture& picture) {
 }  // namespace
 
 void refuse_picture(const EncodedPicture& picture, const std::string& problem) {
-  throw Error(ErrorCode::kFile, picture.name + ": " + problem);
+  // What the libraries say may have several lines, and bytes of the file.
+  std::string line = problem;
+  std::ranges::replace_if(
+      line, [](char c) { return c < ' ' || c == 127; }, ' ');
+  throw Error(ErrorCode::kFile, picture.name + ": " + line);
 }
 
 void refuse_damaged(const EncodedPicture& picture, const std::string& format,
@@ -157,18 +167,50 @@ void allocate_pixels(DecodedPicture& picture) {
                      static_cast<std::size_t>(picture.height) * 3);
 }
 
-Image Image::load(const std::string& path) {
-  const File file(path);
-  check_file_size(path, file.size());
-  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
-  file.read(0, bytes);
-  return decode(bytes, path);
+void check_decoding_memory(const EncodedPicture& picture, const DecodedPicture& out,
+                           std::uint64_t bytes_per_pixel) {
+  if (picture.memory_limit == 0) return;
+  const std::uint64_t turned = out.orientation == 1 ? 0 : 3;
+  const std::uint64_t pixels =
+      static_cast<std::uint64_t>(out.width) * static_cast<std::uint64_t>(out.height);
+  const std::uint64_t needed =
+      pixels * std::max(bytes_per_pixel, 3 + turned) + picture.bytes.size();
+  if (needed <= picture.memory_limit) return;
+  throw Error(ErrorCode::kMemory, picture.name + ": decoding " + std::to_string(out.width) + "x" +
+                                      std::to_string(out.height) + " pixels takes " +
+                                      format_bytes(needed) + ", more than the " +
+                                      format_bytes(picture.memory_limit) +
+                                      " that are left of the limit");
 }
 
-Image Image::decode(std::span<const std::byte> bytes, const std::string& name) {
+void put_on_white(std::span<const std::uint8_t> rgba, std::uint8_t* rgb) {
+  for (std::size_t i = 0; i + 4 <= rgba.size(); i += 4, rgb += 3) {
+    const unsigned alpha = rgba[i + 3];
+    for (std::size_t c = 0; c < 3; ++c)
+      rgb[c] = static_cast<std::uint8_t>((rgba[i + c] * alpha + 255 * (255 - alpha) + 127) / 255);
+  }
+}
+
+Image Image::load(const std::string& path, const ImageLoadOptions& options) {
+  const File file(path);
+  check_file_size(path, file.size());
+  if (options.memory_limit != 0 && file.size() > options.memory_limit) {
+    throw Error(ErrorCode::kMemory, path + ": the file alone has " + format_bytes(file.size()) +
+                                        ", more than the " + format_bytes(options.memory_limit) +
+                                        " that are left of the limit");
+  }
+  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
+  file.read(0, bytes);
+  return decode(bytes, path, options);
+}
+
+Image Image::decode(std::span<const std::byte> bytes, const std::string& name,
+                    const ImageLoadOptions& options) {
   check_file_size(name, bytes.size());
   const EncodedPicture encoded{{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()},
-                               name};
+                               name,
+                               options.alpha == ImageLoadOptions::Alpha::kOnWhite,
+                               options.memory_limit};
   try {
     for (const Format& format : kFormats) {
       if (!format.is(encoded.bytes)) continue;
@@ -179,8 +221,9 @@ Image Image::decode(std::span<const std::byte> bytes, const std::string& name) {
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::kMemory, name + ": not enough memory to decode the picture");
   }
-  refuse_picture(encoded, "expected a PNG, JPEG, WebP, BMP or GIF picture, found " +
-                              what_it_is(encoded.bytes));
+  refuse_picture(encoded,
+                 "expected a PNG, JPEG, WebP, BMP, GIF, HEIC, AVIF or TIFF picture, found " +
+                     what_it_is(encoded.bytes));
 }
 
 }  // namespace lapidary

@@ -15,6 +15,8 @@ namespace lapidary {
 struct EncodedPicture {
   std::span<const std::uint8_t> bytes;
   const std::string& name;
+  bool on_white = true;            // Transparent pixels are put on white; else alpha is dropped.
+  std::uint64_t memory_limit = 0;  // Bytes for decoding; 0: none.
 };
 
 struct DecodedPicture {
@@ -26,8 +28,10 @@ struct DecodedPicture {
 
 DecodedPicture decode_bmp(const EncodedPicture& picture);
 DecodedPicture decode_gif(const EncodedPicture& picture);
+DecodedPicture decode_heif(const EncodedPicture& picture);
 DecodedPicture decode_jpeg(const EncodedPicture& picture);
 DecodedPicture decode_png(const EncodedPicture& picture);
+DecodedPicture decode_tiff(const EncodedPicture& picture);
 DecodedPicture decode_webp(const EncodedPicture& picture);
 
 /// Throws Error(kFile, "NAME: PROBLEM").
@@ -41,6 +45,14 @@ DecodedPicture decode_webp(const EncodedPicture& picture);
 /// `max_side`, or more than Image::kMaxPixels.
 DecodedPicture sized_picture(const EncodedPicture& picture, std::uint64_t width,
                              std::uint64_t height, std::uint64_t max_side);
+
+/// Throws Error(kMemory) when decoding takes more than the limit: `bytes_per_pixel`, all that are
+/// held at once, the pixels of `out` included, and the file itself.
+void check_decoding_memory(const EncodedPicture& picture, const DecodedPicture& out,
+                           std::uint64_t bytes_per_pixel);
+
+/// Pixels of [red green blue alpha], alpha not multiplied in, as they look on white: 3 bytes each.
+void put_on_white(std::span<const std::uint8_t> rgba, std::uint8_t* rgb);
 
 /// Gives `picture` memory for its pixels, all zero.
 void allocate_pixels(DecodedPicture& picture);

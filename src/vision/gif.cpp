@@ -139,8 +139,11 @@ class GifReader {
     width = std::max(width, frame.x + frame.width);
     height = std::max(height, frame.y + frame.height);
     DecodedPicture out = sized_picture(picture_, width, height, kMaxSide);
+    check_decoding_memory(picture_, out, 1 + 3);
     const std::vector<std::uint8_t> pixels = read_pixels(frame);
     allocate_pixels(out);
+    if (picture_.on_white && has_transparent_)
+      std::fill_n(palette_.data() + std::size_t{3} * transparent_, 3, std::uint8_t{255});
     if (frame.width < width || frame.height < height) {
       for (std::size_t i = 0; i < width * height; ++i) put(transparent_, out.rgb.data() + 3 * i);
     }
@@ -184,6 +187,7 @@ class GifReader {
       need(6);
       if (label == kGraphicControl && bytes_[at_] >= 4 && (bytes_[at_ + 1] & 1) != 0) {
         transparent_ = bytes_[at_ + 4];
+        has_transparent_ = true;
       }
       for (std::size_t length = 1; length != 0;) {
         need(1);
@@ -240,6 +244,7 @@ class GifReader {
   const EncodedPicture& picture_;
   const ByteSpan bytes_;
   std::size_t at_ = 0;
+  bool has_transparent_ = false;
   std::uint8_t transparent_ = 0;  // Also what the screen shows outside the frame.
   std::array<std::uint8_t, 768> palette_ = grey_palette();
 };

@@ -110,7 +110,11 @@ class Decompressor {
   bool is_cmyk() const { return info_.out_color_space == JCS_CMYK; }
   JDIMENSION width() const { return info_.image_width; }
   JDIMENSION height() const { return info_.image_height; }
-  int components() const { return info_.num_components; }
+  unsigned components() const { return static_cast<unsigned>(info_.num_components); }
+  /// Of several scans, 16 bits for each number of the whole picture.
+  bool holds_coefficients() const {
+    return info_.progressive_mode || info_.comps_in_scan < info_.num_components;
+  }
 
  private:
   /// Adobe's programs, which write nearly all of these, store the ink that is missing. The rounding
@@ -142,6 +146,7 @@ DecodedPicture decode_jpeg(const EncodedPicture& picture) {
                                 std::to_string(jpeg.components()) + " unknown colours");
   }
   out.orientation = exif_orientation(jpeg_exif(picture.bytes));
+  check_decoding_memory(picture, out, 3 + (jpeg.holds_coefficients() ? 2 * jpeg.components() : 0));
   allocate_pixels(out);
   std::vector<std::uint8_t> cmyk(jpeg.is_cmyk() ? std::size_t{4} * jpeg.width() : 0);
   if (!jpeg.read_pixels(out.rgb.data(), cmyk.data())) {

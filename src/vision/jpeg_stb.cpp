@@ -43,7 +43,8 @@ DecodedPicture decode_jpeg(const EncodedPicture& picture) {
   const std::size_t pixels =
       static_cast<std::size_t>(out.width) * static_cast<std::size_t>(out.height);
   const std::size_t most = 8 * pixels + (std::size_t{1} << 22);
-  if (const char* problem = decode_with_stb(picture.bytes, most, out)) {
+  check_decoding_memory(picture, out, 4 + 3 + 3);
+  if (const char* problem = decode_with_stb(picture.bytes, most, false, out)) {
     refuse_damaged(picture, "JPEG", problem);
   }
   return out;

@@ -63,7 +63,13 @@ class PngReader {
     read_header(first.data);
     DecodedPicture out = sized_picture(picture_, header_.width, header_.height, kMaxSide);
     out.orientation = read_chunks();
-    const char* const problem = decode_with_stb(clean_stream(first.data), max_allocation(), out);
+    const bool alpha = picture_.on_white && has_alpha();
+    // Filtered rows and pixels of up to 8 bytes, or pixels and ours.
+    const std::uint64_t raw = (channels() * header_.depth + 7) / 8;
+    const std::uint64_t given = alpha ? 4 : 3;
+    check_decoding_memory(picture_, out, std::max(2 * raw, raw + given + 3));
+    const char* const problem =
+        decode_with_stb(clean_stream(first.data), max_allocation(), alpha, out);
     if (problem != nullptr) damaged(problem);
     return out;
   }
@@ -132,6 +138,9 @@ class PngReader {
           damaged("its palette has a wrong size or place");
         }
         palette_.assign(chunk.data.begin(), chunk.data.end());
+      } else if (chunk.type == "tRNS"sv) {
+        if (data_.empty() && transparent_size_fits(chunk.data.size()))
+          transparent_.assign(chunk.data.begin(), chunk.data.end());
       } else if (chunk.type == "eXIf"sv) {
         orientation = exif_orientation(chunk.data);
       } else if ((chunk.type[0] & 32) == 0) {
@@ -143,8 +152,25 @@ class PngReader {
     return orientation;
   }
 
-  /// Header, palette, data, end. Transparency stays out, since alpha is dropped; the palette gets
-  /// its full length, in black, so that every index has a colour.
+  std::size_t channels() const {
+    return header_.colour == kRgba        ? 4
+           : header_.colour == kRgb       ? 3
+           : header_.colour == kGreyAlpha ? 2
+                                          : 1;
+  }
+  bool has_alpha() const {
+    return header_.colour == kRgba || header_.colour == kGreyAlpha || !transparent_.empty();
+  }
+  /// One colour, or the alpha of the first colours of the palette. Anything else says nothing.
+  bool transparent_size_fits(std::size_t size) const {
+    return header_.colour == kGrey      ? size == 2
+           : header_.colour == kRgb     ? size == 6
+           : header_.colour == kPalette ? size > 0 && size <= palette_.size() / 3
+                                        : false;
+  }
+
+  /// Header, palette, transparency where it counts, data, end. The palette gets its full length, in
+  /// black, so that every index has a colour.
   std::vector<std::uint8_t> clean_stream(ByteSpan header) {
     const ByteSpan signature = picture_.bytes.first(kSignatureBytes);
     std::vector<std::uint8_t> out(signature.begin(), signature.end());
@@ -162,6 +188,7 @@ class PngReader {
       palette_.resize(kPaletteBytes);
       append("PLTE", palette_);
     }
+    if (picture_.on_white && !transparent_.empty()) append("tRNS", transparent_);
     append("IDAT", data_);
     append("IEND", {});
     data_ = {};
@@ -182,6 +209,7 @@ class PngReader {
   std::size_t at_ = 0;
   Header header_{};
   std::vector<std::uint8_t> palette_;
+  std::vector<std::uint8_t> transparent_;
   std::vector<std::uint8_t> data_;
 };
 

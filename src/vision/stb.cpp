@@ -43,19 +43,23 @@ void* stb_reallocate(void* old, std::size_t old_bytes, std::size_t bytes) {
 namespace lapidary {
 
 const char* decode_with_stb(std::span<const std::uint8_t> bytes, std::size_t max_allocation,
-                            DecodedPicture& into) {
+                            bool alpha, DecodedPicture& into) {
   max_bytes = max_allocation;
   int width = 0;
   int height = 0;
   int channels = 0;
   const std::unique_ptr<stbi_uc, decltype(&std::free)> pixels(
       stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &width, &height,
-                            &channels, 3),
+                            &channels, alpha ? 4 : 3),
       std::free);
   if (pixels == nullptr) return stbi_failure_reason();
   if (width != into.width || height != into.height) return "its size changes";
   allocate_pixels(into);
-  std::copy_n(pixels.get(), into.rgb.size(), into.rgb.data());
+  if (alpha) {
+    put_on_white({pixels.get(), into.rgb.size() / 3 * 4}, into.rgb.data());
+  } else {
+    std::copy_n(pixels.get(), into.rgb.size(), into.rgb.data());
+  }
   return nullptr;
 }
 

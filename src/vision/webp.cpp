@@ -44,6 +44,7 @@ class WebpReader {
     if (features.has_animation != 0) {
       decode_frame(data_of(find(chunks, "ANMF"sv)), out);
     } else {
+      check_decoding_memory(picture_, out, bytes_per_pixel(features));
       allocate_pixels(out);
       decode_into(file, features, 0, 0, out);
     }
@@ -90,8 +91,13 @@ class WebpReader {
     return chunk.empty() ? chunk : chunk.subspan(kChunkHeaderBytes);
   }
 
-  /// An animation's frame where it stands on the canvas, which is black elsewhere. Its alpha has a
-  /// chunk of its own, or is dropped by libwebp.
+  /// libwebp's own pixels, those with alpha, and ours.
+  static std::uint64_t bytes_per_pixel(const WebPBitstreamFeatures& features) {
+    return 4 + (features.has_alpha != 0 ? 4 : 0) + 3;
+  }
+
+  /// An animation's frame where it stands on the canvas, which is black elsewhere, or white where
+  /// what is transparent is. Alpha that belongs to a lossy frame stands in a chunk before it.
   void decode_frame(ByteSpan frame, DecodedPicture& out) const {
     if (frame.size() < kFrameHeaderBytes) damaged("its first frame is missing");
     const std::size_t x = std::size_t{2} * u24_le(frame, 0);
@@ -100,12 +106,17 @@ class WebpReader {
     ByteSpan pixels = find(chunks, "VP8 "sv);
     if (pixels.empty()) pixels = find(chunks, "VP8L"sv);
     if (pixels.empty()) damaged("its first frame has no pixels");
+    const ByteSpan alpha = find(chunks, "ALPH"sv);
+    if (picture_.on_white && !alpha.empty() && alpha.data() < pixels.data())
+      pixels = {alpha.data(), pixels.data() + pixels.size()};
     const WebPBitstreamFeatures features = features_of(pixels);
     if (x + static_cast<std::size_t>(features.width) > static_cast<std::size_t>(out.width) ||
         y + static_cast<std::size_t>(features.height) > static_cast<std::size_t>(out.height)) {
       damaged("its first frame is larger than the picture");
     }
+    check_decoding_memory(picture_, out, bytes_per_pixel(features));
     allocate_pixels(out);
+    if (picture_.on_white) std::ranges::fill(out.rgb, std::uint8_t{255});
     decode_into(pixels, features, x, y, out);
   }
 
@@ -116,6 +127,8 @@ class WebpReader {
     if (WebPInitDecoderConfig(&config) == 0) {
       refuse_picture(picture_, "the libwebp here is not the one that Lapidary was built with");
     }
+    if (picture_.on_white && features.has_alpha != 0)
+      return decode_alpha_into(bytes, features, x, y, config, out);
     const std::size_t stride = static_cast<std::size_t>(out.width) * 3;
     const std::size_t start = stride * y + 3 * x;
     config.output.colorspace = MODE_RGB;
@@ -126,6 +139,25 @@ class WebpReader {
     config.output.width = features.width;
     config.output.height = features.height;
     check(WebPDecode(bytes.data(), bytes.size(), &config));
+  }
+
+  void decode_alpha_into(ByteSpan bytes, const WebPBitstreamFeatures& features, std::size_t x,
+                         std::size_t y, WebPDecoderConfig& config, DecodedPicture& out) const {
+    const auto width = static_cast<std::size_t>(features.width);
+    const auto height = static_cast<std::size_t>(features.height);
+    std::vector<std::uint8_t> rgba(4 * width * height);
+    config.output.colorspace = MODE_RGBA;
+    config.output.is_external_memory = 1;
+    config.output.u.RGBA.rgba = rgba.data();
+    config.output.u.RGBA.stride = static_cast<int>(4 * width);
+    config.output.u.RGBA.size = rgba.size();
+    config.output.width = features.width;
+    config.output.height = features.height;
+    check(WebPDecode(bytes.data(), bytes.size(), &config));
+    for (std::size_t row = 0; row < height; ++row) {
+      put_on_white(std::span(rgba).subspan(4 * width * row, 4 * width),
+                   out.rgb.data() + 3 * (static_cast<std::size_t>(out.width) * (y + row) + x));
+    }
   }
 
   const EncodedPicture& picture_;

@@ -41,6 +41,10 @@ def golden():
 
 
 class Golden(Pictures):
+    def setUp(self):
+        super().setUp()
+        self.environment["LAPIDARY_ALPHA"] = "drop"  # As Gemma 3's own processor does.
+
     def logits(self, case, images, options=()):
         ids = self.path("ids", struct.pack(f"<{len(case['ids'])}i", *case["ids"]))
         files = [word for name in images for word in ("--image", image(name))]
@@ -405,6 +409,31 @@ class Batch(Pictures):
         self.assertEqual(counts[1] - counts[3], FIRST_IN_TURN)
         self.assertEqual(counts[2] - counts[3], PICTURE_TOKENS)
 
+    def test_pictures_may_be_held_to_a_folder(self):
+        root = self.path("shown")
+        os.makedirs(os.path.join(root, "in"))
+        shutil.copy(SMALL, os.path.join(root, "in", "a.png"))
+        shutil.copy(SMALL, self.path("secret.png"))
+        os.symlink(self.path("secret.png"), os.path.join(root, "link.png"))
+        os.symlink(os.path.join(root, "in", "a.png"), self.path("into.png"))
+        self.path("shown/text.png", "no picture")
+        with open(SMALL, "rb") as file:
+            data = "data:image/png;base64," + base64.b64encode(file.read()).decode()
+        inside = ["in/a.png", "./in/../in/a.png", os.path.join(root, "in/a.png"), data,
+                  self.path("into.png")]
+        outside = ["../secret.png", "in/../../secret.png", self.path("secret.png"), "link.png",
+                   "file://" + self.path("secret.png"), "none.png", "text.png", "/etc/passwd", "in", "."]
+        got = self.batch(
+            *({"prompt": "x", "images": [name], "max_tokens": 1} for name in inside + outside),
+            code=1, options=[*self.model, "--image-root", root],
+        )
+        for name, line in zip(inside, got):
+            self.assertIn("text", line, name)
+        said = {line["error"]["message"] for line in got[len(inside):]}
+        self.assertEqual(said, {"not a picture under " + root})
+        self.fails(2, "is no folder", "batch", *self.model, self.path("in.jsonl"), "-o", "-",
+                   "--image-root", self.path("nowhere"))
+
     def test_a_bad_picture_is_one_error(self):
         self.path("text.png", "no picture at all")
         data = "data:image/png;base64,"
@@ -472,6 +501,30 @@ class Bench(Case):
         self.assertGreater(lines[1]["lowest"], 0.001)
         text = self.ok("bench", "-m", TINY, "--mmproj", MMPROJ, "--image", "--rounds", "1")
         self.assertIn(lines[0]["hash"], text)
+
+
+class Transparency(Pictures):
+    def test_it_is_shown_on_white_unless_dropped(self):
+        clear = os.path.join(VISION, "images", "rgba.png")
+        for alpha in ("white", "drop"):
+            self.ok("encode-image", *self.model, "--image", clear, "--alpha", alpha,
+                    "--save-inputs", self.path(alpha))
+        with open(self.path("white/rgba.00.png"), "rb") as white, open(self.path("drop/rgba.00.png"), "rb") as drop:
+            self.assertNotEqual(white.read(), drop.read())
+        self.fails(2, "expected one of white, drop", "encode-image", *self.model, "--image", clear, "--alpha", "x")
+
+    def test_decoding_counts_against_the_limit(self):
+        # 100 megapixels in a few kilobytes.
+        row = b"\0" + bytes(10_000 // 8)
+        data = zlib.compress(row * 10_000, 9)
+        chunk = lambda kind, body: (struct.pack(">I", len(body)) + kind + body
+                                    + struct.pack(">I", zlib.crc32(kind + body)))
+        bomb = self.path("bomb.png", b"\x89PNG\r\n\x1a\n"
+                         + chunk(b"IHDR", struct.pack(">IIBBBBB", 10_000, 10_000, 1, 0, 0, 0, 0))
+                         + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+        self.assertLess(os.path.getsize(bomb), 40_000)
+        self.fails(4, ["bomb.png", "10000x10000"], "generate", *self.model, "--image", bomb, "-p", "x",
+                   "--memory-limit", "60M")
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ std::string describe_setup(const BatchOptions& options, const lapidary::Model& m
   all["model"] = {info.name, info.file_bytes, info.parameters, info.vocabulary};
   all["vision"] = vision == nullptr ? Json(nullptr) : Json(vision->file_bytes);
   all["chat"] = chat;
-  all["views"] = {shown.pan_and_scan, shown.min_crop,     shown.max_crops, shown.min_ratio,
-                  shown.auto_tiles,   shown.tile_columns, shown.tile_rows};
+  all["views"] = {options.images.alpha, shown.pan_and_scan, shown.min_crop,     shown.max_crops,
+                  shown.min_ratio,      shown.auto_tiles,   shown.tile_columns, shown.tile_rows};
   return to_line(all);
 }
 
@@ -45,7 +45,8 @@ Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
       model_(model),
       session_(model, options.speculation.session(options.model, model)),
       encoder_(model, options.model, options.images, session_.memory_bytes()),
-      folder_(std::filesystem::path(options.in).parent_path().string()),
+      folder_(options.image_root.empty() ? std::filesystem::path(options.in).parent_path().string()
+                                         : options.image_root),
       chat_(options.chat.chosen(model)),
       setup_(describe_setup(options, model, chat_)) {
   name_ = model.info().name.empty() ? std::filesystem::path(options.model.model).filename().string()
@@ -98,7 +99,8 @@ std::vector<lapidary::ContentPart> Answerer::read_parts(const std::vector<Reques
       continue;
     }
     if (model_.vision() == nullptr) throw RequestError{"unsupported", kNoVisionFile};
-    pictures.push_back(read_picture(*part.picture, options_.images.options()));
+    pictures.push_back(read_picture(*part.picture, options_.images, options_.model.memory_limit,
+                                    options_.image_root));
     content.push_back({{}, unencoded(pictures.back(), model_)});
   }
   return content;

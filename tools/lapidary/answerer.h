@@ -19,6 +19,7 @@ struct BatchOptions {
   ImageFlags images;
   std::string in;
   std::string out;
+  std::string image_root;
   bool retry_failed = false;
 };
 

@@ -228,6 +228,8 @@ int batch(const BatchOptions& options) {
   std::error_code none;
   if (std::filesystem::is_directory(options.in, none))
     throw Error(ErrorCode::kFile, "cannot read " + options.in + ": Is a directory");
+  if (!options.image_root.empty() && !std::filesystem::is_directory(options.image_root, none))
+    throw Error(ErrorCode::kUsage, "--image-root: " + options.image_root + " is no folder");
   refuse_same_file(options.out, options.in, "the requests");
   if (options.retry_failed && !(is_file(options.in) && is_file(options.out))) {
     throw Error(ErrorCode::kUsage,
@@ -263,6 +265,8 @@ void add_batch(CLI::App& app, Run& run) {
   add_option(command, "-o,--out", options->out,
              "answers, in the order of the requests; -: standard output")
       .required();
+  add_option(command, "--image-root", options->image_root,
+             "folder that the pictures of requests must lie in; names are looked up there");
   add_flag(command, "--retry-failed", options->retry_failed,
            "answer the lines again that were answered by an error");
   when_chosen(command, run, [options] { return batch(*options); });

@@ -1,5 +1,6 @@
 #include "batch_images.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cstdint>
 #include <filesystem>
@@ -117,16 +118,33 @@ PictureSource parse_picture_source(const std::string& text, const std::string& f
   return {(std::filesystem::path(folder) / text).string(), {}};
 }
 
-Picture read_picture(const PictureSource& source, const lapidary::ImageOptions& options) {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The file itself, links followed, when it lies under `root`.
+std::string confined(const std::string& name, const std::string& root) {
+  std::error_code none;
+  const fs::path folder = fs::canonical(root, none);
+  const fs::path file = none ? fs::path() : fs::canonical(name, none);
+  const auto [end, rest] = std::mismatch(folder.begin(), folder.end(), file.begin(), file.end());
+  if (none || end != folder.end() || rest == file.end()) refuse("not a picture under " + root);
+  return file.string();
+}
+
+}  // namespace
+
+Picture read_picture(const PictureSource& source, const ImageFlags& flags,
+                     std::uint64_t memory_limit, const std::string& root) {
+  const bool in_request = !source.bytes.empty();
+  const std::string file = in_request || root.empty() ? source.name : confined(source.name, root);
   try {
-    if (source.bytes.empty()) return read_picture(source.name, options);
-    lapidary::Image image = lapidary::Image::decode(source.bytes, source.name);
-    std::vector<lapidary::ImageView> views =
-        lapidary::image_views(image.width(), image.height(), options);
-    return {source.name, std::move(image), std::move(views)};
+    if (!in_request) return read_picture(file, flags, memory_limit);
+    return make_picture(
+        file, lapidary::Image::decode(source.bytes, file, flags.loading(memory_limit)), flags);
   } catch (const lapidary::Error& error) {
     if (error.code() != lapidary::ErrorCode::kFile) throw;
-    refuse(error.what());
+    refuse(in_request || root.empty() ? error.what() : "not a picture under " + root);
   }
 }
 

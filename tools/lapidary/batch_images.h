@@ -20,8 +20,10 @@ struct PictureSource {
 /// for a URL of any other kind and for what is no base64.
 PictureSource parse_picture_source(const std::string& text, const std::string& folder);
 
-/// Throws RequestError for what is no picture.
-Picture read_picture(const PictureSource& source, const lapidary::ImageOptions& options);
+/// Throws RequestError for what is no picture. With a `root` every file must lie under that folder,
+/// links followed; of one that does not, or is no picture, nothing more is told.
+Picture read_picture(const PictureSource& source, const ImageFlags& flags,
+                     std::uint64_t memory_limit, const std::string& root);
 
 /// The bytes of standard base64 with its padding and nothing else, no blanks either; nothing for
 /// any other text.

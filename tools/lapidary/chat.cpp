@@ -351,7 +351,7 @@ std::span<const Chat::Command> Chat::commands() {
 
 int chat(const Options& options) {
   require_utf8(options.system, "the system text");
-  std::vector<Picture> pictures = read_pictures(options.images);
+  std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   const lapidary::Model model = load_model(options.model, options.images,
                                            pictures.empty() ? Vision::kIfThere : Vision::kNeeded);
   const lapidary::Tokenizer& tokenizer = model.tokenizer();

@@ -9,7 +9,10 @@ namespace cli {
 
 WaitingPictures::WaitingPictures(const lapidary::Model& model, const ModelFlags& flags,
                                  const ImageFlags& images, std::uint64_t held_bytes)
-    : model_(model), options_(images.options()), encoder_(model, flags, images, held_bytes) {}
+    : model_(model),
+      flags_(images),
+      memory_limit_(flags.memory_limit),
+      encoder_(model, flags, images, held_bytes) {}
 
 std::string WaitingPictures::add(Picture picture) {
   encoder_.require_vision();
@@ -23,7 +26,8 @@ std::vector<std::string> WaitingPictures::add(const std::vector<std::string>& pa
   encoder_.require_vision();
   std::vector<Picture> pictures;
   pictures.reserve(paths.size());
-  for (const std::string& path : paths) pictures.push_back(read_picture(path, options_));
+  for (const std::string& path : paths)
+    pictures.push_back(read_picture(path, flags_, memory_limit_));
   std::vector<std::string> lines;
   lines.reserve(pictures.size());
   for (Picture& picture : pictures) lines.push_back(add(std::move(picture)));

@@ -43,7 +43,8 @@ class WaitingPictures {
   };
 
   lapidary::Model model_;
-  lapidary::ImageOptions options_;
+  ImageFlags flags_;
+  std::uint64_t memory_limit_;
   PictureEncoder encoder_;
   std::vector<Waiting> waiting_;
 };

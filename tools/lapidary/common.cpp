@@ -210,12 +210,11 @@ const char* finish_name(lapidary::FinishReason reason) {
 }
 
 std::string human_bytes(std::uint64_t bytes) {
-  if (bytes < 1000) return std::to_string(bytes) + " B";
-  const char* units[] = {"kB", "MB", "GB", "TB"};
-  double value = static_cast<double>(bytes) / 1000;
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
   std::size_t unit = 0;
-  for (; value >= 999.95 && unit < 3; ++unit) value /= 1000;
-  return format("%.1f %s", value, units[unit]);
+  for (; value >= 1023.95 && unit < 4; ++unit) value /= 1024;
+  return format(unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
 }
 
 std::string counted(std::size_t count, const std::string& noun) {

@@ -66,7 +66,7 @@ void require_utf8(std::string_view text, const std::string& what);
 
 const char* finish_name(lapidary::FinishReason reason);
 
-/// "1.2 GB" and the like, powers of 1000.
+/// "1.2 GiB" and the like, powers of 1024, as limits are given and as the library says it.
 std::string human_bytes(std::uint64_t bytes);
 
 /// `text` without white space around it.

@@ -110,7 +110,7 @@ void encode(const Options& options, const lapidary::Model& model,
 int encode_image(const Options& options) {
   for (const std::string& image : options.images.images)
     refuse_same_file(options.out, image, "the picture");
-  const std::vector<Picture> pictures = read_pictures(options.images);
+  const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   const lapidary::Model model =
       load_model(options.model, options.images, Vision::kNeeded, {.screened_head = false});
   hold_interrupts(Interrupts::kStop);

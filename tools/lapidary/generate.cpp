@@ -115,7 +115,7 @@ void print_statistics(std::size_t prompt, const lapidary::Completion& completion
 
 int generate(const Options& options) {
   const std::string text = gather_prompt(options);
-  const std::vector<Picture> pictures = read_pictures(options.images);
+  const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   Times times;
   double start = now();
   const lapidary::Model model = load_model(options.model, options.images,

@@ -43,6 +43,11 @@ lapidary::ImageOptions ImageFlags::options() const {
   return options;
 }
 
+lapidary::ImageLoadOptions ImageFlags::loading(std::uint64_t memory_limit) const {
+  using Alpha = lapidary::ImageLoadOptions::Alpha;
+  return {alpha == "drop" ? Alpha::kDrop : Alpha::kOnWhite, memory_limit};
+}
+
 void add_vision_flag(CLI::App& app, ImageFlags& flags) {
   add_option(app, "--mmproj", flags.vision,
              "vision file of the model; may be left out when exactly one lies beside it");
@@ -63,6 +68,11 @@ void add_view_flags(CLI::App& app, ImageFlags& flags) {
              "show a grid of tiles as well, for dense documents: auto, or columns x rows")
       .check(wrong_grid, "auto|CxR")
       .excludes(strips);
+  add_option(
+      app, "--alpha", flags.alpha,
+      "what is transparent: shown on white, or the colours under it as Gemma's processor has")
+      .one_of({"white", "drop"})
+      .show_default(flags.alpha);
   add_option(app, "--image-cache", flags.cache_folder,
              "folder that keeps what pictures were encoded to, shared by all runs");
 }

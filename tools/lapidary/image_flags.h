@@ -14,10 +14,14 @@ struct ImageFlags {
   std::string vision;        ///< The vision file; empty: the one beside the model.
   std::string cache_folder;  ///< Empty: features are kept in memory only.
   std::uint64_t cache_bytes = lapidary::ModelOptions().image_cache_bytes;  ///< In memory.
+  std::string alpha = "white";
   std::string tiles;
   lapidary::ImageOptions shown;  ///< Without `tiles`.
 
   lapidary::ImageOptions options() const;
+
+  /// How files are read, within `memory_limit` bytes (0: no limit).
+  lapidary::ImageLoadOptions loading(std::uint64_t memory_limit) const;
 };
 
 /// `--mmproj` alone.

@@ -73,7 +73,7 @@ int logits(const Options& options) {
   const std::vector<TokenId>& ids = prompt.ids;
   refuse_same_file(options.out, options.ids, "the ids");
   refuse_same_file(options.out, find_model(options.model.model), "the model");
-  const std::vector<Picture> pictures = read_pictures(options.images);
+  const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   const lapidary::Model model =
       load_model(options.model, options.images,
                  pictures.empty() ? Vision::kIfGiven : Vision::kNeeded, {.screened_head = false});

@@ -16,17 +16,27 @@ std::string Picture::describe(const lapidary::Tokenizer& tokenizer) const {
                 lapidary::image_prompt_tokens(tokenizer, count));
 }
 
-Picture read_picture(const std::string& path, const lapidary::ImageOptions& options) {
-  lapidary::Image image = lapidary::Image::load(path);
+Picture make_picture(const std::string& name, lapidary::Image image, const ImageFlags& flags) {
   std::vector<lapidary::ImageView> views =
-      lapidary::image_views(image.width(), image.height(), options);
-  return {path, std::move(image), std::move(views)};
+      lapidary::image_views(image.width(), image.height(), flags.options());
+  return {name, std::move(image), std::move(views)};
 }
 
-std::vector<Picture> read_pictures(const ImageFlags& flags) {
+Picture read_picture(const std::string& path, const ImageFlags& flags, std::uint64_t memory_limit) {
+  return make_picture(path, lapidary::Image::load(path, flags.loading(memory_limit)), flags);
+}
+
+std::vector<Picture> read_pictures(const ImageFlags& flags, std::uint64_t memory_limit) {
   std::vector<Picture> pictures;
-  for (const std::string& path : flags.images)
-    pictures.push_back(read_picture(path, flags.options()));
+  std::uint64_t held = 0;
+  for (const std::string& path : flags.images) {
+    // A limit of 0 is none; what is used up is one that nothing fits.
+    const std::uint64_t left =
+        memory_limit == 0 ? 0
+                          : std::max<std::uint64_t>(memory_limit - std::min(held, memory_limit), 1);
+    pictures.push_back(read_picture(path, flags, left));
+    held += pictures.back().image.rgb().size();
+  }
   return pictures;
 }
 

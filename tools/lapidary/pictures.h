@@ -20,8 +20,11 @@ struct Picture {
 };
 
 /// Throws Error(kFile) for what is no picture, Error(kUsage) for options out of range.
-Picture read_picture(const std::string& path, const lapidary::ImageOptions& options);
-std::vector<Picture> read_pictures(const ImageFlags& flags);
+Picture read_picture(const std::string& path, const ImageFlags& flags, std::uint64_t memory_limit);
+std::vector<Picture> read_pictures(const ImageFlags& flags, std::uint64_t memory_limit);
+
+/// A picture of bytes that are there, or whose file `image` was.
+Picture make_picture(const std::string& name, lapidary::Image image, const ImageFlags& flags);
 
 /// Stands for a picture in a prompt whose ids are wanted before it is encoded: features without
 /// values.

@@ -1,0 +1,117 @@
+// HEIC and AVIF through libheif: the primary picture, as it is to be seen.
+
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "vision/decode.h"
+
+#ifdef LAPIDARY_HEIF
+
+#include <libheif/heif.h>
+
+namespace lapidary {
+
+namespace {
+
+constexpr std::uint64_t kMaxSide = 65'535;
+
+template <class T, void (*kFree)(T*)>
+struct Freed {
+  void operator()(T* object) const { kFree(object); }
+};
+void release_handle(heif_image_handle* handle) { heif_image_handle_release(handle); }
+void release_image(heif_image* image) { heif_image_release(image); }
+void free_context(heif_context* context) { heif_context_free(context); }
+using Context = std::unique_ptr<heif_context, Freed<heif_context, free_context>>;
+using Handle = std::unique_ptr<heif_image_handle, Freed<heif_image_handle, release_handle>>;
+using Pixels = std::unique_ptr<heif_image, Freed<heif_image, release_image>>;
+
+class HeifReader {
+ public:
+  explicit HeifReader(const EncodedPicture& picture) : picture_(picture) {}
+
+  DecodedPicture decode() const {
+    const Context context(heif_context_alloc());
+    if (context == nullptr) throw std::bad_alloc();
+    const ByteSpan bytes = picture_.bytes;
+    check(heif_context_read_from_memory_without_copy(context.get(), bytes.data(), bytes.size(),
+                                                     nullptr));
+    heif_image_handle* raw = nullptr;
+    check(heif_context_get_primary_image_handle(context.get(), &raw));
+    const Handle handle(raw);
+    DecodedPicture out = sized_picture(picture_, side(heif_image_handle_get_width(raw)),
+                                       side(heif_image_handle_get_height(raw)), kMaxSide);
+    // The planes as they are coded, the interleaved pixels, and ours.
+    check_decoding_memory(picture_, out, 3 + 4 + 3);
+    const bool alpha = picture_.on_white && heif_image_handle_has_alpha_channel(raw) != 0;
+    // Rotation and mirroring are part of the decoding.
+    heif_image* decoded = nullptr;
+    check(heif_decode_image(raw, &decoded, heif_colorspace_RGB,
+                            alpha ? heif_chroma_interleaved_RGBA : heif_chroma_interleaved_RGB,
+                            nullptr));
+    const Pixels pixels(decoded);
+    copy(*decoded, alpha, out);
+    return out;
+  }
+
+ private:
+  using ByteSpan = std::span<const std::uint8_t>;
+
+  static std::uint64_t side(int length) { return static_cast<std::uint64_t>(std::max(length, 0)); }
+
+  void check(const heif_error& error) const {
+    if (error.code == heif_error_Ok) return;
+    if (error.code == heif_error_Memory_allocation_error) throw std::bad_alloc();
+    const std::string reason = error.message == nullptr ? "" : error.message;
+    if (error.code == heif_error_Unsupported_filetype ||
+        error.code == heif_error_Unsupported_feature)
+      refuse_picture(picture_,
+                     "a HEIC or AVIF picture that the libheif here cannot decode: " + reason);
+    refuse_damaged(picture_, "HEIC or AVIF", reason);
+  }
+
+  void copy(const heif_image& image, bool alpha, DecodedPicture& out) const {
+    int stride = 0;
+    const std::uint8_t* plane =
+        heif_image_get_plane_readonly(&image, heif_channel_interleaved, &stride);
+    if (plane == nullptr || heif_image_get_width(&image, heif_channel_interleaved) != out.width ||
+        heif_image_get_height(&image, heif_channel_interleaved) != out.height)
+      refuse_damaged(picture_, "HEIC or AVIF", "its size changes");
+    allocate_pixels(out);
+    const auto width = static_cast<std::size_t>(out.width);
+    for (int y = 0; y < out.height; ++y) {
+      const std::uint8_t* row = plane + static_cast<std::ptrdiff_t>(y) * stride;
+      std::uint8_t* to = out.rgb.data() + static_cast<std::size_t>(y) * width * 3;
+      if (alpha) {
+        put_on_white({row, 4 * width}, to);
+      } else {
+        std::copy_n(row, 3 * width, to);
+      }
+    }
+  }
+
+  const EncodedPicture& picture_;
+};
+
+}  // namespace
+
+DecodedPicture decode_heif(const EncodedPicture& picture) { return HeifReader(picture).decode(); }
+
+}  // namespace lapidary
+
+#else
+
+namespace lapidary {
+
+DecodedPicture decode_heif(const EncodedPicture& picture) {
+  refuse_picture(
+      picture,
+      "a HEIC or AVIF picture, which this Lapidary was built without (libheif: libheif-dev "
+      "on Debian, libheif-devel on Fedora, libheif in brew)");
+}
+
+}  // namespace lapidary
+
+#endif

@@ -1,0 +1,154 @@
+// TIFF through libtiff: the first page.
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "vision/decode.h"
+
+#ifdef LAPIDARY_TIFF
+
+#include <tiffio.h>
+
+namespace lapidary {
+
+namespace {
+
+constexpr std::uint64_t kMaxSide = 100'000'000;  // As many as there may be pixels.
+
+/// The bytes of a file as libtiff reads them.
+struct Source {
+  std::span<const std::uint8_t> bytes;
+  std::uint64_t at = 0;
+};
+
+tmsize_t read_source(thandle_t handle, void* to, tmsize_t size) {
+  Source& source = *static_cast<Source*>(handle);
+  const std::uint64_t left =
+      source.bytes.size() - std::min<std::uint64_t>(source.at, source.bytes.size());
+  const auto count = static_cast<std::size_t>(
+      std::min<std::uint64_t>(left, static_cast<std::uint64_t>(std::max<tmsize_t>(size, 0))));
+  if (count > 0) std::memcpy(to, source.bytes.data() + source.at, count);
+  source.at += count;
+  return static_cast<tmsize_t>(count);
+}
+tmsize_t refuse_to_write(thandle_t, void*, tmsize_t) { return -1; }
+toff_t seek_source(thandle_t handle, toff_t offset, int from) {
+  Source& source = *static_cast<Source*>(handle);
+  source.at = from == SEEK_SET   ? offset
+              : from == SEEK_CUR ? source.at + offset
+                                 : source.bytes.size() + offset;
+  return source.at;
+}
+int close_source(thandle_t) { return 0; }
+toff_t size_of_source(thandle_t handle) { return static_cast<Source*>(handle)->bytes.size(); }
+int map_source(thandle_t handle, void** base, toff_t* size) {
+  const Source& source = *static_cast<Source*>(handle);
+  // libtiff reads it only, since the file is opened for reading.
+  *base = const_cast<std::uint8_t*>(source.bytes.data());
+  *size = source.bytes.size();
+  return 1;
+}
+void unmap_source(thandle_t, void*, toff_t) {}
+
+/// Keeps the first thing that libtiff complains about; nothing is printed.
+int keep_error(TIFF*, void* to, const char*, const char* pattern, va_list arguments) {
+  std::string& text = *static_cast<std::string*>(to);
+  if (!text.empty()) return 1;
+  char line[160];
+  std::vsnprintf(line, sizeof line, pattern, arguments);
+  text = line;
+  return 1;
+}
+int drop_warning(TIFF*, void*, const char*, const char*, va_list) { return 1; }
+
+class TiffReader {
+ public:
+  explicit TiffReader(const EncodedPicture& picture) : picture_(picture), source_{picture.bytes} {}
+
+  DecodedPicture decode() {
+    const std::unique_ptr<TIFFOpenOptions, void (*)(TIFFOpenOptions*)> options(
+        TIFFOpenOptionsAlloc(), TIFFOpenOptionsFree);
+    if (options == nullptr) throw std::bad_alloc();
+    TIFFOpenOptionsSetErrorHandlerExtR(options.get(), keep_error, &problem_);
+    TIFFOpenOptionsSetWarningHandlerExtR(options.get(), drop_warning, nullptr);
+    constexpr tmsize_t kMostBytes = tmsize_t{1}
+                                    << 30;  // Of one allocation: 100 megapixels need less.
+    TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), kMostBytes);
+    const std::unique_ptr<TIFF, void (*)(TIFF*)> tiff(
+        TIFFClientOpenExt("picture", "rM", &source_, read_source, refuse_to_write, seek_source,
+                          close_source, size_of_source, map_source, unmap_source, options.get()),
+        TIFFClose);
+    if (tiff == nullptr) damaged();
+    std::uint32_t width = 0;
+    std::uint32_t height = 0;
+    if (TIFFGetField(tiff.get(), TIFFTAG_IMAGEWIDTH, &width) == 0 ||
+        TIFFGetField(tiff.get(), TIFFTAG_IMAGELENGTH, &height) == 0)
+      damaged();
+    DecodedPicture out = sized_picture(picture_, width, height, kMaxSide);
+    // The raster, a strip or tile of at most its size, and ours.
+    check_decoding_memory(picture_, out, 4 + 4 + 3);
+    std::uint16_t orientation = 1;
+    TIFFGetFieldDefaulted(tiff.get(), TIFFTAG_ORIENTATION, &orientation);
+    out.orientation = orientation >= 1 && orientation <= 8 ? orientation : 1;
+    read_pixels(*tiff, out);
+    return out;
+  }
+
+ private:
+  [[noreturn]] void damaged() const {
+    refuse_damaged(picture_, "TIFF", problem_.empty() ? "it cannot be read" : problem_);
+  }
+
+  void read_pixels(TIFF& tiff, DecodedPicture& out) {
+    const auto pixels = static_cast<std::size_t>(out.width) * static_cast<std::size_t>(out.height);
+    std::vector<std::uint32_t> raster(pixels);
+    char why[1024] = "";
+    if (TIFFRGBAImageOK(&tiff, why) == 0)
+      refuse_picture(picture_, "a TIFF that the libtiff here cannot decode: " + std::string(why));
+    // As it is stored: the orientation is applied with those of other formats.
+    TIFFRGBAImage image;
+    if (TIFFRGBAImageBegin(&image, &tiff, 1, why) == 0) damaged();
+    image.orientation = ORIENTATION_TOPLEFT;
+    image.req_orientation = ORIENTATION_TOPLEFT;
+    const int whole = TIFFRGBAImageGet(&image, raster.data(), image.width, image.height);
+    const bool premultiplied = image.alpha == EXTRASAMPLE_ASSOCALPHA ||
+                               image.alpha == EXTRASAMPLE_UNASSALPHA;  // libtiff multiplies.
+    TIFFRGBAImageEnd(&image);
+    if (whole == 0 || !problem_.empty()) damaged();
+    allocate_pixels(out);
+    for (std::size_t i = 0; i < pixels; ++i) {
+      const std::uint32_t pixel = raster[i];
+      const std::uint32_t colours[3] = {TIFFGetR(pixel), TIFFGetG(pixel), TIFFGetB(pixel)};
+      const std::uint32_t white = picture_.on_white && premultiplied ? 255 - TIFFGetA(pixel) : 0;
+      for (std::size_t c = 0; c < 3; ++c)
+        out.rgb[3 * i + c] = static_cast<std::uint8_t>(std::min(colours[c] + white, 255U));
+    }
+  }
+
+  const EncodedPicture& picture_;
+  Source source_;
+  std::string problem_;
+};
+
+}  // namespace
+
+DecodedPicture decode_tiff(const EncodedPicture& picture) { return TiffReader(picture).decode(); }
+
+}  // namespace lapidary
+
+#else
+
+namespace lapidary {
+
+DecodedPicture decode_tiff(const EncodedPicture& picture) {
+  refuse_picture(
+      picture,
+      "a TIFF picture, which this Lapidary was built without (libtiff 4.5: libtiff-dev on "
+      "Debian, libtiff-devel on Fedora, libtiff in brew)");
+}
+
+}  // namespace lapidary
+
+#endif

@@ -103,6 +103,54 @@ class Script(Case):
         _, error = self.chat("word " * 100 + "\n", "-c", "50", code=5)
         self.assertIn("50", error)
 
+    def test_system_is_shown_set_and_removed(self):
+        _, error = self.chat("/system\n/system Be brief.\n/system\n/system clear\n/system\n")
+        lines = [line for line in error.splitlines() if line.startswith("system: ")]
+        self.assertEqual(lines[1], "system: Be brief.")
+        self.assertIn("(none)", lines[0])
+        self.assertIn("(none)", lines[2])
+        kept, _ = self.chat("/system Be brief.\n/system\nhello\n")
+        self.assertEqual(kept, self.chat("/system Be brief.\nhello\n")[0])
+        self.assertEqual(
+            self.chat('/system Be brief.\n/system ""\nhello\n')[0], self.chat("hello\n")[0]
+        )
+
+    def test_files_that_were_read_can_be_dropped(self):
+        path = self.path("note.txt", "a note\n")
+        wanted, _ = self.chat("hello\n")
+        for drop in ("/read", "/undo", "/clear"):
+            out, error = self.chat(f"/read {path}\n/tokens\n{drop}\nhello\n")
+            self.assertEqual(out, wanted)
+            self.assertIn("with the next message: 6 bytes", error)
+        long = self.path("long.txt", "word " * 500)
+        _, error = self.chat(f"/read {long}\nhello\n", "-c", "60", code=5)
+        self.assertIn("60", error)
+
+    def test_line_ends_and_marks_of_other_systems(self):
+        out, error = self.chat(b"\xef\xbb\xbfhello\r\n/tokens\r\n/show  \n")
+        self.assertEqual(out, self.chat("hello\n")[0])
+        self.assertIn("by 1 turn", error)
+        self.assertIn("top-k: 64", error)
+
+    def test_stop_can_be_set(self):
+        whole = self.generate("--chat", "-p", "hello", "-n", "9", "--seed", "3")["text"]
+        stop = whole[3:6].strip() or whole[6:9]
+        out, error = self.chat(f"/set max-tokens 9\n/set stop {stop}\n/show\nhello\n")
+        self.assertNotIn(stop, out)
+        self.assertIn("stop: ", error)
+        self.assertEqual(self.chat(f"/set stop {stop}\n/set stop\nhello\n")[0], self.chat("hello\n")[0])
+
+    def test_top_k_is_a_whole_number(self):
+        _, error = self.chat("/set top-k 5.5\n/set seed -1\n/set seed 9007199254740993\n/show\n")
+        self.assertIn("top-k: expected a whole number from 0 to 2147483647, found 5.5", error)
+        self.assertIn("seed: 9007199254740993", error)
+
+    def test_chats_differ_unless_told(self):
+        jokes = {
+            self.run_cli("chat", "-m", TINY, "-n", "12", input="hello\n").stdout for _ in range(3)
+        }
+        self.assertGreater(len(jokes), 1)
+
     def test_set_changes_the_reply(self):
         out, _ = self.chat("/set seed 4\n/set max-tokens 9\nhello\n")
         self.assertEqual(
@@ -133,10 +181,10 @@ class OnATerminal(Case):
     def test_a_conversation(self):
         terminal = self.chat("-n", "5")
         self.assertIn("5 at ", self.say(terminal, "hello"))
-        self.assertIn("by 1 turns", self.say(terminal, "/tokens"))
+        self.assertIn("by 1 turn", self.say(terminal, "/tokens"))
         self.say(terminal, "/regen")
-        self.assertIn("by 1 turns", self.say(terminal, "/tokens"))
-        self.assertIn("0 remain", self.say(terminal, "/undo"))
+        self.assertIn("by 1 turn", self.say(terminal, "/tokens"))
+        self.assertIn("0 turns left", self.say(terminal, "/undo"))
         self.assertIn("unknown command /save", self.say(terminal, "/save x"))
         terminal.send("/exit\r")
         self.assertEqual(terminal.finish(), 0)
@@ -155,22 +203,107 @@ class OnATerminal(Case):
         terminal.send("\x03")
         self.assertIn("cancelled", self.reply(terminal))
         # What it had said is in the conversation.
-        self.assertIn("by 1 turns", self.say(terminal, "/tokens"))
+        self.assertIn("by 1 turn", self.say(terminal, "/tokens"))
         terminal.send("\x03")
         self.assertIn("Ctrl-C again", self.reply(terminal))
         terminal.send("\x03")
         self.assertEqual(terminal.finish(), 130)
 
-    def test_the_second_ctrl_c_may_follow_at_once(self):
+    def test_only_two_in_a_row_on_an_empty_line_leave(self):
+        terminal = self.chat("-n", "5")
+        for typed, shown in (("text", "text"), ("", ""), ("more", "more"), ("", ""), ("z\x7f", "\x1b[K")):
+            terminal.send(typed)
+            if shown:
+                terminal.expect(shown)  # A Ctrl-C would drop what has not been read yet.
+            terminal.send("\x03")
+            self.reply(terminal)
+        self.assertIn("by 0 turns", self.say(terminal, "/tokens"))
+        terminal.send("\x03")
+        self.assertIn("Ctrl-C again", self.reply(terminal))
+        terminal.send("\x03")
+        self.assertEqual(terminal.finish(), 130)
+
+    def test_a_text_of_several_lines_is_cleared_as_one(self):
+        terminal = self.chat("-n", "5")
+        terminal.send('"""one\r')
+        terminal.expect("... ")
+        terminal.send("\x03")
+        self.reply(terminal)
+        self.assertIn("by 0 turns", self.say(terminal, "/tokens"))
+
+    def test_what_is_typed_meanwhile_is_the_next_line(self):
         terminal = self.chat("-c", "100000", *self.endless_chat())
         terminal.send("hello\r")
         terminal.expect("\n")
         while len(terminal.text) < 50:
             self.assertTrue(terminal.read(60))
+        terminal.send("/tokens")
         terminal.send("\x03")
-        self.reply(terminal)
-        terminal.send("\x03")
-        self.assertEqual(terminal.finish(), 130)
+        reply = self.reply(terminal)
+        self.assertNotIn("/tokens", reply)
+        # Ctrl-C flushes what was typed before it.
+        self.assertIn("by 1 turn", self.say(terminal, "/tokens"))
+
+    def test_two_at_once_keep_their_lines(self):
+        first, second = self.chat("-n", "2"), self.chat("-n", "2")
+        self.say(first, "/nonsense one")
+        self.say(second, "/nonsense two")
+        self.say(first, "/nonsense three")
+        for terminal in (first, second):
+            terminal.send("\x04")
+            self.assertEqual(terminal.finish(), 0)
+        with open(self.history()) as file:
+            lines = file.read().splitlines()
+        self.assertEqual(lines[0], "_HiStOrY_V2_")
+        self.assertEqual([line[-3:] for line in lines[1:]], ["one", "two", "ree"])
+
+    def test_a_file_that_is_no_history_is_left_alone(self):
+        os.makedirs(os.path.dirname(self.history()))
+        with open(self.history(), "w") as file:
+            file.write("a letter to my aunt\n")
+        terminal = self.chat("-n", "2")
+        self.say(terminal, "/nonsense")
+        terminal.send("\x04")
+        self.assertEqual(terminal.finish(), 0)
+        with open(self.history()) as file:
+            self.assertEqual(file.read(), "a letter to my aunt\n")
+
+    def test_a_long_history_is_shortened(self):
+        os.makedirs(os.path.dirname(self.history()))
+        with open(self.history(), "w") as file:
+            file.write("_HiStOrY_V2_\n" + "".join(f"line{i}\n" for i in range(3000)))
+        terminal = self.chat("-n", "2")
+        terminal.send("\x04")
+        self.assertEqual(terminal.finish(), 0)
+        with open(self.history()) as file:
+            lines = file.read().splitlines()
+        self.assertEqual((len(lines), lines[1], lines[-1]), (1001, "line2000", "line2999"))
+
+    def test_tab_completes_commands_and_files(self):
+        self.path("note one.txt", "a note")
+        terminal = self.chat("-n", "2")
+        self.assertIn("unknown command /un;", self.say(terminal, "/un"))
+        self.assertIn("0 of ", self.say(terminal, "/tok\t"))
+        self.assertIn("6 bytes of ", self.say(terminal, "/read ~/no\t"))
+        terminal.send("/s\t")
+        terminal.expect("system  set  show")
+        terminal.expect("/s")
+        terminal.send("how\r")
+        self.assertIn("top-k", self.reply(terminal))
+
+    def test_backspace_takes_what_looks_like_one_character(self):
+        terminal = self.chat("-n", "2")
+        for one in ("\u4e16", "e\u0301", "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+                    "\U0001f44d\U0001f3fd", "\u2764\ufe0f", "\U0001f1e9\U0001f1ea"):
+            self.assertIn("unknown command /ab;", self.say(terminal, "/a" + one + "\x7fb"), repr(one))
+
+    def test_the_context_is_full(self):
+        terminal = self.chat("-c", "40", *self.endless_chat())
+        said = self.say(terminal, "hello")
+        self.assertIn("the context is full: /undo", said)
+        self.assertIn("-c takes up to", said)
+        terminal = self.chat("-n", "3", *self.endless_chat())
+        self.assertIn("cut off by max-tokens", self.say(terminal, "hello"))
 
     def endless_chat(self):
         for seed in range(50):
@@ -184,8 +317,10 @@ class OnATerminal(Case):
 
     def test_a_line_can_be_emptied(self):
         terminal = self.chat("-n", "5")
-        terminal.send("half a li\x03")
-        self.assertIn("Ctrl-C again", self.reply(terminal))
+        terminal.send("half a li")
+        terminal.expect("half a li")
+        terminal.send("\x03")
+        self.assertNotIn("Ctrl-C again", self.reply(terminal))
         self.assertIn("by 0 turns", self.say(terminal, "/tokens"))
 
     def test_keys_edit_the_line(self):
@@ -199,7 +334,7 @@ class OnATerminal(Case):
         terminal = self.chat("-n", "5")
         terminal.send("\x1b[200~one\ntwo\nthree\x1b[201~")
         self.say(terminal, "")
-        self.assertIn("by 1 turns", self.say(terminal, "/tokens"))
+        self.assertIn("by 1 turn", self.say(terminal, "/tokens"))
         wanted = len(
             self.generate("--chat", "-p", "one\ntwo\nthree", "-n", "5", "--seed", "3")["prompt_ids"]
         )

@@ -257,6 +257,15 @@ class OnATerminal(Case):
         self.assertEqual(terminal.finish(), 0)
         self.assertEqual(terminal.text, "a[31mb2Jcd\te\r\n")
 
+    def test_text_cannot_be_turned_around(self):
+        turned = "a\u202eb\u2066c\u2069d\u202c"
+        ids = self.ok("tokenize", "-m", TINY, turned).strip()
+        terminal = Terminal(self, "tokenize", "-q", "-m", TINY, "--decode", ids)
+        self.assertEqual(terminal.finish(), 0)
+        self.assertEqual(terminal.text, "abcd\r\n")
+        error = self.fails(3, "abc", "inspect", self.path("x\u202eabc.gguf"))
+        self.assertNotIn("\u202e", error)
+
     def test_repairs_of_the_vocabulary_are_not_told_at_every_start(self):
         terminal = Terminal(self, "generate", "-m", TINY, "-p", "hello", "-n", "1")
         self.assertEqual(terminal.finish(), 0)

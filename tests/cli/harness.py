@@ -1,4 +1,4 @@
-"""What the tests of the command line share. Each is run as: X_test.py LAPIDARY DATA_FOLDER [REAL_MODEL]."""
+"""What the tests of the command line share. Each is run as: X_test.py LAPIDARY DATA_FOLDER [UNITTEST_OPTIONS]."""
 
 import json
 import os
@@ -12,9 +12,9 @@ import time
 import unittest
 
 LAPIDARY, DATA = map(os.path.abspath, sys.argv[1:3])
-REAL_MODEL = sys.argv[3] if len(sys.argv) > 3 else os.environ.get("LAPIDARY_TEST_MODEL", "")
+REAL_MODEL = os.environ.get("LAPIDARY_TEST_MODEL", "")
 TINY = os.path.join(DATA, "tiny-gemma3-text-bf16.gguf")
-TIMEOUT = 900  # Sanitized builds take half a minute for a picture and minutes for a long prompt.
+TIMEOUT = int(os.environ.get("TEST_TIMEOUT", "900"))  # Sanitized builds take half a minute for a picture and minutes for a long prompt.
 
 # No setting of the caller's reaches the program under test.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("LAPIDARY_", "XDG_"))}
@@ -153,4 +153,4 @@ class Terminal:
 
 
 def main():
-    unittest.main(argv=sys.argv[:1])
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])

@@ -119,6 +119,13 @@ class ChatOnATerminal(Case):
         self.assertNotIn("next message", self.say(terminal, "/tokens"))
         self.assertIn("1 view, 260 tokens", self.say(terminal, f"/image {SMALL}"))
         self.assertIn("5 at ", self.say(terminal, "hello"))
+        # A file that is dragged into the terminal.
+        spaced = shutil.copy(SMALL, self.path("my picture.png"))
+        for pasted in (f"'{spaced}'", spaced.replace(" ", "\\ "), spaced, "file://" + spaced):
+            terminal.send(pasted + "\r")
+            terminal.expect("attach it as a picture? [Y/n] ")
+            self.assertIn("1 view, 260 tokens", self.say(terminal, "y"))
+        self.say(terminal, "/image")
         told = self.say(terminal, "/tokens")
         self.assertIn("256 of them by pictures", told)
         self.assertNotIn("next message", told)

@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 
+#include "chat_input.h"
 #include "chat_pictures.h"
 #include "chat_settings.h"
 #include "conversation.h"
@@ -45,13 +46,14 @@ class Chat {
       const LineEditor::Event event = read_message(text);
       if (event == LineEditor::Event::kEnd) break;
       if (event == LineEditor::Event::kInterrupt) {
-        // The one that stopped a reply, or emptied the line, was the first.
-        if (stopped_ || !editor_.terminal()) return exit_code(ErrorCode::kInterrupted);
-        stopped_ = true;
-        note("Ctrl-C again, or Ctrl-D, leaves");
+        if (!editor_.terminal() || (asked_ && !editor_.typed()))
+          return exit_code(ErrorCode::kInterrupted);
+        asked_ = true;
+        note("Ctrl-C again, Ctrl-D or /exit leaves");
         continue;
       }
-      stopped_ = false;
+      asked_ = false;
+      if (event == LineEditor::Event::kCleared) continue;
       handle(text);
     }
     return 0;
@@ -65,6 +67,11 @@ class Chat {
     void (Chat::*run)(const std::string& argument);
   };
   static std::span<const Command> commands();
+  static std::vector<std::string> command_names() {
+    std::vector<std::string> names;
+    for (const Command& command : commands()) names.emplace_back(command.name);
+    return names;
+  }
 
   // One message: a line, lines that end in a backslash and the one behind them, or what stands
   // between two """.
@@ -90,7 +97,9 @@ class Chat {
         text += '\n' + line;
       }
     }
-    if (event == LineEditor::Event::kInterrupt) return event;
+    // Lines that were there already are a text that is cleared.
+    if (event == LineEditor::Event::kInterrupt) return LineEditor::Event::kCleared;
+    if (event == LineEditor::Event::kCleared) return event;
     editor_.remember(text);
     return LineEditor::Event::kLine;
   }
@@ -106,7 +115,7 @@ class Chat {
   void handle(const std::string& text) {
     if (text.starts_with('/') && !text.starts_with("//")) return command(text);
     const std::string message = text.starts_with("//") ? text.substr(1) : text;
-    if (trim(message).empty()) return;
+    if (trim(message).empty() || attach_pasted(trim(message))) return;
     if (const auto at = find_invalid_utf8(message)) {
       return fail(Error(ErrorCode::kUsage,
                         "the message is not valid UTF-8 at offset " + std::to_string(*at)));
@@ -127,10 +136,22 @@ class Chat {
     complain(error.what());
   }
 
+  // A picture's name and nothing else: what a terminal pastes when a file is dragged into it.
+  bool attach_pasted(const std::string& message) {
+    if (!editor_.terminal() || talk_.session().model().vision() == nullptr) return false;
+    const std::string picture = pasted_picture(message);
+    if (picture.empty()) return false;
+    std::string answer;
+    if (editor_.read("attach it as a picture? [Y/n] ", answer) != LineEditor::Event::kLine)
+      return true;
+    if (answer.starts_with('n') || answer.starts_with('N')) return false;
+    attach({picture});
+    return true;
+  }
+
   // A Ctrl-C is no failure to a person.
   void fail_or_stop(const Error& error, const char* while_doing) {
     if (error.code() != ErrorCode::kInterrupted || !editor_.terminal()) return fail(error);
-    stopped_ = true;
     interrupted = false;
     note(std::string("stopped while ") + while_doing + "; the message is taken back");
   }
@@ -159,10 +180,13 @@ class Chat {
     interrupted = false;
     std::optional<Reply> reply;
     try {
+      const NoEcho quiet;
       ProgressBar bar("reading", options_.model.quiet);
-      reply = talk_.say(
-          message, options, [this](std::string_view piece) { return output_.write(piece); },
-          bar.callback());
+      const auto write = [&](std::string_view piece) {
+        bar.finish();
+        return output_.write(piece);
+      };
+      reply = talk_.say(message, options, write, bar.callback());
     } catch (const Error& error) {
       fail_or_stop(error, "reading the message");
     }
@@ -171,12 +195,28 @@ class Chat {
     if (!reply) return false;
     if (reply->completion.finish_reason == lapidary::FinishReason::kCancelled) {
       if (!editor_.terminal()) throw Error(ErrorCode::kInterrupted, "interrupted");
-      stopped_ = true;
     }
     interrupted = false;
     last_ = std::move(reply);
     if (!options_.model.quiet) note("[" + statistics() + "]");
+    explain_length();
     return true;
+  }
+
+  bool context_is_full() const { return talk_.tokens() >= talk_.session().context(); }
+
+  // A reply that was cut off looks like any other.
+  void explain_length() const {
+    if (last_->completion.finish_reason != lapidary::FinishReason::kLength) return;
+    if (!context_is_full()) {
+      if (editor_.terminal()) note("the reply was cut off by max-tokens (/set max-tokens)");
+      return;
+    }
+    const int trained = talk_.session().model().info().trained_context;
+    std::string text = "the context is full: /undo takes the last turn back, /clear begins anew";
+    if (trained > talk_.session().context())
+      text += format(", and -c takes up to %d tokens", trained);
+    complain(text);
   }
 
   // The one of /set or --seed, else one that this chat drew when it began.
@@ -194,9 +234,10 @@ class Chat {
   }
 
   void command(const std::string& line) {
-    const std::size_t space = line.find_first_of(" \t\n");
-    const std::string name = line.substr(0, space);
-    const std::string argument = space == std::string::npos ? "" : trim(line.substr(space));
+    const std::string words = trim(line);
+    const std::size_t space = words.find_first_of(" \t\n");
+    const std::string name = words.substr(0, space);
+    const std::string argument = space == std::string::npos ? "" : trim(words.substr(space));
     for (const Command& entry : commands()) {
       if (name == entry.name) return (this->*entry.run)(argument);
     }
@@ -227,10 +268,13 @@ class Chat {
     return talk_.empty();
   }
 
+  // What waits was put there last.
   void undo(const std::string&) {
+    if (!attached_.empty()) return drop_attached();
     if (nothing_said()) return;
     talk_.undo();
-    note(format("the last turn is taken back; %d remain", talk_.turns()));
+    note("the last turn is taken back; " +
+         counted(static_cast<std::size_t>(talk_.turns()), "turn") + " left");
   }
 
   // A message that begins with / must not become a command when it is sent again.
@@ -263,21 +307,37 @@ class Chat {
     }
   }
 
-  void read(const std::string& path) {
-    if (path.empty()) return note("/read needs a file");
+  void drop_attached() {
+    attached_.clear();
+    note("the next message goes without the files that were read");
+  }
+
+  void read(const std::string& argument) {
+    if (argument.empty()) {
+      if (attached_.empty()) return note("/read needs a file");
+      return drop_attached();
+    }
+    const std::vector<std::string> names = split_file_names(argument);
+    const std::string path = expand_home(names.size() == 1 ? names.front() : argument);
     try {
-      const std::string text = read_text_file(path);
+      const std::string text = prompt_text(read_text_file(path));
       require_utf8(text, path);
-      attached_ += (attached_.empty() ? "" : "\n\n") + text;
-      note(format("%zu bytes of %s go in front of the next message", text.size(), path.c_str()));
+      const std::string all = attached_ + (attached_.empty() ? "" : "\n\n") + text;
+      talk_.check_room({all, waiting_.pictures()});
+      attached_ = all;
+      note(counted(text.size(), "byte") + " of " + path + " go in front of the next message");
     } catch (const Error& error) {
       fail(error);
     }
   }
 
   void system(const std::string& text) {
-    talk_.set_system(text);
-    note(text.empty() ? "no system text" : "the system text holds from the next message on");
+    if (text.empty())
+      return note("system: " +
+                  (talk_.system().empty() ? "(none); /system TEXT sets it" : talk_.system()));
+    const bool none = text == "clear" || text == "\"\"";
+    talk_.set_system(none ? "" : text);
+    note(none ? "no system text" : "the system text holds from the next message on");
   }
 
   void image(const std::string& argument) {
@@ -286,8 +346,14 @@ class Chat {
       waiting_.clear();
       return note("the next message goes without pictures");
     }
+    std::vector<std::string> paths = split_file_names(argument);
+    for (std::string& path : paths) path = expand_home(path);
+    attach(paths);
+  }
+
+  void attach(const std::vector<std::string>& paths) {
     try {
-      for (const std::string& line : waiting_.add(split_file_names(argument))) note(line);
+      for (const std::string& line : waiting_.add(paths)) note(line);
     } catch (const Error& error) {
       fail(error);
     }
@@ -307,18 +373,22 @@ class Chat {
   }
 
   void tokens(const std::string&) {
-    std::string text = format("%d of %d tokens used by %d turns", talk_.tokens(),
-                              talk_.session().context(), talk_.turns());
+    std::string text =
+        format("%d of %d tokens used by ", talk_.tokens(), talk_.session().context()) +
+        counted(static_cast<std::size_t>(talk_.turns()), "turn");
     if (talk_.image_tokens() > 0) text += format(", %d of them by pictures", talk_.image_tokens());
     note(text);
     for (const std::string& line : waiting_.describe()) note("with the next message: " + line);
+    if (!attached_.empty())
+      note("with the next message: " + counted(attached_.size(), "byte") +
+           " that were read (/read drops them)");
     if (last_) note("last reply: " + statistics());
   }
 
   const Options& options_;
   SamplingFlags sampling_;
   Conversation talk_;
-  LineEditor editor_;
+  LineEditor editor_{[](const std::string& line) { return complete_line(line, command_names()); }};
   Output output_;
   std::string attached_;  // Files that go in front of the next message.
   WaitingPictures waiting_;
@@ -326,7 +396,7 @@ class Chat {
   std::optional<Reply> last_;
   std::uint64_t random_seed_ = SamplingFlags{}.seed_or_random();
   std::uint64_t tries_ = 0;  // Added to the seed, so that /regen draws something else.
-  bool stopped_ = false;     // The last thing that happened was a Ctrl-C.
+  bool asked_ = false;       // The last thing that happened was a Ctrl-C on an empty line.
   bool leave_ = false;
 };
 
@@ -339,9 +409,9 @@ std::span<const Chat::Command> Chat::commands() {
       {"/regen", "", "draw the last reply again, differently", &Chat::regenerate},
       {"/undo", "", "take the last turn back", &Chat::undo},
       {"/edit", "[TEXT]", "change the last message, pictures kept, and send it again", &Chat::edit},
-      {"/read", "FILE", "put a text file in front of the next message", &Chat::read},
+      {"/read", "[FILE]", "put a text file in front of the next message, or none", &Chat::read},
       {"/image", "[FILE...]", "put pictures in front of the next message, or none", &Chat::image},
-      {"/system", "[TEXT]", "set the system text, or none", &Chat::system},
+      {"/system", "[TEXT]", "show or set the system text; clear removes it", &Chat::system},
       {"/set", "NAME VALUE", "change a sampling setting", &Chat::set},
       {"/show", "", "the model and the settings", &Chat::show},
       {"/tokens", "", "how much of the context is used", &Chat::tokens},

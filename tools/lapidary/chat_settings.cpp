@@ -10,6 +10,12 @@ std::string show_seed(const SamplingFlags& flags) {
   return flags.seed ? std::to_string(*flags.seed) : "random";
 }
 
+std::string show_stop(const SamplingFlags& flags) {
+  std::string all;
+  for (const std::string& text : flags.stop) all += (all.empty() ? "" : ", ") + quoted(Json(text));
+  return all.empty() ? "(none)" : all;
+}
+
 }  // namespace
 
 std::string change_setting(SamplingFlags& flags, const std::string& argument) {
@@ -21,7 +27,13 @@ std::string change_setting(SamplingFlags& flags, const std::string& argument) {
     if (!parse_seed(value, flags.seed)) return name + ": " + kExpectedSeed + found;
     return "seed is " + show_seed(flags);
   }
-  std::string names = "seed";
+  if (name == "stop") {
+    // Without a text there are none; each further one is added.
+    if (value.empty()) flags.stop.clear();
+    if (!value.empty()) flags.stop.push_back(value);
+    return "stop: " + show_stop(flags);
+  }
+  std::string names = "seed, stop";
   for (const Setting& setting : sampling_settings()) {
     names += ", " + setting.name();
     if (name != setting.name()) continue;
@@ -41,6 +53,7 @@ std::vector<std::string> describe_settings(const SamplingFlags& flags) {
   for (const Setting& setting : sampling_settings())
     lines.push_back(setting.name() + ": " + setting.show(setting.get(flags)));
   lines.push_back("seed: " + show_seed(flags));
+  lines.push_back("stop: " + show_stop(flags));
   return lines;
 }
 

@@ -1,21 +1,21 @@
 #include "line_editor.h"
 
-#include <fcntl.h>
 #include <histedit.h>
 #include <langinfo.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <clocale>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <cwchar>
 #include <deque>
-#include <filesystem>
 #include <string_view>
+#include <utility>
+#include <vector>
 
+#include "history_file.h"
 #include "terminal.h"
 
 namespace cli {
@@ -32,27 +32,26 @@ void use_utf8_locale() {
   }
 }
 
-// Empty when no home is known: the history then lives in memory only.
-std::filesystem::path history_path() {
-  if (const char* state = std::getenv("XDG_STATE_HOME"); state != nullptr && *state != '\0') {
-    return std::filesystem::path(state) / "lapidary" / "history";
-  }
-  const char* home = std::getenv("HOME");
-  if (home == nullptr || *home == '\0') return {};
-  return std::filesystem::path(home) / ".local" / "state" / "lapidary" / "history";
+// What stands behind a character and belongs to it: accents, the joiner of emoji, skin tones, and
+// the choice of how one is drawn.
+bool continues(wchar_t c) {
+  return c == 0x200D || (c >= 0xFE00 && c <= 0xFE0F) || (c >= 0x1F3FB && c <= 0x1F3FF) ||
+         (c > 0x7F && wcwidth(c) == 0);
 }
 
-// Makes the file, readable by its owner only, before anything is written to it. False when that
-// cannot be done.
-bool make_private_file(const std::filesystem::path& path) {
-  if (path.empty()) return false;
-  std::error_code error;
-  std::filesystem::create_directories(path.parent_path(), error);
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-  if (file < 0) return false;
-  const bool done = fchmod(file, 0600) == 0;
-  ::close(file);
-  return done;
+bool is_regional(wchar_t c) { return c >= 0x1F1E6 && c <= 0x1F1FF; }
+
+// How many of the last characters of `text` are one to the eye.
+std::size_t last_cluster(std::wstring_view text) {
+  std::size_t at = text.size();
+  while (at > 0) {
+    --at;
+    if (continues(text[at])) continue;
+    const bool joined = at > 0 && text[at - 1] == 0x200D;
+    if (!joined) break;
+  }
+  if (at > 0 && text.size() - at == 1 && is_regional(text[at]) && is_regional(text[at - 1])) --at;
+  return text.size() - at;
 }
 
 constexpr wchar_t kPasteEnd[] = L"\x1b[201~";
@@ -68,17 +67,14 @@ std::wstring widen(const std::string& text) {
 
 class LineEditor::Terminal {
  public:
-  Terminal() : history_(history_init()), path_(history_path()) {
+  explicit Terminal(Completer completer)
+      : completer_(std::move(completer)), history_(history_init()) {
     use_utf8_locale();
     editor_ = el_init("lapidary", stdin, stderr, stderr);
     HistEvent event;
-    history(history_, &event, H_SETSIZE, 1000);
+    history(history_, &event, H_SETSIZE, HistoryFile::kMostEntries);
     history(history_, &event, H_SETUNIQUE, 1);
-    if (make_private_file(path_)) {
-      history(history_, &event, H_LOAD, path_.c_str());
-    } else {
-      path_.clear();
-    }
+    file_.load(history_);
     el_set(editor_, EL_CLIENTDATA, this);
     el_set(editor_, EL_PROMPT, &Terminal::prompt);
     el_set(editor_, EL_EDITOR, "emacs");
@@ -87,7 +83,14 @@ class LineEditor::Terminal {
     el_set(editor_, EL_GETCFN, &Terminal::get_character);
     // The wide form, since el_set() leaks its copies of these strings.
     el_wset(editor_, EL_ADDFN, L"lapidary-paste", L"Insert pasted text as it is", &Terminal::paste);
+    el_wset(editor_, EL_ADDFN, L"lapidary-complete", L"Complete a command or a file",
+            &Terminal::complete);
+    el_wset(editor_, EL_ADDFN, L"lapidary-erase", L"Erase what looks like one character",
+            &Terminal::erase);
     bind("\\e[200~", "lapidary-paste");
+    bind("\t", "lapidary-complete");
+    bind("^?", "lapidary-erase");
+    bind("^H", "lapidary-erase");
     bind("\\e[3~", "ed-delete-next-char");
     bind("\\e[H", "ed-move-to-beg");
     bind("\\e[F", "ed-move-to-end");
@@ -97,12 +100,15 @@ class LineEditor::Terminal {
   ~Terminal() {
     el_end(editor_);
     history_end(history_);
+    file_.shorten();
   }
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
 
   Event read(const std::string& prompt, std::string& line, const std::string& draft) {
     prompt_ = prompt;
+    typed_ = false;
+    had_text_ = false;
     // A draft comes in as if it were pasted, so that its newlines do not send it.
     pending_.clear();
     if (!draft.empty()) {
@@ -118,7 +124,7 @@ class LineEditor::Terminal {
     write_all(STDERR_FILENO, "\x1b[?2004l");
     if (interrupted.exchange(false)) {
       write_all(STDERR_FILENO, "\n");
-      return Event::kInterrupt;
+      return had_text_ ? Event::kCleared : Event::kInterrupt;
     }
     if (text == nullptr || count <= 0) {
       write_all(STDERR_FILENO, "\n");
@@ -132,9 +138,10 @@ class LineEditor::Terminal {
   void remember(const std::string& entry) {
     HistEvent event;
     history(history_, &event, H_ENTER, entry.c_str());
-    if (!path_.empty() && make_private_file(path_))
-      history(history_, &event, H_SAVE, path_.c_str());
+    file_.append(entry);
   }
+
+  bool typed() const { return typed_; }
 
  private:
   static Terminal& self(EditLine* editor) {
@@ -159,11 +166,16 @@ class LineEditor::Terminal {
     }
     std::mbstate_t state = {};
     for (;;) {
-      if (interrupted) return -1;
+      if (interrupted) {
+        const LineInfoW* line = el_wline(editor);
+        self(editor).had_text_ = line->lastchar > line->buffer;
+        return -1;
+      }
       char byte = 0;
       const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0) return static_cast<int>(got);
+      self(editor).typed_ = true;
       const std::size_t used = std::mbrtowc(character, &byte, 1, &state);
       if (used == static_cast<std::size_t>(-2))
         continue;  // More bytes of this character are to come.
@@ -194,20 +206,61 @@ class LineEditor::Terminal {
     return CC_REFRESH;
   }
 
+  static unsigned char complete(EditLine* editor, int) {
+    const LineInfo* line = el_line(editor);
+    const std::string before(line->buffer, line->cursor);
+    const std::vector<std::string> found = self(editor).completer_(before);
+    if (found.empty()) return CC_REFRESH_BEEP;
+    std::string common = found.front();
+    for (const std::string& one : found) {
+      const auto [end, other] = std::ranges::mismatch(common, one);
+      common.erase(end, common.end());
+    }
+    if (common.size() > before.size()) {
+      el_insertstr(editor, common.c_str() + before.size());
+      return CC_REFRESH;
+    }
+    // Nothing is sure: what there is to choose from, by its last part.
+    std::string list = "\n";
+    const std::size_t shown = before.find_last_of(" /") + 1;
+    for (const std::string& one : found) {
+      list += one.substr(shown, one.find_last_not_of(' ') + 1 - shown) + "  ";
+    }
+    write_all(STDERR_FILENO, printable(list) + "\n");
+    return CC_REDISPLAY;
+  }
+
+  // Backspace takes what looks like one character: a letter with its accents, or an emoji of
+  // several that are joined.
+  static unsigned char erase(EditLine* editor, int) {
+    const LineInfoW* line = el_wline(editor);
+    const std::wstring_view before(line->buffer,
+                                   static_cast<std::size_t>(line->cursor - line->buffer));
+    const std::size_t count = last_cluster(before);
+    if (count == 0) return CC_ERROR;
+    el_wdeletestr(editor, static_cast<int>(count));
+    return CC_REFRESH;
+  }
+
+  Completer completer_;
   EditLine* editor_ = nullptr;
   History* history_;
-  std::filesystem::path path_;
+  HistoryFile file_;
+  bool typed_ = false;
+  bool had_text_ = false;  // When it was interrupted.
   std::string prompt_;
   std::deque<wchar_t> pending_;
 };
 
-LineEditor::LineEditor() {
+LineEditor::LineEditor(Completer completer) {
   if (isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1)
-    terminal_ = std::make_unique<Terminal>();
+    terminal_ = std::make_unique<Terminal>(std::move(completer));
 }
 LineEditor::~LineEditor() = default;
 
 bool LineEditor::terminal() const { return terminal_ != nullptr; }
+
+bool LineEditor::typed() const { return terminal_ != nullptr && terminal_->typed(); }
 
 void LineEditor::remember(const std::string& entry) {
   if (terminal_ && !entry.empty()) terminal_->remember(entry);
@@ -219,8 +272,8 @@ LineEditor::Event LineEditor::read(const std::string& prompt, std::string& line,
   line.clear();
   for (;;) {
     if (const std::size_t end = buffer_.find('\n'); end != std::string::npos) {
-      line = buffer_.substr(0, end);
-      buffer_.erase(0, end + 1);
+      line = take_line(end);
+      buffer_.erase(0, 1);
       return Event::kLine;
     }
     char bytes[4096];
@@ -228,12 +281,21 @@ LineEditor::Event LineEditor::read(const std::string& prompt, std::string& line,
     if (interrupted.exchange(false)) return Event::kInterrupt;
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) {
-      line.swap(buffer_);
-      buffer_.clear();
+      line = take_line(buffer_.size());
       return line.empty() ? Event::kEnd : Event::kLine;
     }
     buffer_.append(bytes, static_cast<std::size_t>(got));
   }
+}
+
+std::string LineEditor::take_line(std::size_t end) {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  std::string line = buffer_.substr(0, end);
+  buffer_.erase(0, end);
+  if (first_ && line.starts_with(kMark)) line.erase(0, kMark.size());
+  first_ = false;
+  if (line.ends_with('\r')) line.pop_back();
+  return line;
 }
 
 }  // namespace cli

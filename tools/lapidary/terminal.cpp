@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -79,7 +80,9 @@ std::string printable(std::string_view text) {
     }
     const bool control =
         (code < 0x20 && code != '\n' && code != '\t') || (code >= 0x7F && code < 0xA0);
-    if (!control) out.append(text.substr(0, length));
+    // These turn round how the text behind them is shown.
+    const bool turns = (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+    if (!control && !turns) out.append(text.substr(0, length));
     text.remove_prefix(length);
   }
   return out;
@@ -171,6 +174,18 @@ void ProgressBar::finish() {
 lapidary::Progress ProgressBar::callback() {
   if (!enabled_) return {};
   return [this](std::uint64_t done, std::uint64_t total) { update(done, total); };
+}
+
+NoEcho::NoEcho() {
+  termios changed = {};
+  if (isatty(STDIN_FILENO) != 1 || tcgetattr(STDIN_FILENO, &changed) != 0) return;
+  before_ = changed;
+  changed.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+  tcsetattr(STDIN_FILENO, TCSANOW, &changed);
+}
+
+NoEcho::~NoEcho() {
+  if (before_) tcsetattr(STDIN_FILENO, TCSANOW, &*before_);
 }
 
 double now() {

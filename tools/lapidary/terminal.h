@@ -1,5 +1,7 @@
 #pragma once
 
+#include <termios.h>
+
 #include <atomic>
 #include <cstdint>
 #include <optional>
@@ -29,7 +31,8 @@ void hold_interrupts(Interrupts what);
 struct ClosedPipe {};
 
 /// `text` without what could steer a terminal: C0 controls but tab and newline, DEL and C1 controls
-/// (U+0080 to U+009F) are dropped, and bytes that are no valid UTF-8 become U+FFFD. `text` must
+/// (U+0080 to U+009F) are dropped, and so are the controls that turn the direction of text around
+/// (U+202A to U+202E, U+2066 to U+2069); bytes that are no valid UTF-8 become U+FFFD. `text` must
 /// hold whole characters.
 std::string printable(std::string_view text);
 
@@ -83,6 +86,19 @@ class ProgressBar {
   bool drawn_ = false;
   double start_;
   double last_draw_ = 0;
+};
+
+/// While it lives, what is typed does not show among what is written. It is not lost: whoever reads
+/// next gets it.
+class NoEcho {
+ public:
+  NoEcho();
+  ~NoEcho();
+  NoEcho(const NoEcho&) = delete;
+  NoEcho& operator=(const NoEcho&) = delete;
+
+ private:
+  std::optional<termios> before_;
 };
 
 /// Seconds on a clock that never goes back.

@@ -34,6 +34,10 @@ class Tokenizer {
 
   bool is_control(TokenId id) const;
 
+  /// Bytes of the longest text that one id stands for: a text of n bytes has at least
+  /// n / longest_piece() ids.
+  std::size_t longest_piece() const;
+
   /// Tokens in the file. A file that knows images may have no row for `<image_soft_token>`: its id
   /// is then this number.
   TokenId vocabulary_size() const;

@@ -1,10 +1,13 @@
+#include <algorithm>
 #include <cstring>
 #include <limits>
+#include <sstream>
 #include <type_traits>
 #include <unordered_map>
 
 #include "base/file.h"
 #include "formats/gguf_header.h"
+#include "formats/printable.h"
 #include "formats/weight_source.h"
 #include "lapidary/error.h"
 
@@ -92,6 +95,8 @@ class GgufSource final : public WeightSource {
   std::optional<std::vector<double>> find_floats(std::string_view key) const override;
   std::optional<std::vector<std::int64_t>> find_ints(std::string_view key) const override;
   bool is_array(std::string_view key) const override;
+
+  std::vector<std::pair<std::string, std::string>> describe() const override;
 
   const std::string& path() const override { return file_.path(); }
   std::uint64_t file_bytes() const override { return file_.size(); }
@@ -248,6 +253,34 @@ std::optional<std::vector<std::int64_t>> GgufSource::find_ints(std::string_view 
     numbers.push_back(static_cast<std::int64_t>(number));
   });
   return numbers;
+}
+
+std::vector<std::pair<std::string, std::string>> GgufSource::describe() const {
+  constexpr std::uint64_t kShown = 4;  // Elements of an array.
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const auto& [key, value] : header_.values) {
+    std::uint64_t offset = value.offset;
+    const auto next = [&] {
+      if (value.type == GgufType::kString) return printable_value(take_string(offset));
+      std::string text;
+      with_number(value.type, bytes_.data() + offset, [&](auto number) {
+        std::ostringstream out;
+        out << std::boolalpha << +number;
+        text = out.str();
+        offset += sizeof(number);
+      });
+      if (value.type == GgufType::kBool) text = text == "0" ? "false" : "true";
+      return text;
+    };
+    std::string text = value.is_array ? "[" : "";
+    const std::uint64_t shown = std::min(value.count, value.is_array ? kShown : 1);
+    for (std::uint64_t i = 0; i < shown; ++i) text += (i == 0 ? "" : ", ") + next();
+    if (value.is_array) {
+      text += shown < value.count ? ", …] (" + std::to_string(value.count) + " elements)" : "]";
+    }
+    lines.emplace_back(printable_value(key), text);
+  }
+  return lines;
 }
 
 bool GgufSource::is_array(std::string_view key) const {

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "formats/blocks.h"
@@ -56,10 +57,18 @@ class WeightSource {
   /// layer.
   virtual bool is_array(std::string_view /*key*/) const { return false; }
 
+  /// Every key with its value in one printable line, long ones cut: for people.
+  virtual std::vector<std::pair<std::string, std::string>> describe() const { return {}; }
+
   /// The path, for messages.
   virtual const std::string& path() const = 0;
   virtual std::uint64_t file_bytes() const = 0;
 };
+
+/// Throws Error(kFile) that names `tensor` when `bytes`, its end or all of it, are all zero: a
+/// download that was broken off leaves such a file where space was reserved first.
+void refuse_zeros(const WeightSource& source, const TensorInfo& tensor,
+                  std::span<const std::byte> bytes);
 
 /// Opens a GGUF file, version 2 or 3. Every length is checked against the bytes that remain before
 /// anything is allocated. Throws Error(kFile) with one line that names the path and the key or

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "formats/printable.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -29,10 +30,11 @@ int read_int(const WeightSource& source, const char* name, int low, int high, in
 }
 
 float read_positive(const WeightSource& source, const char* name, double fallback) {
-  const double value = source.find_float(key(name)).value_or(fallback);
+  // As a float: what is too small or too large for one would end in divisions by zero.
+  const auto value = static_cast<float>(source.find_float(key(name)).value_or(fallback));
   if (!(value > 0) || !std::isfinite(value))
     fail(source, "key " + key(name) + " is not a positive number");
-  return static_cast<float>(value);
+  return value;
 }
 
 void require_multiple(const WeightSource& source, const char* name, int value, int of) {
@@ -67,11 +69,17 @@ std::vector<bool> read_pattern(const WeightSource& source, int layers, int windo
 void read_rope(const WeightSource& source, Config& config) {
   config.global_rope_base = read_positive(source, "rope.freq_base", 1e6);
   config.local_rope_base = read_positive(source, "rope.freq_base_swa", 1e4);
-  const std::string type = source.find_string(key("rope.scaling.type")).value_or("none");
+  // A factor without a type is a linear one, as old converters' only kind of scaling is.
+  const char* const factor =
+      source.find_float(key("rope.scaling.factor")) ? "rope.scaling.factor" : "rope.scale_linear";
+  const bool scaled = source.find_float(key(factor)).has_value();
+  const std::string type =
+      source.find_string(key("rope.scaling.type")).value_or(scaled ? "linear" : "none");
   if (type == "linear") {
-    config.global_rope_factor = read_positive(source, "rope.scaling.factor", 1.0);
+    config.global_rope_factor = read_positive(source, factor, 1.0);
   } else if (type != "none") {
-    fail(source, "key " + key("rope.scaling.type") + " is '" + type + "', expected linear or none");
+    fail(source, "key " + key("rope.scaling.type") + " is '" + printable_value(type) +
+                     "', expected linear or none");
   }
 }
 
@@ -107,10 +115,11 @@ Config read_config(const WeightSource& source) {
   const bool by_width = c.layers == 62 && c.width / c.query_heads != c.head_dim;
   c.query_scale =
       1.0F / std::sqrt(static_cast<float>(by_width ? c.width / c.query_heads : c.head_dim));
-  const double cap = source.find_float(key("final_logit_softcapping")).value_or(0.0);
+  const auto cap =
+      static_cast<float>(source.find_float(key("final_logit_softcapping")).value_or(0.0));
   if (!(cap >= 0) || !std::isfinite(cap))
     fail(source, "key " + key("final_logit_softcapping") + " is negative or no number");
-  c.logit_softcap = static_cast<float>(cap);
+  c.logit_softcap = cap;
   const TensorInfo* embedding = source.find("token_embd.weight");
   if (embedding == nullptr) fail(source, "tensor token_embd.weight is missing");
   if (embedding->rows() < 4 || embedding->rows() > (1U << 24)) {

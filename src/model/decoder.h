@@ -28,6 +28,10 @@ using WeightsPtr = std::unique_ptr<const Weights, WeightsDeleter>;
 /// right shape and type. Throws Error(kFile) naming the tensor.
 std::uint64_t packed_weight_bytes(const WeightSource& source, const Config& config);
 
+/// The names of tensors that the model does not use. Throws Error(kFile) for one that claims to
+/// belong to a layer: without it the model would be another.
+std::vector<std::string> unused_tensors(const WeightSource& source, const Config& config);
+
 /// Of those, the bytes that decoding one token reads.
 std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& config);
 

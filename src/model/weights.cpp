@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <set>
+#include <span>
 #include <string>
+#include <string_view>
 
+#include "formats/printable.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -94,6 +98,8 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
   return slots;
 }
 
+constexpr std::string_view kLayerPrefix = "blk.";
+
 std::size_t matrix_bytes(const Slot& slot) {
   const std::size_t bytes =
       slot.matrix != nullptr ? slot.matrix->bytes() : slot.tensor->columns() * sizeof(float);
@@ -107,6 +113,7 @@ std::size_t slot_bytes(const Slot& slot) {
 void load_norm(const WeightSource& source, const Slot& slot, Arena& arena) {
   std::vector<std::byte> bytes(slot.tensor->bytes);
   source.read(*slot.tensor, 0, bytes);
+  refuse_zeros(source, *slot.tensor, bytes);
   const auto values = arena.allocate_array<float>(slot.tensor->columns());
   dequantize(slot.tensor->type, bytes, values);
   for (float v : values) {
@@ -156,6 +163,11 @@ std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
   const int last = std::min(piece.panel_end * kernels::kPanelRows, matrix.rows);
   buffer.resize(static_cast<std::size_t>(last - first) * row_bytes);
   source.read(tensor, static_cast<std::uint64_t>(first) * row_bytes, buffer);
+  // Rows of zeros are no sign of anything in an embedding, which is padded with them.
+  if (last == matrix.rows && tensor.name.starts_with(kLayerPrefix)) {
+    const std::size_t tail = std::min(buffer.size(), kernels::kPanelRows * row_bytes);
+    refuse_zeros(source, tensor, std::span(buffer).last(tail));
+  }
   for (int p = piece.panel_begin; p < piece.panel_end; ++p) {
     const int row = p * kernels::kPanelRows;
     const std::byte* rows = buffer.data() + static_cast<std::size_t>(row - first) * row_bytes;
@@ -180,6 +192,24 @@ std::uint64_t packed_weight_bytes(const WeightSource& source, const Config& conf
   std::uint64_t total = 0;
   for (const Slot& slot : plan(source, config, shapes)) total += slot_bytes(slot);
   return total;
+}
+
+std::vector<std::string> unused_tensors(const WeightSource& source, const Config& config) {
+  Weights shapes;
+  std::set<std::string_view> used;
+  for (const Slot& slot : plan(source, config, shapes)) used.insert(slot.tensor->name);
+  std::vector<std::string> unused;
+  for (const TensorInfo& tensor : source.tensors()) {
+    if (used.contains(tensor.name)) continue;
+    const std::string name = printable_value(tensor.name);
+    if (tensor.name.starts_with(kLayerPrefix)) {
+      throw Error(ErrorCode::kFile, source.path() + ": tensor " + name +
+                                        " belongs to a layer, but no Gemma 3 layer has it; the "
+                                        "model would be another without it");
+    }
+    unused.push_back(name);
+  }
+  return unused;
 }
 
 std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& config) {

@@ -2,10 +2,14 @@
 #include <map>
 #include <string>
 
+#include "formats/printable.h"
 #include "lapidary/error.h"
 #include "lapidary/model.h"
 #include "model/decoder.h"
 #include "runtime/model_impl.h"
+#include "text/chat_template.h"
+#include "text/tokenizer_impl.h"
+#include "vision/vision_weights.h"
 
 namespace lapidary {
 
@@ -13,13 +17,16 @@ namespace {
 
 constexpr int kInspectChunk = 512;  // SessionOptions' default.
 
+std::string type_name(BlockType type) {
+  const BlockTraits* traits = find_block_traits(type);
+  return traits != nullptr ? std::string(traits->name)
+                           : "type " + std::to_string(static_cast<std::uint32_t>(type));
+}
+
 std::vector<ModelInfo::TypeCount> count_types(const WeightSource& source) {
   std::map<std::string, ModelInfo::TypeCount> counts;
   for (const TensorInfo& tensor : source.tensors()) {
-    const BlockTraits* traits = find_block_traits(tensor.type);
-    const std::string name =
-        traits != nullptr ? std::string(traits->name)
-                          : "type " + std::to_string(static_cast<std::uint32_t>(tensor.type));
+    const std::string name = type_name(tensor.type);
     ModelInfo::TypeCount& count = counts[name];
     count.type = name;
     count.tensors += 1;
@@ -42,13 +49,10 @@ void check_architecture(const WeightSource& source) {
                 source.path() + ": general.architecture is missing, expected gemma3");
   }
   if (*architecture == "gemma3") return;
-  // The name is the file's: keep the message one printable line.
-  std::string found = architecture->substr(0, 40);
-  std::replace_if(
-      found.begin(), found.end(), [](char c) { return c < 0x20 || c > 0x7e; }, '?');
   throw Error(ErrorCode::kFile,
-              source.path() + ": general.architecture is \"" + found + "\", expected gemma3" +
-                  (found == "clip" ? " (this is the vision part of a model)" : ""));
+              source.path() + ": general.architecture is \"" + printable_value(*architecture) +
+                  "\", expected gemma3" +
+                  (*architecture == "clip" ? " (this is the vision part of a model)" : ""));
 }
 
 ModelInfo describe(const WeightSource& source, const Config& config) {
@@ -66,7 +70,15 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
       static_cast<int>(std::count(config.local.begin(), config.local.end(), false));
   info.trained_context = config.trained_context;
   info.vocabulary = config.vocabulary;
-  info.instruction_tuned = source.find_string("tokenizer.chat_template").has_value();
+  const std::optional<std::string> chat = source.find_string("tokenizer.chat_template");
+  info.instruction_tuned = chat.has_value();
+  if (chat) info.chat_template = recognise_template(*chat);
+  if (info.chat_template == ChatTemplate::kOther) {
+    info.warnings.push_back(
+        "the file's chat template is none that is known here; Gemma's is used instead");
+  }
+  for (const std::string& name : unused_tensors(source, config))
+    info.warnings.push_back("tensor " + name + " is not used");
   for (const TensorInfo& tensor : source.tensors())
     info.parameters += tensor.columns() * tensor.rows();
   info.file_bytes = source.file_bytes();
@@ -88,6 +100,30 @@ std::uint64_t ModelInfo::kv_bytes(int tokens, bool global_only) const {
   config.local.assign(static_cast<std::size_t>(layers), true);
   std::fill_n(config.local.begin(), global_layers, false);
   return kv_cache_bytes(config, tokens, std::min(tokens, kInspectChunk), global_only);
+}
+
+VisionInfo inspect_vision(const std::string& path) {
+  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  return describe_vision(*source, read_vision_config(*source));
+}
+
+FileInfo inspect_file(const std::string& path) {
+  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  FileInfo info;
+  info.architecture = printable_value(source->find_string("general.architecture").value_or(""));
+  info.metadata = source->describe();
+  for (const TensorInfo& tensor : source->tensors()) {
+    info.tensors.push_back({printable_value(tensor.name), type_name(tensor.type), tensor.shape,
+                            tensor.offset, tensor.bytes});
+  }
+  return info;
+}
+
+Tokenizer load_tokenizer(const std::string& path) {
+  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  Tokenizer tokenizer = load_tokenizer(*source);
+  finish_loading(tokenizer);
+  return tokenizer;
 }
 
 ModelInfo inspect(const std::string& path) {

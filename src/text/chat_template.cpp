@@ -28,6 +28,14 @@ class PromptWriter {
     return *this;
   }
 
+  /// A mark of turns: the id that the vocabulary has for it, or its text.
+  PromptWriter& mark(std::string_view mark) {
+    flush();
+    const std::vector<TokenId> ids = tokenizer_.encode(mark, true);
+    prompt_.ids.insert(prompt_.ids.end(), ids.begin(), ids.end());
+    return *this;
+  }
+
   PromptWriter& text(std::string_view text) {
     pending_ += text;
     return *this;
@@ -86,7 +94,8 @@ class PromptWriter {
   Prompt prompt_;
 };
 
-void check_turn_tokens(const Tokenizer& tokenizer) {
+void check_turn_tokens(const Tokenizer& tokenizer, ChatTemplate kind) {
+  if (kind == ChatTemplate::kChatML) return;
   if (tokenizer.start_of_turn() >= 0 && tokenizer.end_of_turn() >= 0) return;
   throw Error(ErrorCode::kUsage,
               "the model's vocabulary has no <start_of_turn> and <end_of_turn>, which its chat "
@@ -115,10 +124,40 @@ std::string text_of(const Message& message, std::size_t index) {
   return text;
 }
 
+constexpr std::string_view kChatMlStart = "<|im_start|>";
+constexpr std::string_view kChatMlEnd = "<|im_end|>";
+
+void end_turn(PromptWriter& writer, const Tokenizer& tokenizer, ChatTemplate kind) {
+  if (kind == ChatTemplate::kChatML) {
+    writer.mark(kChatMlEnd);
+  } else {
+    writer.control(tokenizer.end_of_turn());
+  }
+  writer.text("\n");
+}
+
+void start_turn(PromptWriter& writer, const Tokenizer& tokenizer, ChatTemplate kind,
+                std::string_view role) {
+  if (kind == ChatTemplate::kChatML) {
+    writer.mark(kChatMlStart);
+  } else {
+    writer.control(tokenizer.start_of_turn());
+  }
+  writer.text(role).text("\n");
+}
+
+// Gemma has no turn for a system text: it stands in front of the user's first one.
 void write_user_turn(PromptWriter& writer, const Tokenizer& tokenizer,
-                     std::span<const ContentPart> parts, std::string_view system) {
-  writer.control(tokenizer.start_of_turn()).text("user\n");
-  if (!trim(system).empty()) writer.text(trim(system)).text("\n\n");
+                     std::span<const ContentPart> parts, std::string_view system,
+                     ChatTemplate kind) {
+  const bool chat_ml = kind == ChatTemplate::kChatML;
+  if (chat_ml && !trim(system).empty()) {
+    start_turn(writer, tokenizer, kind, "system");
+    writer.text(trim(system));
+    end_turn(writer, tokenizer, kind);
+  }
+  start_turn(writer, tokenizer, kind, "user");
+  if (!chat_ml && !trim(system).empty()) writer.text(trim(system)).text("\n\n");
   for (const ContentPart& part : parts) {
     if (part.image) {
       writer.picture(*part.image);
@@ -126,8 +165,8 @@ void write_user_turn(PromptWriter& writer, const Tokenizer& tokenizer,
       writer.text(trim(part.text));
     }
   }
-  writer.control(tokenizer.end_of_turn());
-  writer.text("\n").control(tokenizer.start_of_turn()).text("model\n");
+  end_turn(writer, tokenizer, kind);
+  start_turn(writer, tokenizer, kind, chat_ml ? "assistant" : "model");
 }
 
 bool is_space(char32_t c) {
@@ -168,17 +207,36 @@ std::string_view trim(std::string_view text) {
 }
 
 Prompt user_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                 std::string_view system, bool first, bool close_model_turn) {
-  check_turn_tokens(tokenizer);
+                 std::string_view system, bool first, bool close_model_turn, ChatTemplate kind) {
+  check_turn_tokens(tokenizer, kind);
   PromptWriter writer(tokenizer);
   if (first) writer.control(tokenizer.bos());
-  if (close_model_turn) writer.control(tokenizer.end_of_turn()).text("\n");
-  write_user_turn(writer, tokenizer, parts, first ? system : std::string_view());
+  if (close_model_turn) end_turn(writer, tokenizer, kind);
+  write_user_turn(writer, tokenizer, parts, first ? system : std::string_view(), kind);
   return writer.take();
 }
 
-Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages) {
-  check_turn_tokens(tokenizer);
+Prompt next_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
+                 ChatTemplate kind) {
+  return user_turn(tokenizer, parts, {}, false, true, kind);
+}
+
+std::string_view end_of_turn_text(ChatTemplate kind) {
+  return kind == ChatTemplate::kChatML ? kChatMlEnd : "<end_of_turn>";
+}
+
+ChatTemplate recognise_template(std::string_view source) {
+  const auto writes = [&](std::string_view mark) {
+    return source.find(mark) != std::string_view::npos;
+  };
+  if (writes("<start_of_turn>") && writes("<end_of_turn>")) return ChatTemplate::kGemma;
+  if (writes(kChatMlStart) && writes(kChatMlEnd)) return ChatTemplate::kChatML;
+  return ChatTemplate::kOther;
+}
+
+Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages,
+                   ChatTemplate kind) {
+  check_turn_tokens(tokenizer, kind);
   const bool has_system = !messages.empty() && messages.front().role == "system";
   const std::string system = has_system ? text_of(messages.front(), 0) : std::string();
   const std::size_t turns_begin = has_system ? 1 : 0;
@@ -194,7 +252,7 @@ Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages
     if (user_turn) {
       ContentPart content;
       write_user_turn(writer, tokenizer, parts_of(messages[i], content),
-                      i == turns_begin ? std::string_view(system) : std::string_view());
+                      i == turns_begin ? std::string_view(system) : std::string_view(), kind);
       continue;
     }
     if (role != "model" && role != "assistant") {
@@ -202,7 +260,8 @@ Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages
     }
     if (i + 1 == messages.size())
       fail_roles(i, role, "\"user\" in the last message, for the model to answer");
-    writer.text(text_of(messages[i], i)).control(tokenizer.end_of_turn()).text("\n");
+    writer.text(text_of(messages[i], i));
+    end_turn(writer, tokenizer, kind);
   }
   return writer.take();
 }

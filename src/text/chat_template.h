@@ -8,7 +8,7 @@
 
 namespace lapidary {
 
-/// One user turn in Gemma's chat template, to be put behind what a session holds:
+/// One user turn in a chat template, to be put behind what a session holds; in Gemma's:
 ///
 ///     [<bos>][<end_of_turn>\n]<start_of_turn>user\n{system, blank
 ///     line}{parts}<end_of_turn>\n<start_of_turn>model\n
@@ -24,7 +24,11 @@ namespace lapidary {
 /// gives for the whole of it. Throws Error(kUsage) when the vocabulary has no turn tokens, or no
 /// image tokens for a picture.
 Prompt user_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                 std::string_view system, bool first, bool close_model_turn);
+                 std::string_view system, bool first, bool close_model_turn,
+                 ChatTemplate kind = ChatTemplate::kGemma);
+
+/// The kind of a template, which is a program in Jinja, by the marks of turns that it writes.
+ChatTemplate recognise_template(std::string_view source);
 
 /// `text` without the white space around it, as Python's str.strip() sees it (that is what the
 /// templates were written for): Unicode spaces such as U+3000 included.

@@ -167,6 +167,7 @@ void pack(const WeightSource& source, const Slot& slot, int panel, const kernels
   } else {
     read_values(source, *slot.tensor, static_cast<std::uint64_t>(first) * columns, buffers.rows,
                 buffers.bytes);
+    if (first + count == m.rows) refuse_zeros(source, *slot.tensor, buffers.bytes);
   }
   const auto p = static_cast<std::size_t>(panel);
   pack_bfp_panel(kernels, buffers.rows.data(), columns, count, m.columns, m.block,
@@ -215,6 +216,7 @@ std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& sou
     if (slot.transposed) {
       transposed.resize(slot.tensor->columns() * slot.tensor->rows());
       read_values(source, *slot.tensor, 0, transposed, buffer);
+      refuse_zeros(source, *slot.tensor, buffer);
     }
     for (int p = 0; p < m.panel_count(); ++p) panels.emplace_back(&slot, p);
   }

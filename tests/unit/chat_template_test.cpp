@@ -157,5 +157,37 @@ TEST(Trim, IsPythonsStrip) {
   EXPECT_EQ(trim("a\xA0"), "a\xA0");  // A lone continuation byte is no no-break space.
 }
 
+TEST(ChatTemplates, AreRecognisedByWhatTheyWrite) {
+  EXPECT_EQ(recognise_template("{{ bos_token }}<start_of_turn>user\n{{ x }}<end_of_turn>\n"),
+            lapidary::ChatTemplate::kGemma);
+  EXPECT_EQ(recognise_template("{{'<|im_start|>' + message['role']}}{{ '<|im_end|>' }}"),
+            lapidary::ChatTemplate::kChatML);
+  EXPECT_EQ(recognise_template("[INST] {{ x }} [/INST]"), lapidary::ChatTemplate::kOther);
+  EXPECT_EQ(recognise_template(""), lapidary::ChatTemplate::kOther);
+}
+
+TEST(ChatTemplates, ChatMl) {
+  const MemorySource source = small_vocabulary();
+  const Tokenizer tokenizer = load_tokenizer(source);
+  const std::vector<Message> messages = {
+      {"system", "a"}, {"user", "ab"}, {"assistant", "b"}, {"user", "a"}};
+  const std::string text =
+      "<|im_start|>system\na<|im_end|>\n<|im_start|>user\nab<|im_end|>\n"
+      "<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\na<|im_end|>\n"
+      "<|im_start|>assistant\n";
+  const Ids ids = chat_prompt(tokenizer, messages, lapidary::ChatTemplate::kChatML).ids;
+  EXPECT_EQ(ids.front(), tokenizer.bos());
+  EXPECT_EQ(tokenizer.decode(std::span(ids).subspan(1)), text);
+  // Turn by turn the same.
+  Ids turns =
+      chat_prompt(tokenizer, std::span(messages).first(2), lapidary::ChatTemplate::kChatML).ids;
+  const Ids reply = tokenizer.encode("b");
+  turns.insert(turns.end(), reply.begin(), reply.end());
+  const ContentPart part{"a"};
+  const Ids next = next_turn(tokenizer, {&part, 1}, lapidary::ChatTemplate::kChatML).ids;
+  turns.insert(turns.end(), next.begin(), next.end());
+  EXPECT_EQ(tokenizer.decode(std::span(turns).subspan(1)), text);
+}
+
 }  // namespace
 }  // namespace lapidary

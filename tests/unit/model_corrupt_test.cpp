@@ -34,6 +34,15 @@ std::function<void(GgufBuilder&)> bytes_are(const std::string& tensor, std::size
   return [=](GgufBuilder& file) { file.tensor(tensor).data.replace(offset, bytes.size(), bytes); };
 }
 
+/// Zeros from a share of the tensor's bytes on.
+std::function<void(GgufBuilder&)> zeros_from(const std::string& tensor, double share) {
+  return [=](GgufBuilder& file) {
+    std::string& data = file.tensor(tensor).data;
+    const auto from = static_cast<std::size_t>(share * static_cast<double>(data.size()));
+    std::fill(data.begin() + static_cast<std::ptrdiff_t>(from), data.end(), '\0');
+  };
+}
+
 std::vector<Damage> damages() {
   const std::string nan = number_bytes(std::numeric_limits<float>::quiet_NaN());
   const std::string half_nan = number_bytes<std::uint16_t>(0x7E00);
@@ -83,6 +92,29 @@ std::vector<Damage> damages() {
       {"InfiniteScaleInTheLastBlock", "token_embd.weight",
        bytes_are("token_embd.weight", 34 * (test::kTinyVocabulary * 2 - 1), half_infinity),
        BlockType::kQ8_0},
+      {"MatrixOfZeros", "the download may be incomplete", zeros_from(query, 0)},
+      {"MatrixThatEndsInZeros", "the download may be incomplete", zeros_from(down, 0.5)},
+      {"QuantisedMatrixThatEndsInZeros", "the download may be incomplete", zeros_from(down, 0.5),
+       BlockType::kQ8_0},
+      {"NormOfZeros", "the download may be incomplete", zeros_from("blk.5.ffn_norm.weight", 0)},
+      {"BiasOfALayer", "blk.2.attn_q.bias belongs to a layer",
+       [](GgufBuilder& file) {
+         file.add_tensor("blk.2.attn_q.bias", {64}, BlockType::kF32, std::string(64 * 4, '\1'));
+       }},
+      {"LayerBehindTheLast", "blk.6.attn_norm.weight belongs to a layer",
+       [](GgufBuilder& file) {
+         file.add_tensor("blk.6.attn_norm.weight", {64}, BlockType::kF32, std::string(256, '\1'));
+       }},
+      {"BaseThatIsZeroAsAFloat", "rope.freq_base is not a positive number",
+       [](GgufBuilder& file) { file.set("gemma3.rope.freq_base", 12, number_bytes(1e-320)); }},
+      {"EpsilonThatIsInfiniteAsAFloat", "layer_norm_rms_epsilon is not a positive number",
+       [](GgufBuilder& file) {
+         file.set("gemma3.attention.layer_norm_rms_epsilon", 12, number_bytes(1e300));
+       }},
+      {"FactorOfZeroWithoutAType", "rope.scaling.factor is not a positive number",
+       [](GgufBuilder& file) { file.set_f32("gemma3.rope.scaling.factor", 0); }},
+      {"ScalingOfAnotherKind", "is 'yarn two', expected linear",
+       [](GgufBuilder& file) { file.set_string("gemma3.rope.scaling.type", "yarn\ntwo"); }},
   };
 }
 
@@ -108,6 +140,38 @@ TEST(DamagedModel, WithoutDamageItLoadsAndComputes) {
     session.append(std::vector<TokenId>{2, 270, 271});
     EXPECT_EQ(session.logits().size(), test::kTinyVocabulary);
   }
+}
+
+std::vector<float> logits_of(const GgufBuilder& builder) {
+  const TempFile file(builder.build());
+  Session session(Model::load(file.path()), {.context = 64});
+  session.append(std::vector<TokenId>{2, 270, 271, 272});
+  return {session.logits().begin(), session.logits().end()};
+}
+
+// Converters say it in three ways.
+TEST(RopeScaling, AFactorWithoutATypeIsLinear) {
+  const auto scaled = [](const std::function<void(GgufBuilder&)>& by) {
+    GgufBuilder builder = test::tiny_model({});
+    by(builder);
+    return logits_of(builder);
+  };
+  const std::vector<float> linear = scaled([](GgufBuilder& file) {
+    file.set_string("gemma3.rope.scaling.type", "linear").set_f32("gemma3.rope.scaling.factor", 4);
+  });
+  EXPECT_EQ(linear,
+            scaled([](GgufBuilder& file) { file.set_f32("gemma3.rope.scaling.factor", 4); }));
+  EXPECT_EQ(linear, scaled([](GgufBuilder& file) { file.set_f32("gemma3.rope.scale_linear", 4); }));
+  EXPECT_NE(linear, scaled([](GgufBuilder&) {}));
+}
+
+TEST(UnusedTensors, AreTold) {
+  GgufBuilder builder = test::tiny_model({});
+  builder.add_tensor("mm.spare", {32}, BlockType::kF32, std::string(128, '\1'));
+  const TempFile file(builder.build());
+  EXPECT_EQ(Model::load(file.path()).info().warnings,
+            std::vector<std::string>{"tensor mm.spare is not used"});
+  EXPECT_EQ(inspect(file.path()).warnings.size(), 1U);
 }
 
 // A flipped bit of a weight is another weight, or a scale that is not finite; never a crash.

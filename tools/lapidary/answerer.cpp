@@ -33,6 +33,7 @@ std::string describe_setup(const BatchOptions& options, const lapidary::Model& m
   all["model"] = {info.name, info.file_bytes, info.parameters, info.vocabulary};
   all["vision"] = vision == nullptr ? Json(nullptr) : Json(vision->file_bytes);
   all["chat"] = chat;
+  all["template"] = static_cast<int>(options.chat.kind(model));
   all["views"] = {options.images.alpha, shown.pan_and_scan, shown.min_crop,     shown.max_crops,
                   shown.min_ratio,      shown.auto_tiles,   shown.tile_columns, shown.tile_rows};
   return to_line(all);
@@ -108,15 +109,22 @@ std::vector<lapidary::ContentPart> Answerer::read_parts(const std::vector<Reques
 
 lapidary::Prompt Answerer::make_prompt(const BatchRequest& request,
                                        std::vector<Picture>& pictures) const {
+  std::size_t bytes = 0;
+  for (const RequestMessage& message : request.messages) {
+    for (const RequestPart& part : message.parts) bytes += part.text.size();
+  }
+  for (const RequestPart& part : request.prompt) bytes += part.text.size();
+  check_text(session_, bytes);
   const lapidary::Tokenizer& tokenizer = model_.tokenizer();
   std::vector<lapidary::Message> messages;
   for (const RequestMessage& message : request.messages)
     messages.push_back({message.role, {}, read_parts(message.parts, pictures)});
-  if (!messages.empty()) return lapidary::chat_prompt(tokenizer, messages);
+  if (!messages.empty())
+    return lapidary::chat_prompt(tokenizer, messages, options_.chat.kind(model_));
   std::vector<lapidary::ContentPart> parts = read_parts(request.prompt, pictures);
   if (request.raw || !chat_) return lapidary::text_prompt(tokenizer, parts);
   const lapidary::Message user{"user", {}, std::move(parts)};
-  return lapidary::chat_prompt(tokenizer, {&user, 1});
+  return lapidary::chat_prompt(tokenizer, {&user, 1}, options_.chat.kind(model_));
 }
 
 BatchAnswer Answerer::compute(const BatchRequest& request, std::uint64_t seed) {
@@ -127,6 +135,8 @@ BatchAnswer Answerer::compute(const BatchRequest& request, std::uint64_t seed) {
   session_.clear();
   session_.append(prompt, {}, &interrupted);
   lapidary::GenerateOptions wanted = request.sampling.options(seed);
+  if (!request.messages.empty() || (chat_ && !request.raw))
+    options_.chat.stop_at_turns(model_, wanted.stop);
   options_.speculation.apply(wanted);
   const lapidary::Completion completion = session_.generate(wanted);
   if (completion.finish_reason == lapidary::FinishReason::kCancelled)

@@ -14,26 +14,19 @@ using lapidary::Prompt;
 using lapidary::TokenId;
 
 Conversation::Conversation(const lapidary::Model& model, const lapidary::SessionOptions& options,
-                           std::string system)
-    : session_(model, options), system_(std::move(system)) {}
+                           std::string system, lapidary::ChatTemplate kind)
+    : session_(model, options), system_(std::move(system)), kind_(kind) {}
 
 Prompt Conversation::opening(const UserMessage& message, bool first) const {
   const lapidary::Tokenizer& tokenizer = session_.model().tokenizer();
-  std::vector<lapidary::Message> messages;
-  if (first && !system_.empty()) messages.push_back({"system", system_});
-  messages.push_back({"user", {}});
-  std::vector<lapidary::ContentPart>& parts = messages.back().parts;
+  std::vector<lapidary::ContentPart> parts;
   for (const UserPicture& picture : message.pictures) parts.push_back({{}, picture.encoded});
   parts.push_back({message.text});
-  Prompt turn = lapidary::chat_prompt(tokenizer, messages);
-  if (first) return turn;
-  // What ends the model's turn stands where BOS would.
-  std::vector<TokenId> ids{tokenizer.end_of_turn()};
-  const std::vector<TokenId> newline = tokenizer.encode("\n");
-  ids.insert(ids.end(), newline.begin(), newline.end());
-  ids.insert(ids.end(), turn.ids.begin() + 1, turn.ids.end());
-  turn.ids = std::move(ids);
-  return turn;
+  if (!first) return lapidary::next_turn(tokenizer, parts, kind_);
+  std::vector<lapidary::Message> messages;
+  if (!system_.empty()) messages.push_back({"system", system_});
+  messages.push_back({"user", {}, std::move(parts)});
+  return lapidary::chat_prompt(tokenizer, messages, kind_);
 }
 
 Prompt Conversation::prompt() const {
@@ -55,6 +48,7 @@ int Conversation::image_tokens() const {
 }
 
 void Conversation::check_room(const UserMessage& message) const {
+  check_text(session_, message.text.size());
   const Prompt turn = opening(message, turns_.empty());
   cli::check_room(session_, prompt().ids.size() + turn.ids.size());
 }

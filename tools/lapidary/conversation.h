@@ -33,7 +33,7 @@ struct Reply {
 class Conversation {
  public:
   Conversation(const lapidary::Model& model, const lapidary::SessionOptions& options,
-               std::string system);
+               std::string system, lapidary::ChatTemplate kind);
 
   /// Throws Error(kContext) when the conversation with `message` behind it does not fit. Only the
   /// sizes of its pictures' features are looked at.
@@ -75,6 +75,7 @@ class Conversation {
   std::vector<lapidary::ImageFeatures>
       images_;  // What the session's image tokens stand for, in order; may hold more behind them.
   std::string system_;
+  lapidary::ChatTemplate kind_;
   std::vector<Turn> turns_;
 };
 

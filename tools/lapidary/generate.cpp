@@ -69,7 +69,7 @@ lapidary::Prompt make_prompt(const Options& options, const lapidary::Model& mode
          "this is a base model without chat training; --no-chat completes plain text");
   }
   const lapidary::Message user{"user", {}, std::move(parts)};
-  return lapidary::chat_prompt(model.tokenizer(), {&user, 1});
+  return lapidary::chat_prompt(model.tokenizer(), {&user, 1}, options.chat.kind(model));
 }
 
 void print_json(Output& output, const std::vector<TokenId>& prompt,
@@ -118,10 +118,12 @@ int generate(const Options& options) {
   const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   Times times;
   double start = now();
-  const lapidary::Model model = load_model(options.model, options.images,
-                                           pictures.empty() ? Vision::kIfGiven : Vision::kNeeded);
-  lapidary::Prompt prompt = make_prompt(options, model, pictures, text);
+  const lapidary::Model model = load_model(
+      options.model, options.images, pictures.empty() ? Vision::kIfGiven : Vision::kNeeded, {},
+      true, decoded_bytes(pictures) + options.speculation.draft_bytes(options.model));
   lapidary::Session session(model, options.speculation.session(options.model, model));
+  check_text(session, text.size());
+  lapidary::Prompt prompt = make_prompt(options, model, pictures, text);
   hold_interrupts(Interrupts::kStop);
   times.load = now() - start;
 
@@ -146,6 +148,7 @@ int generate(const Options& options) {
   if (!options.json) on_text = [&](std::string_view piece) { return output.write(piece); };
   const std::uint64_t seed = options.sampling.seed_or_random();
   lapidary::GenerateOptions wanted = options.sampling.options(seed);
+  if (options.chat.chosen(model)) options.chat.stop_at_turns(model, wanted.stop);
   options.speculation.apply(wanted);
   const lapidary::Completion completion = session.generate(wanted, on_text);
   times.decode = now() - start;

@@ -6,6 +6,7 @@
 #include "lapidary/error.h"
 #include "lapidary/model.h"
 #include "model/decoder.h"
+#include "runtime/memory_plan.h"
 #include "runtime/model_impl.h"
 #include "text/chat_template.h"
 #include "text/tokenizer_impl.h"
@@ -83,6 +84,7 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
     info.parameters += tensor.columns() * tensor.rows();
   info.file_bytes = source.file_bytes();
   info.weight_bytes = packed_weight_bytes(source, config);
+  info.vocabulary_bytes = vocabulary_bytes(info.vocabulary);
   info.bytes_per_token = weight_bytes_per_token(source, config);
   info.multiplications_per_token = multiplications_per_token(config);
   info.types = count_types(source);

@@ -86,8 +86,7 @@ SessionPlan make_plan(const Model& model, const SessionOptions& options, int thr
   SessionPlan plan = plan_session(model.impl().config, view_tokens, options, threads);
   plan.bytes += Speculator::draft_bytes(plan, options, threads);
   std::uint64_t held = held_by(model.info());
-  if (options.draft)
-    held += options.draft->info().weight_bytes + vocabulary_bytes(options.draft->info().vocabulary);
+  if (options.draft) held += held_by(options.draft->info());
   check_budget("a context of " + std::to_string(plan.context) + " tokens",
                options.memory_limit == 0 ? 0 : held, plan.bytes, options.memory_limit);
   return plan;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <string>
 
+#include "formats/zero_tail.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -18,6 +19,7 @@ struct Slot {
   PackedMatrix* matrix;  // Or
   const float** norm;
   PackedMatrix* copy = nullptr;  // The matrix once more, in another packing.
+  TensorKind kind = TensorKind::kOther;
 };
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) {
@@ -59,7 +61,8 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
       out.packing = kernels::Packing::kQ8Split;
     if (head && c.screened_head && out.packing == kernels::Packing::kQ6_K)
       out.packing = kernels::Packing::kQ6Split;
-    slots.push_back({&tensor, &out, nullptr});
+    const TensorKind kind = head ? TensorKind::kOther : TensorKind::kLayerMatrix;
+    slots.push_back({&tensor, &out, nullptr, nullptr, kind});
   };
   const auto norm = [&](const std::string& name, int columns, const float*& out) {
     slots.push_back({&require(source, name, columns, 1), nullptr, &out});
@@ -107,6 +110,9 @@ std::size_t slot_bytes(const Slot& slot) {
 void load_norm(const WeightSource& source, const Slot& slot, Arena& arena) {
   std::vector<std::byte> bytes(slot.tensor->bytes);
   source.read(*slot.tensor, 0, bytes);
+  ZeroTail tail;
+  tail.look(0, bytes);
+  check_tail(source, *slot.tensor, slot.kind, tail);
   const auto values = arena.allocate_array<float>(slot.tensor->columns());
   dequantize(slot.tensor->type, bytes, values);
   for (float v : values) {
@@ -120,17 +126,19 @@ void load_norm(const WeightSource& source, const Slot& slot, Arena& arena) {
 /// Some panels of one matrix: what one thread reads and packs at a time.
 struct Piece {
   const Slot* slot;
+  ZeroTail* tail;  // Of the whole matrix.
   int panel_begin, panel_end;
 };
 
-std::vector<Piece> cut(const std::vector<Slot>& slots) {
+std::vector<Piece> cut(const std::vector<Slot>& slots, std::vector<ZeroTail>& tails) {
   std::vector<Piece> pieces;
-  for (const Slot& slot : slots) {
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const Slot& slot = slots[i];
     if (slot.matrix == nullptr) continue;
     const std::size_t panel = slot.tensor->bytes / slot.tensor->rows() * kernels::kPanelRows;
     const int step = static_cast<int>(std::max<std::size_t>(1, kReadBytes / panel));
     for (int p = 0; p < slot.matrix->panel_count(); p += step) {
-      pieces.push_back({&slot, p, std::min(p + step, slot.matrix->panel_count())});
+      pieces.push_back({&slot, &tails[i], p, std::min(p + step, slot.matrix->panel_count())});
     }
   }
   return pieces;
@@ -155,7 +163,9 @@ std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
   const int first = piece.panel_begin * kernels::kPanelRows;
   const int last = std::min(piece.panel_end * kernels::kPanelRows, matrix.rows);
   buffer.resize(static_cast<std::size_t>(last - first) * row_bytes);
-  source.read(tensor, static_cast<std::uint64_t>(first) * row_bytes, buffer);
+  const std::uint64_t offset = static_cast<std::uint64_t>(first) * row_bytes;
+  source.read(tensor, offset, buffer);
+  piece.tail->look(offset, buffer);
   for (int p = piece.panel_begin; p < piece.panel_end; ++p) {
     const int row = p * kernels::kPanelRows;
     const std::byte* rows = buffer.data() + static_cast<std::size_t>(row - first) * row_bytes;
@@ -221,7 +231,8 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
       load_norm(source, slot, weights->arena);
     }
   }
-  const std::vector<Piece> pieces = cut(slots);
+  std::vector<ZeroTail> tails(slots.size());
+  const std::vector<Piece> pieces = cut(slots, tails);
   std::atomic<std::uint64_t> done{0};
   auto body = [&](Worker& worker) {
     std::vector<std::byte> buffer;
@@ -231,6 +242,9 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
     });
   };
   team.run(body);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i].matrix != nullptr) check_tail(source, *slots[i].tensor, slots[i].kind, tails[i]);
+  }
   if (progress) progress(file_bytes, file_bytes);
   if (source.find("output.weight") == nullptr) weights->head = weights->embedding;
   if (weights->head.split()) weights->screen = weights->head;

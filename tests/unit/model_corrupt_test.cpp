@@ -1,6 +1,7 @@
 // Files whose header is sound and whose model is not: each is one line that names the key or
 // tensor.
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <string>
@@ -32,6 +33,15 @@ std::function<void(GgufBuilder&)> key_is(const std::string& key, std::uint32_t v
 std::function<void(GgufBuilder&)> bytes_are(const std::string& tensor, std::size_t offset,
                                             const std::string& bytes) {
   return [=](GgufBuilder& file) { file.tensor(tensor).data.replace(offset, bytes.size(), bytes); };
+}
+
+/// Makes zeros of a tensor's bytes from the share `from` of them on.
+std::function<void(GgufBuilder&)> zeros_from(const std::string& tensor, double from) {
+  return [=](GgufBuilder& file) {
+    std::string& data = file.tensor(tensor).data;
+    const auto begin = static_cast<std::size_t>(static_cast<double>(data.size()) * from);
+    std::fill(data.begin() + static_cast<std::ptrdiff_t>(begin), data.end(), '\0');
+  };
 }
 
 std::vector<Damage> damages() {
@@ -83,6 +93,18 @@ std::vector<Damage> damages() {
       {"InfiniteScaleInTheLastBlock", "token_embd.weight",
        bytes_are("token_embd.weight", 34 * (test::kTinyVocabulary * 2 - 1), half_infinity),
        BlockType::kQ8_0},
+      {"MatrixOfZeros", query + " is all zeros: the download", zeros_from(query, 0)},
+      {"MatrixThatEndsInZeros", down + " is zeros from byte 75", zeros_from(down, 0.87),
+       BlockType::kQ8_0},
+      {"NormOfZeros", "blk.2.ffn_norm.weight is all zeros", zeros_from("blk.2.ffn_norm.weight", 0)},
+      {"EmbeddingThatIsMostlyZeros", "the download may be incomplete",
+       zeros_from("token_embd.weight", 0.4)},
+      {"LastRowOfTheFile", down + " is zeros",
+       [=](GgufBuilder& file) {
+         const GgufBuilder::Tensor last = file.tensor(down);
+         file.remove_tensor(down).tensors.push_back(last);
+         zeros_from(down, 63.0 / 64)(file);
+       }},
   };
 }
 
@@ -107,6 +129,34 @@ TEST(DamagedModel, WithoutDamageItLoadsAndComputes) {
     Session session(Model::load(file.path()), {.context = 64});
     session.append(std::vector<TokenId>{2, 270, 271});
     EXPECT_EQ(session.logits().size(), test::kTinyVocabulary);
+  }
+}
+
+// Tokens that nobody uses, a padded width, a row that training made nothing of.
+TEST(DamagedModel, SomeZerosAreNoDamage) {
+  GgufBuilder builder = test::tiny_model();
+  zeros_from("token_embd.weight", 0.6)(builder);
+  zeros_from("blk.0.ffn_up.weight", 0.95)(builder);
+  zeros_from("blk.1.attn_q_norm.weight", 0.8)(builder);
+  builder.tensor("blk.2.attn_k.weight").data.replace(256, 256, 256, '\0');
+  const TempFile file(builder.build());
+  EXPECT_NO_THROW(Model::load(file.path()));
+}
+
+// Space that a download reserved: from any place on, the file is zeros.
+TEST(DamagedModel, FileWhoseEndIsZerosIsRefused) {
+  const GgufBuilder builder = test::tiny_model({.layers = 2});
+  const std::string content = builder.build();
+  const std::size_t header = builder.header().size();
+  TinyRandom random(10);
+  for (int i = 0; i < 40; ++i) {
+    std::string cut = content;
+    const std::size_t from = header + 32 + random.below(content.size() - header - 256);
+    std::fill(cut.begin() + static_cast<std::ptrdiff_t>(from), cut.end(), '\0');
+    const TempFile file(cut);
+    const Error error = thrown_error([&] { Model::load(file.path()); });
+    EXPECT_EQ(error.code(), ErrorCode::kFile) << error.what();
+    EXPECT_TRUE(contains(error.what(), "the download may be incomplete")) << error.what();
   }
 }
 

@@ -42,7 +42,8 @@ struct VisionInfo {
   int text_width = 0;  ///< Of the projector's output.
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
-  std::uint64_t weight_bytes = 0;  ///< Packed in memory.
+  std::uint64_t weight_bytes = 0;     ///< Packed in memory.
+  std::vector<std::string> warnings;  ///< What a user should know of the file, one line each.
 };
 
 /// What a model file says of itself. Everything comes from metadata; nothing is decided by a name.
@@ -73,6 +74,9 @@ struct ModelInfo {
     std::uint64_t bytes = 0;
   };
   std::vector<TypeCount> types;  ///< Largest first.
+
+  /// What a user should know of the file, one line each: tensors that the model does not use.
+  std::vector<std::string> warnings;
 
   /// Bytes of keys and values at `tokens` tokens of context: with the 5:1 windows, or as if every
   /// layer were global.

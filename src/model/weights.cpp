@@ -192,6 +192,13 @@ std::uint64_t packed_weight_bytes(const WeightSource& source, const Config& conf
   return total;
 }
 
+std::string unused_tensors(const WeightSource& source, const Config& config) {
+  Weights shapes;
+  std::vector<const TensorInfo*> used;
+  for (const Slot& slot : plan(source, config, shapes)) used.push_back(slot.tensor);
+  return describe_unused(source, used, "blk.");
+}
+
 std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& config) {
   Weights shapes;
   const bool own_head = source.find("output.weight") != nullptr;

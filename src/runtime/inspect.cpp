@@ -42,13 +42,10 @@ void check_architecture(const WeightSource& source) {
                 source.path() + ": general.architecture is missing, expected gemma3");
   }
   if (*architecture == "gemma3") return;
-  // The name is the file's: keep the message one printable line.
-  std::string found = architecture->substr(0, 40);
-  std::replace_if(
-      found.begin(), found.end(), [](char c) { return c < 0x20 || c > 0x7e; }, '?');
   throw Error(ErrorCode::kFile,
-              source.path() + ": general.architecture is \"" + found + "\", expected gemma3" +
-                  (found == "clip" ? " (this is the vision part of a model)" : ""));
+              source.path() + ": general.architecture is " + quoted(*architecture) +
+                  ", expected gemma3" +
+                  (*architecture == "clip" ? " (this is the vision part of a model)" : ""));
 }
 
 ModelInfo describe(const WeightSource& source, const Config& config) {
@@ -74,6 +71,8 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
   info.bytes_per_token = weight_bytes_per_token(source, config);
   info.multiplications_per_token = multiplications_per_token(config);
   info.types = count_types(source);
+  if (std::string unused = unused_tensors(source, config); !unused.empty())
+    info.warnings.push_back(std::move(unused));
   return info;
 }
 

@@ -86,7 +86,7 @@ bool has_inner_newline(std::string_view piece) {
 void check_model(const WeightSource& source) {
   constexpr const char* kKey = "tokenizer.ggml.model";
   const std::string model = required(source, kKey, source.find_string(kKey));
-  if (model != "llama") fail(source, kKey, "\"" + model + "\", expected \"llama\" (SentencePiece)");
+  if (model != "llama") fail(source, kKey, quoted(model) + ", expected \"llama\" (SentencePiece)");
 }
 
 Pieces read_pieces(const WeightSource& source) {

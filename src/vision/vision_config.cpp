@@ -1,7 +1,5 @@
 #include "vision/vision_config.h"
 
-#include <algorithm>
-#include <cmath>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,20 +36,12 @@ void require_multiple(const WeightSource& source, const char* name, int value, i
                    std::to_string(of) + ", " + of_name);
 }
 
-/// `text` of a file as one printable line.
-std::string printable(std::string text) {
-  text.resize(std::min<std::size_t>(text.size(), 40));
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return c < 0x20 || c > 0x7e; }, '?');
-  return text;
-}
-
 void require_text(const WeightSource& source, const std::string& name,
                   const std::optional<std::string>& found, const std::string& expected) {
   if (!found) fail(source, "key " + name + " is missing, expected \"" + expected + "\"");
   if (*found == expected) return;
   fail(source,
-       "key " + name + " is \"" + printable(*found) + "\", expected \"" + expected + "\"" +
+       "key " + name + " is " + quoted(*found) + ", expected \"" + expected + "\"" +
            (*found == "gemma3" ? " (this is the text part of a model, not its vision part)" : ""));
 }
 
@@ -111,11 +101,8 @@ VisionConfig read_vision_config(const WeightSource& source) {
     fail(source, "key " + key("image_size") + " gives " + std::to_string(c.tokens()) +
                      " soft tokens a picture, expected " + std::to_string(kTokens));
   }
-  const double epsilon = source.find_float(key("attention.layer_norm_epsilon")).value_or(1e-6);
-  if (!(epsilon > 0 && epsilon < 1)) {
-    fail(source, "key " + key("attention.layer_norm_epsilon") + " is not between 0 and 1");
-  }
-  c.norm_epsilon = static_cast<float>(epsilon);
+  c.norm_epsilon =
+      read_float(source, key("attention.layer_norm_epsilon"), 1e-30, 1, c.norm_epsilon);
   c.mean = read_colours(source, "image_mean", 0.0);
   c.deviation = read_colours(source, "image_std", 1.0 / 1024);
   return c;

@@ -197,6 +197,13 @@ std::uint64_t vision_weight_bytes(const WeightSource& source, const VisionConfig
   return total;
 }
 
+std::string unused_vision_tensors(const WeightSource& source, const VisionConfig& config) {
+  VisionWeights shapes;
+  std::vector<const TensorInfo*> used;
+  for (const Slot& slot : Planner(source, config, shapes).plan()) used.push_back(slot.tensor);
+  return describe_unused(source, used, "v.blk.");
+}
+
 std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& source,
                                                          const VisionConfig& config,
                                                          const kernels::Kernels& kernels,

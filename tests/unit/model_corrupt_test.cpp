@@ -2,6 +2,7 @@
 // tensor.
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <string>
@@ -27,6 +28,10 @@ struct Damage {
 
 std::function<void(GgufBuilder&)> key_is(const std::string& key, std::uint32_t value) {
   return [=](GgufBuilder& file) { file.set_u32(key, value); };
+}
+
+std::function<void(GgufBuilder&)> double_is(const std::string& key, double value) {
+  return [=](GgufBuilder& file) { file.set(key, 12, number_bytes(value)); };
 }
 
 /// Overwrites the bytes of a tensor at `offset`.
@@ -65,6 +70,38 @@ std::vector<Damage> damages() {
        [](GgufBuilder& file) { file.set_string("gemma3.block_count", "six"); }},
       {"NegativeRopeBase", "rope.freq_base",
        [](GgufBuilder& file) { file.set_f32("gemma3.rope.freq_base", -1.0F); }},
+      {"RopeBaseThatIsNoFloat", "rope.freq_base is 9.99989e-321, expected a number from 1 to",
+       double_is("gemma3.rope.freq_base", 1e-320)},
+      {"RopeBaseThatIsNan", "rope.freq_base_swa is nan",
+       double_is("gemma3.rope.freq_base_swa", std::nan(""))},
+      {"HugeRopeBase", "rope.freq_base is 1e+300", double_is("gemma3.rope.freq_base", 1e300)},
+      {"RopeFactorOf0", "rope.scaling.factor is 0", double_is("gemma3.rope.scaling.factor", 0)},
+      {"InfiniteOldRopeFactor", "rope.scale_linear is inf",
+       double_is("gemma3.rope.scale_linear", std::numeric_limits<double>::infinity())},
+      {"EpsilonThatIsNoFloat", "layer_norm_rms_epsilon is 1e-50",
+       double_is("gemma3.attention.layer_norm_rms_epsilon", 1e-50)},
+      {"SoftcapThatIsNoFloat", "final_logit_softcapping is 1e-60",
+       double_is("gemma3.final_logit_softcapping", 1e-60)},
+      {"NegativeSoftcap", "final_logit_softcapping is -30",
+       double_is("gemma3.final_logit_softcapping", -30)},
+      {"OtherRopeScaling", "rope.scaling.type is \"\\x1b[2Jyarn",
+       [](GgufBuilder& file) {
+         file.set_string("gemma3.rope.scaling.type", "\x1b[2Jyarn" + std::string(1000, 'n'));
+       }},
+      {"OtherVocabulary", "tokenizer.ggml.model: \"gpt2\\x0a",
+       [](GgufBuilder& file) {
+         file.set_string("tokenizer.ggml.model", "gpt2\n" + std::string(1000, 'n'));
+       }},
+      {"UnknownBias", "\"blk.0.attn_q.bias\" of a layer is not known",
+       [](GgufBuilder& file) {
+         file.add_tensor("blk.0.attn_q.bias", {64}, BlockType::kF32, std::string(256, '\1'));
+       }},
+      {"UnknownNorm", "\"blk.5.ffn_sub_norm.weight\"",
+       [](GgufBuilder& file) {
+         file.add_tensor("blk.5.ffn_sub_norm.weight", {64}, BlockType::kF32,
+                         std::string(256, '\1'));
+       }},
+      {"MoreLayersThanItSays", "\"blk.5.attn_norm.weight\"", key_is("gemma3.block_count", 5)},
       {"PatternOfTwoLayers", "sliding_window_pattern",
        [](GgufBuilder& file) {
          file.set_array("gemma3.attention.sliding_window_pattern", 7, 2, std::string(2, '\1'));
@@ -119,6 +156,7 @@ TEST_P(DamagedModel, IsOneLineThatNamesIt) {
   EXPECT_TRUE(contains(error.what(), GetParam().named)) << error.what();
   EXPECT_TRUE(contains(error.what(), file.path())) << error.what();
   EXPECT_FALSE(contains(error.what(), "\n")) << error.what();
+  EXPECT_LT(std::string(error.what()).size(), file.path().size() + 300) << error.what();
 }
 INSTANTIATE_TEST_SUITE_P(Each, DamagedModel, ::testing::ValuesIn(damages()),
                          [](const auto& damage) { return damage.param.name; });
@@ -130,6 +168,19 @@ TEST(DamagedModel, WithoutDamageItLoadsAndComputes) {
     session.append(std::vector<TokenId>{2, 270, 271});
     EXPECT_EQ(session.logits().size(), test::kTinyVocabulary);
   }
+}
+
+TEST(DamagedModel, TensorsThatAreNotUsedAreNamed) {
+  GgufBuilder builder = test::tiny_model();
+  EXPECT_TRUE(inspect(TempFile(builder.build()).path()).warnings.empty());
+  builder.add_tensor("rope_freqs.weight", {8}, BlockType::kF32, std::string(32, '\1'));
+  for (const char* name : {"v.blk.0.ln1.weight", "v.blk.0.ln2.weight", "v.post_ln.weight"})
+    builder.add_tensor(name, {8}, BlockType::kF32, std::string(32, '\1'));
+  const TempFile file(builder.build());
+  const std::vector<std::string> expected = {
+      "4 tensors are not used: \"rope_freqs.weight\", \"v.blk.0.ln1.weight\" and 2 like it"};
+  EXPECT_EQ(inspect(file.path()).warnings, expected);
+  EXPECT_EQ(Model::load(file.path()).info().warnings, expected);
 }
 
 // Tokens that nobody uses, a padded width, a row that training made nothing of.

@@ -143,6 +143,11 @@ lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions optio
   options.progress = bar.callback();
   lapidary::Model model = lapidary::Model::load(find_model(flags.model), options);
   bar.finish();
+  for (const std::string& warning : model.info().warnings) warn(flags.quiet, warning);
+  if (model.vision() != nullptr) {
+    for (const std::string& warning : model.vision()->warnings)
+      warn(flags.quiet, model.vision()->path + ": " + warning);
+  }
   return model;
 }
 

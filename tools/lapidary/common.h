@@ -45,8 +45,8 @@ std::string model_folder();
 /// nowhere, saying what there is.
 std::string find_model(const std::string& given);
 
-/// Loads with, on a terminal, a progress bar and the tokenizer's warnings. Interrupts end the
-/// process meanwhile. What the flags do not say is taken from `options`.
+/// Loads with, on a terminal, a progress bar, and says what a user should know of the files.
+/// Interrupts end the process meanwhile. What the flags do not say is taken from `options`.
 lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions options = {});
 
 /// "warning: …" on standard error, unless `quiet`.

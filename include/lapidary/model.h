@@ -60,7 +60,8 @@ struct ModelInfo {
   int global_layers = 0;   ///< Layers that see the whole context.
   int trained_context = 0;
   int vocabulary = 0;
-  bool instruction_tuned = false;  ///< The file has a chat template.
+  bool instruction_tuned = false;                    ///< The file has a chat template.
+  ChatTemplate chat_template = ChatTemplate::kNone;  ///< Which one that is.
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
   std::uint64_t weight_bytes = 0;     ///< Packed in memory, as the kernels read them.
@@ -77,6 +78,11 @@ struct ModelInfo {
 
   /// What a user should know of the file, one line each: tensors that the model does not use.
   std::vector<std::string> warnings;
+
+  /// What turns are written in unless told otherwise: ChatML for a file of that, else Gemma's own.
+  ChatTemplate turns() const {
+    return chat_template == ChatTemplate::kChatML ? chat_template : ChatTemplate::kGemma;
+  }
 
   /// Bytes of keys and values at `tokens` tokens of context: with the 5:1 windows, or as if every
   /// layer were global.

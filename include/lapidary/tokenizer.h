@@ -11,6 +11,14 @@ namespace lapidary {
 
 using TokenId = std::int32_t;
 
+/// How the turns of a conversation are written.
+enum class ChatTemplate {
+  kNone,    ///< Not at all: texts as they are, each message but the first on a line of its own.
+  kGemma,   ///< Gemma's own, as of every release: `<start_of_turn>user` … `<end_of_turn>`.
+  kChatML,  ///< `<|im_start|>user` … `<|im_end|>`.
+  kOther,   ///< Of a file: one that is none of these. Of a prompt: Gemma's.
+};
+
 /// The model's vocabulary: text to ids and back. SentencePiece BPE with byte fallback.
 /// Immutable after construction; every method may be called from several threads at once. Cheap to
 /// copy.
@@ -47,7 +55,8 @@ class Tokenizer {
   TokenId end_of_image() const;    ///< `<end_of_image>`, or -1.
   TokenId image_token() const;     ///< `<image_soft_token>`, or -1: each stands for one soft token.
 
-  /// The ids that end a generation: from metadata, and always `<eos>` and `<end_of_turn>`.
+  /// The ids that end a generation: from metadata, and always `<eos>`, `<end_of_turn>` and
+  /// `<|im_end|>`.
   std::span<const TokenId> stop_ids() const;
 
   /// One line for every repair of the file's token types that was needed; usually empty.

@@ -6,6 +6,7 @@
 #include "lapidary/model.h"
 #include "model/decoder.h"
 #include "runtime/model_impl.h"
+#include "text/chat_template.h"
 
 namespace lapidary {
 
@@ -63,7 +64,9 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
       static_cast<int>(std::count(config.local.begin(), config.local.end(), false));
   info.trained_context = config.trained_context;
   info.vocabulary = config.vocabulary;
-  info.instruction_tuned = source.find_string("tokenizer.chat_template").has_value();
+  info.chat_template =
+      recognize_template(source.find_string("tokenizer.chat_template").value_or(""));
+  info.instruction_tuned = info.chat_template != ChatTemplate::kNone;
   for (const TensorInfo& tensor : source.tensors())
     info.parameters += tensor.columns() * tensor.rows();
   info.file_bytes = source.file_bytes();

@@ -25,7 +25,8 @@ RequestError request_error(const Error& error) {
 }
 
 // The model by what its file says, not by where it lies.
-std::string describe_setup(const BatchOptions& options, const lapidary::Model& model, bool chat) {
+std::string describe_setup(const BatchOptions& options, const lapidary::Model& model, bool chat,
+                           lapidary::ChatTemplate turns) {
   const lapidary::ModelInfo& info = model.info();
   const lapidary::VisionInfo* vision = model.vision();
   const lapidary::ImageOptions shown = options.images.options();
@@ -33,6 +34,7 @@ std::string describe_setup(const BatchOptions& options, const lapidary::Model& m
   all["model"] = {info.name, info.file_bytes, info.parameters, info.vocabulary};
   all["vision"] = vision == nullptr ? Json(nullptr) : Json(vision->file_bytes);
   all["chat"] = chat;
+  all["template"] = turns;
   all["views"] = {options.images.alpha, shown.pan_and_scan, shown.min_crop,     shown.max_crops,
                   shown.min_ratio,      shown.auto_tiles,   shown.tile_columns, shown.tile_rows};
   return to_line(all);
@@ -48,7 +50,8 @@ Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
       folder_(options.image_root.empty() ? std::filesystem::path(options.in).parent_path().string()
                                          : options.image_root),
       chat_(options.chat.chosen(model)),
-      setup_(describe_setup(options, model, chat_)) {
+      turns_(options.chat.turns.chosen(model, options.model.quiet)),
+      setup_(describe_setup(options, model, chat_, turns_)) {
   name_ = model.info().name.empty() ? std::filesystem::path(options.model.model).filename().string()
                                     : model.info().name;
 }
@@ -112,11 +115,11 @@ lapidary::Prompt Answerer::make_prompt(const BatchRequest& request,
   std::vector<lapidary::Message> messages;
   for (const RequestMessage& message : request.messages)
     messages.push_back({message.role, {}, read_parts(message.parts, pictures)});
-  if (!messages.empty()) return lapidary::chat_prompt(tokenizer, messages);
+  if (!messages.empty()) return lapidary::chat_prompt(tokenizer, messages, turns_);
   std::vector<lapidary::ContentPart> parts = read_parts(request.prompt, pictures);
   if (request.raw || !chat_) return lapidary::text_prompt(tokenizer, parts);
   const lapidary::Message user{"user", {}, std::move(parts)};
-  return lapidary::chat_prompt(tokenizer, {&user, 1});
+  return lapidary::chat_prompt(tokenizer, {&user, 1}, turns_);
 }
 
 BatchAnswer Answerer::compute(const BatchRequest& request, std::uint64_t seed) {
@@ -127,6 +130,8 @@ BatchAnswer Answerer::compute(const BatchRequest& request, std::uint64_t seed) {
   session_.clear();
   session_.append(prompt, {}, &interrupted);
   lapidary::GenerateOptions wanted = request.sampling.options(seed);
+  if (!request.messages.empty() || (chat_ && !request.raw))
+    wanted = with_turn_stops(std::move(wanted), model_, turns_);
   options_.speculation.apply(wanted);
   const lapidary::Completion completion = session_.generate(wanted);
   if (completion.finish_reason == lapidary::FinishReason::kCancelled)

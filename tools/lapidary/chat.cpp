@@ -23,6 +23,7 @@ struct Options {
   SamplingFlags sampling;
   SpeculationFlags speculation;
   ImageFlags images;
+  TemplateFlag turns;
   std::string system;
 };
 
@@ -30,10 +31,11 @@ void note(const std::string& text) { write_all(STDERR_FILENO, printable(text) + 
 
 class Chat {
  public:
-  Chat(const Options& options, const lapidary::Model& model, std::vector<Picture> pictures)
+  Chat(const Options& options, const lapidary::Model& model, lapidary::ChatTemplate turns,
+       std::vector<Picture> pictures)
       : options_(options),
         sampling_(options.sampling),
-        talk_(model, options.speculation.session(options.model, model), options.system),
+        talk_(model, options.speculation.session(options.model, model), options.system, turns),
         waiting_(model, options.model, options.images, talk_.session().memory_bytes()) {
     for (Picture& picture : pictures) note(waiting_.add(std::move(picture)));
   }
@@ -424,17 +426,15 @@ int chat(const Options& options) {
   std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   const lapidary::Model model = load_model(options.model, options.images,
                                            pictures.empty() ? Vision::kIfThere : Vision::kNeeded);
-  const lapidary::Tokenizer& tokenizer = model.tokenizer();
-  if (tokenizer.start_of_turn() < 0 || tokenizer.end_of_turn() < 0) {
-    throw Error(ErrorCode::kUsage,
-                "this model cannot chat: its vocabulary has no <start_of_turn> and <end_of_turn>");
-  }
+  const lapidary::ChatTemplate turns = options.turns.chosen(model, options.model.quiet);
+  const lapidary::Message probe{"user", {}};
+  lapidary::chat_prompt(model.tokenizer(), {&probe, 1}, turns);  // Whether this model can chat.
   if (!model.info().instruction_tuned) {
     warn(options.model.quiet,
          "this is a base model without chat training; expect it to continue text rather than to "
          "answer");
   }
-  return Chat(options, model, std::move(pictures)).run();
+  return Chat(options, model, turns, std::move(pictures)).run();
 }
 
 }  // namespace
@@ -446,6 +446,7 @@ void add_chat(CLI::App& app, Run& run) {
   add_sampling_flags(command, options->sampling);
   add_speculation_flags(command, options->speculation);
   add_image_flags(command, options->images);
+  add_template_flag(command, options->turns);
   add_option(command, "--system", options->system, "text in front of the first message");
   when_chosen(command, run, [options] { return chat(*options); });
 }

@@ -53,10 +53,39 @@ void add_chat_flag(CLI::App& app, ChatFlag& flag) {
   flag.option =
       add_flag(app, "--chat,!--no-chat", flag.value,
                "treat the prompt as one user turn (default for files with a chat template)");
+  add_template_flag(app, flag.turns);
 }
 
 bool ChatFlag::chosen(const lapidary::Model& model) const {
-  return option.given() ? value : model.info().instruction_tuned;
+  if (option.given()) return value;
+  return turns.name.empty() ? model.info().instruction_tuned : turns.name != "none";
+}
+
+void add_template_flag(CLI::App& app, TemplateFlag& flag) {
+  add_option(app, "--template", flag.name,
+             "how turns are written (default: as the model's file says)")
+      .one_of({"gemma", "chatml", "none"});
+}
+
+lapidary::ChatTemplate TemplateFlag::chosen(const lapidary::Model& model, bool quiet) const {
+  using lapidary::ChatTemplate;
+  if (name == "gemma") return ChatTemplate::kGemma;
+  if (name == "chatml") return ChatTemplate::kChatML;
+  if (name == "none") return ChatTemplate::kNone;
+  if (model.info().chat_template == ChatTemplate::kOther) {
+    warn(quiet,
+         "the model's chat template is neither Gemma's nor ChatML; turns are written as Gemma's "
+         "(--template chooses)");
+  }
+  return model.info().turns();
+}
+
+lapidary::GenerateOptions with_turn_stops(lapidary::GenerateOptions options,
+                                          const lapidary::Model& model,
+                                          lapidary::ChatTemplate turns) {
+  for (std::string& stop : lapidary::turn_stops(model.tokenizer(), turns))
+    options.stop.push_back(std::move(stop));
+  return options;
 }
 
 std::string model_folder() {

@@ -29,13 +29,28 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// As add_model_flags, for commands that make no session.
 void add_file_flags(CLI::App& app, ModelFlags& flags);
 
-/// `--chat` and `--no-chat`; neither given: what the model was made for.
+/// `--template`: how turns are written; not given: as the model's file says.
+struct TemplateFlag {
+  std::string name;
+
+  /// Warns, unless `quiet`, where the file's own template is one that is not known.
+  lapidary::ChatTemplate chosen(const lapidary::Model& model, bool quiet) const;
+};
+void add_template_flag(CLI::App& app, TemplateFlag& flag);
+
+/// `--chat`, `--no-chat` and `--template`; none given: what the model was made for.
 struct ChatFlag {
   bool value = false;
   Option option;
+  TemplateFlag turns;
   bool chosen(const lapidary::Model& model) const;
 };
 void add_chat_flag(CLI::App& app, ChatFlag& flag);
+
+/// `options` with the texts that end a turn.
+lapidary::GenerateOptions with_turn_stops(lapidary::GenerateOptions options,
+                                          const lapidary::Model& model,
+                                          lapidary::ChatTemplate turns);
 
 /// `$LAPIDARY_HOME`, or lapidary/ in the XDG data folder.
 std::string model_folder();

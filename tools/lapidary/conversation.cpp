@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "common.h"
 #include "pictures.h"
 #include "terminal.h"
 
@@ -13,27 +14,32 @@ using lapidary::ImageFeatures;
 using lapidary::Prompt;
 using lapidary::TokenId;
 
-Conversation::Conversation(const lapidary::Model& model, const lapidary::SessionOptions& options,
-                           std::string system)
-    : session_(model, options), system_(std::move(system)) {}
+namespace {
 
-Prompt Conversation::opening(const UserMessage& message, bool first) const {
-  const lapidary::Tokenizer& tokenizer = session_.model().tokenizer();
+lapidary::Message message_of(const UserMessage& user) {
+  lapidary::Message message{"user", {}};
+  for (const UserPicture& picture : user.pictures) message.parts.push_back({{}, picture.encoded});
+  message.parts.push_back({user.text});
+  return message;
+}
+
+}  // namespace
+
+Conversation::Conversation(const lapidary::Model& model, const lapidary::SessionOptions& options,
+                           std::string system, lapidary::ChatTemplate turns)
+    : session_(model, options), system_(std::move(system)), template_(turns) {}
+
+Prompt Conversation::first_turn(const UserMessage& message) const {
   std::vector<lapidary::Message> messages;
-  if (first && !system_.empty()) messages.push_back({"system", system_});
-  messages.push_back({"user", {}});
-  std::vector<lapidary::ContentPart>& parts = messages.back().parts;
-  for (const UserPicture& picture : message.pictures) parts.push_back({{}, picture.encoded});
-  parts.push_back({message.text});
-  Prompt turn = lapidary::chat_prompt(tokenizer, messages);
-  if (first) return turn;
-  // What ends the model's turn stands where BOS would.
-  std::vector<TokenId> ids{tokenizer.end_of_turn()};
-  const std::vector<TokenId> newline = tokenizer.encode("\n");
-  ids.insert(ids.end(), newline.begin(), newline.end());
-  ids.insert(ids.end(), turn.ids.begin() + 1, turn.ids.end());
-  turn.ids = std::move(ids);
-  return turn;
+  if (!system_.empty()) messages.push_back({"system", system_});
+  messages.push_back(message_of(message));
+  return lapidary::chat_prompt(session_.model().tokenizer(), messages, template_);
+}
+
+Prompt Conversation::opening(const UserMessage& message) const {
+  if (turns_.empty()) return first_turn(message);
+  return lapidary::next_turn(session_.model().tokenizer(), turns_.back().reply, message_of(message),
+                             template_);
 }
 
 Prompt Conversation::prompt() const {
@@ -55,7 +61,7 @@ int Conversation::image_tokens() const {
 }
 
 void Conversation::check_room(const UserMessage& message) const {
-  const Prompt turn = opening(message, turns_.empty());
+  const Prompt turn = opening(message);
   cli::check_room(session_, prompt().ids.size() + turn.ids.size());
 }
 
@@ -84,7 +90,7 @@ void Conversation::drop_computed(Prompt& wanted) {
 Reply Conversation::say(const UserMessage& message, const lapidary::GenerateOptions& options,
                         const lapidary::OnText& on_text, const lapidary::Progress& progress) {
   check_room(message);
-  turns_.push_back({message, opening(message, turns_.empty()), {}});
+  turns_.push_back({message, opening(message), {}});
   Prompt wanted = prompt();
   const std::size_t whole = wanted.ids.size();
   Reply reply;
@@ -93,7 +99,8 @@ Reply Conversation::say(const UserMessage& message, const lapidary::GenerateOpti
     const double start = now();
     session_.append(wanted, progress, options.cancel);
     const double middle = now();
-    reply.completion = session_.generate(options, on_text);
+    reply.completion =
+        session_.generate(with_turn_stops(options, session_.model(), template_), on_text);
     reply.decode_seconds = now() - middle;
     reply.prefill_seconds = middle - start;
   } catch (...) {
@@ -111,7 +118,7 @@ void Conversation::undo() { turns_.pop_back(); }
 
 void Conversation::set_system(std::string text) {
   system_ = std::move(text);
-  if (!turns_.empty()) turns_.front().opening = opening(turns_.front().user, true);
+  if (!turns_.empty()) turns_.front().opening = first_turn(turns_.front().user);
 }
 
 }  // namespace cli

@@ -58,18 +58,20 @@ std::string gather_prompt(const Options& options) {
 
 // With pictures that are not encoded yet, in front of the text.
 lapidary::Prompt make_prompt(const Options& options, const lapidary::Model& model,
-                             const std::vector<Picture>& pictures, const std::string& text) {
+                             const std::vector<Picture>& pictures, const std::string& text,
+                             lapidary::ChatTemplate turns) {
   std::vector<lapidary::ContentPart> parts;
   parts.reserve(pictures.size() + 1);
   for (const Picture& picture : pictures) parts.push_back({{}, unencoded(picture, model)});
   parts.push_back({text});
-  if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), parts);
+  if (turns == lapidary::ChatTemplate::kNone)
+    return lapidary::text_prompt(model.tokenizer(), parts);
   if (!model.info().instruction_tuned) {
     warn(options.model.quiet,
          "this is a base model without chat training; --no-chat completes plain text");
   }
   const lapidary::Message user{"user", {}, std::move(parts)};
-  return lapidary::chat_prompt(model.tokenizer(), {&user, 1});
+  return lapidary::chat_prompt(model.tokenizer(), {&user, 1}, turns);
 }
 
 void print_json(Output& output, const std::vector<TokenId>& prompt,
@@ -120,7 +122,10 @@ int generate(const Options& options) {
   double start = now();
   const lapidary::Model model = load_model(options.model, options.images,
                                            pictures.empty() ? Vision::kIfGiven : Vision::kNeeded);
-  lapidary::Prompt prompt = make_prompt(options, model, pictures, text);
+  const lapidary::ChatTemplate turns = options.chat.chosen(model)
+                                           ? options.chat.turns.chosen(model, options.model.quiet)
+                                           : lapidary::ChatTemplate::kNone;
+  lapidary::Prompt prompt = make_prompt(options, model, pictures, text, turns);
   lapidary::Session session(model, options.speculation.session(options.model, model));
   hold_interrupts(Interrupts::kStop);
   times.load = now() - start;
@@ -145,7 +150,7 @@ int generate(const Options& options) {
   lapidary::OnText on_text;
   if (!options.json) on_text = [&](std::string_view piece) { return output.write(piece); };
   const std::uint64_t seed = options.sampling.seed_or_random();
-  lapidary::GenerateOptions wanted = options.sampling.options(seed);
+  lapidary::GenerateOptions wanted = with_turn_stops(options.sampling.options(seed), model, turns);
   options.speculation.apply(wanted);
   const lapidary::Completion completion = session.generate(wanted, on_text);
   times.decode = now() - start;

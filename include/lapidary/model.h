@@ -76,8 +76,18 @@ struct ModelInfo {
   };
   std::vector<TypeCount> types;  ///< Largest first.
 
+  struct SpecialToken {
+    std::string name;
+    TokenId id = 0;
+    bool stops = false;  ///< It ends a generation.
+  };
+  std::vector<SpecialToken> special_tokens;  ///< Control tokens with a known meaning, by id.
+
   /// What a user should know of the file, one line each: tensors that the model does not use.
   std::vector<std::string> warnings;
+  /// Types of special tokens that the file has otherwise, one line each. They are read as they must
+  /// be, so nobody needs to know.
+  std::vector<std::string> repairs;
 
   /// What turns are written in unless told otherwise: ChatML for a file of that, else Gemma's own.
   ChatTemplate turns() const {

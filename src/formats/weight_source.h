@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "formats/blocks.h"
+#include "lapidary/file_info.h"
 
 namespace lapidary {
 
@@ -55,6 +56,12 @@ class WeightSource {
   /// Whether `key` is there and holds an array: for keys that may be one value or one value a
   /// layer.
   virtual bool is_array(std::string_view /*key*/) const { return false; }
+
+  /// All metadata by key; of arrays, the first `elements`.
+  virtual std::vector<FileInfo::Entry> metadata(std::size_t /*elements*/) const { return {}; }
+
+  /// "GGUF 3".
+  virtual std::string format() const { return {}; }
 
   /// The path, for messages.
   virtual const std::string& path() const = 0;

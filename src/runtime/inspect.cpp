@@ -7,6 +7,7 @@
 #include "model/decoder.h"
 #include "runtime/model_impl.h"
 #include "text/chat_template.h"
+#include "text/vocabulary.h"
 
 namespace lapidary {
 
@@ -14,13 +15,16 @@ namespace {
 
 constexpr int kInspectChunk = 512;  // SessionOptions' default.
 
+std::string type_name(BlockType type) {
+  const BlockTraits* traits = find_block_traits(type);
+  return traits != nullptr ? std::string(traits->name)
+                           : "type " + std::to_string(static_cast<std::uint32_t>(type));
+}
+
 std::vector<ModelInfo::TypeCount> count_types(const WeightSource& source) {
   std::map<std::string, ModelInfo::TypeCount> counts;
   for (const TensorInfo& tensor : source.tensors()) {
-    const BlockTraits* traits = find_block_traits(tensor.type);
-    const std::string name =
-        traits != nullptr ? std::string(traits->name)
-                          : "type " + std::to_string(static_cast<std::uint32_t>(tensor.type));
+    const std::string name = type_name(tensor.type);
     ModelInfo::TypeCount& count = counts[name];
     count.type = name;
     count.tensors += 1;
@@ -92,10 +96,37 @@ std::uint64_t ModelInfo::kv_bytes(int tokens, bool global_only) const {
   return kv_cache_bytes(config, tokens, std::min(tokens, kInspectChunk), global_only);
 }
 
+void describe_vocabulary(const Vocabulary& vocabulary, ModelInfo& info) {
+  for (const TokenId id : special_ids(vocabulary)) {
+    const bool stops = std::ranges::find(vocabulary.stop_ids, id) != vocabulary.stop_ids.end();
+    info.special_tokens.push_back({std::string(vocabulary.bytes(id)), id, stops});
+  }
+  info.repairs = vocabulary.warnings;
+}
+
 ModelInfo inspect(const std::string& path) {
   const std::unique_ptr<WeightSource> source = open_gguf(path);
   check_architecture(*source);
-  return describe(*source, read_config(*source));
+  ModelInfo info = describe(*source, read_config(*source));
+  Pieces pieces;
+  describe_vocabulary(read_vocabulary(*source, pieces), info);
+  return info;
+}
+
+FileInfo inspect_file(const std::string& path, std::size_t elements) {
+  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  FileInfo info;
+  info.path = path;
+  info.format = source->format();
+  info.file_bytes = source->file_bytes();
+  info.metadata = source->metadata(std::max<std::size_t>(elements, 1));
+  info.vision = std::ranges::any_of(info.metadata, [](const FileInfo::Entry& entry) {
+    return entry.key == "general.architecture" && entry.values == std::vector<std::string>{"clip"};
+  });
+  for (const TensorInfo& tensor : source->tensors())
+    info.tensors.push_back(
+        {tensor.name, type_name(tensor.type), tensor.shape, tensor.bytes, tensor.offset});
+  return info;
 }
 
 }  // namespace lapidary

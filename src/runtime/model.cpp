@@ -47,6 +47,7 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
                                       std::to_string(tokenizer.vocabulary_size()) +
                                       " of key tokenizer.ggml.tokens");
   }
+  describe_vocabulary(vocabulary_of(tokenizer), info);
   Team team(options.threads);
   WeightsPtr weights = load_weights(*source, config, kernels, team, options.progress);
   finish_loading(tokenizer);

@@ -146,6 +146,8 @@ Tokenizer load_tokenizer(const WeightSource& source) {
 
 void finish_loading(const Tokenizer& tokenizer) { tokenizer.impl().processor(); }
 
+const Vocabulary& vocabulary_of(const Tokenizer& tokenizer) { return tokenizer.impl().vocabulary; }
+
 std::size_t longest_piece(const Tokenizer& tokenizer) {
   return tokenizer.impl().vocabulary.longest_piece;
 }

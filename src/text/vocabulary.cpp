@@ -268,6 +268,15 @@ void Vocabulary::find_specials(const WeightSource& source) {
   }
 }
 
+std::vector<TokenId> special_ids(const Vocabulary& vocabulary) {
+  std::vector<TokenId> ids = vocabulary.stop_ids;
+  for (const std::string_view name : kControlNames) ids.push_back(vocabulary.find_control(name));
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  std::erase(ids, -1);
+  return ids;
+}
+
 Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces) {
   Vocabulary vocabulary;
   pieces = read_pieces(source);

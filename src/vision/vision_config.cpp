@@ -1,5 +1,6 @@
 #include "vision/vision_config.h"
 
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <vector>
@@ -66,8 +67,9 @@ std::array<float, 3> read_colours(const WeightSource& source, const char* name, 
   for (std::size_t i = 0; i < out.size(); ++i) {
     const double value = (*values)[i];
     if (!(value >= low && value <= 1.0)) {
-      fail(source, "key " + key(name) + " holds " + std::to_string(value) +
-                       ", expected numbers from " + std::to_string(low) + " to 1");
+      char text[80];
+      std::snprintf(text, sizeof text, "%g, expected numbers from %g to 1", value, low);
+      fail(source, "key " + key(name) + " holds " + text);
     }
     out[i] = static_cast<float>(value);
   }

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "common.h"
+#include "inspect_text.h"
 
 namespace cli {
 
@@ -12,11 +12,14 @@ struct Options {
   std::string file;
   int context = 0;
   bool json = false;
+  bool metadata = false;
+  bool tensors = false;
 };
 
 Json describe(const lapidary::ModelInfo& info, const std::string& path, int context) {
   Json object;
   object["file"] = path;
+  object["kind"] = "model";
   object["name"] = info.name;
   object["architecture"] = info.architecture;
   object["parameters"] = info.parameters;
@@ -42,6 +45,7 @@ Json describe(const lapidary::ModelInfo& info, const std::string& path, int cont
     object["types"].push_back(
         {{"type", type.type}, {"tensors", type.tensors}, {"bytes", type.bytes}});
   }
+  add_extra(object, info, lapidary::find_vision_files(path));
   return object;
 }
 
@@ -51,7 +55,7 @@ std::string table(const lapidary::ModelInfo& info, const std::string& path, int 
     text += format("%-18s %s\n", name, value.c_str());
   };
   row("file", one_line(path) + ", " + human_bytes(info.file_bytes));
-  row("name", info.name.empty() ? "(none)" : one_line(info.name));
+  row("name", info.name.empty() ? "(none)" : one_line(shortened(info.name)));
   row("architecture",
       info.architecture + (info.instruction_tuned ? ", instruction-tuned" : ", base model"));
   row("parameters", format("%.1f M", static_cast<double>(info.parameters) / 1e6));
@@ -68,6 +72,7 @@ std::string table(const lapidary::ModelInfo& info, const std::string& path, int 
                                                   human_bytes(type.bytes).c_str());
   }
   row("tensors", types);
+  text += extra_lines(info, lapidary::find_vision_files(path));
   text += format("\nIn memory at %d tokens of context:\n", context);
   const std::uint64_t windowed = info.kv_bytes(context);
   const std::uint64_t global = info.kv_bytes(context, true);
@@ -79,11 +84,26 @@ std::string table(const lapidary::ModelInfo& info, const std::string& path, int 
 
 int inspect(const Options& options) {
   const std::string path = find_model(options.file.empty() ? options.model : options.file);
-  const lapidary::ModelInfo info = lapidary::inspect(path);
+  const lapidary::FileInfo file = lapidary::inspect_file(path);
+  lapidary::ModelInfo info;
+  lapidary::VisionInfo vision;
+  if (file.vision) {
+    vision = lapidary::inspect_vision(path);
+  } else {
+    info = lapidary::inspect(path);
+  }
   const int context = options.context > 0 ? options.context : std::min(info.trained_context, 32768);
   Output output;
-  output.write(options.json ? to_line(describe(info, path, context)) + "\n"
-                            : table(info, path, context));
+  if (options.json) {
+    Json object = file.vision ? describe_vision(vision) : describe(info, path, context);
+    if (options.metadata) object["metadata"] = describe_metadata(file);
+    if (options.tensors) object["tensors"] = describe_tensors(file);
+    output.write(to_line(object) + "\n");
+  } else {
+    output.write(file.vision ? vision_lines(vision) : table(info, path, context));
+    if (options.metadata) output.write(metadata_lines(file));
+    if (options.tensors) output.write(tensor_lines(file));
+  }
   output.check();
   return 0;
 }
@@ -91,13 +111,16 @@ int inspect(const Options& options) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Run& run) {
-  CLI::App& command = add_command(app, "inspect", "sizes, types and memory of a model file");
+  CLI::App& command =
+      add_command(app, "inspect", "sizes, types and memory of a model or vision file");
   const auto options = std::make_shared<Options>();
   add_positional(command, "file", options->file, "model file (GGUF)");
   add_option(command, "-m,--model", options->model, "the same as an option");
   add_option(command, "-c,--context", options->context,
              "tokens of context to count the memory for; 0: as other commands take")
       .range(0, 1 << 28);
+  add_flag(command, "--metadata", options->metadata, "also every key of the file");
+  add_flag(command, "--tensors", options->tensors, "also every tensor of the file");
   add_flag(command, "--json", options->json, "print one JSON object");
   when_chosen(command, run, [options] { return inspect(*options); });
 }

@@ -103,10 +103,10 @@ class OddFiles(Case):
     def test_tensors_that_are_not_used_are_named_once(self):
         model = self.model(v__post_ln__weight=8, rope_freqs__weight=8)
         words = '2 tensors are not used: "rope_freqs.weight", "v.post_ln.weight"'
-        self.assertIn("warning: " + words, self.ok("inspect", model).replace("warning            ", "warning: "))
+        self.assertIn("warning            " + words, self.ok("inspect", model))
         self.assertEqual(json.loads(self.ok("inspect", "--json", model))["warnings"], [words])
         errors = self.generate_errors("-m", model)
-        self.assertEqual(errors.count("lapidary: warning: " + words), 1, errors)
+        self.assertEqual(errors.count(f"lapidary: warning: {model}: {words}"), 1, errors)
         self.assertEqual(self.generate_errors("-q", "-m", model), "")
         vision = Gguf(MMPROJ)
         vision.tensors["a.blk.0.weight"] = ((8,), 0, b"\1" * 32)

@@ -170,9 +170,10 @@ lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions optio
   options.memory_limit = flags.memory_limit;
   ProgressBar bar("loading", flags.quiet);
   options.progress = bar.callback();
-  lapidary::Model model = lapidary::Model::load(find_model(flags.model), options);
+  const std::string path = find_model(flags.model);
+  lapidary::Model model = lapidary::Model::load(path, options);
   bar.finish();
-  for (const std::string& warning : model.info().warnings) warn(flags.quiet, warning);
+  for (const std::string& warning : model.info().warnings) warn(flags.quiet, path + ": " + warning);
   if (model.vision() != nullptr) {
     for (const std::string& warning : model.vision()->warnings)
       warn(flags.quiet, model.vision()->path + ": " + warning);

@@ -10,7 +10,6 @@
 //   }
 
 #include "lapidary/error.h"      // IWYU pragma: export
-#include "lapidary/file_info.h"  // IWYU pragma: export
 #include "lapidary/image.h"      // IWYU pragma: export
 #include "lapidary/model.h"      // IWYU pragma: export
 #include "lapidary/sampling.h"   // IWYU pragma: export

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lapidary/stats.h"
@@ -42,8 +43,15 @@ struct VisionInfo {
   int text_width = 0;  ///< Of the projector's output.
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
-  std::uint64_t weight_bytes = 0;     ///< Packed in memory.
-  std::vector<std::string> warnings;  ///< What a user should know of the file, one line each.
+  std::uint64_t weight_bytes = 0;  ///< Packed in memory.
+};
+
+/// How a conversation is written for a model.
+enum class ChatTemplate {
+  kNone,    ///< The file has no template: a base model.
+  kGemma,   ///< Gemma's own, of any release: `<start_of_turn>user`.
+  kChatML,  ///< `<|im_start|>user`, which many fine-tunes are made with.
+  kOther,   ///< One that is not known here.
 };
 
 /// What a model file says of itself. Everything comes from metadata; nothing is decided by a name.
@@ -61,7 +69,9 @@ struct ModelInfo {
   int trained_context = 0;
   int vocabulary = 0;
   bool instruction_tuned = false;                    ///< The file has a chat template.
-  ChatTemplate chat_template = ChatTemplate::kNone;  ///< Which one that is.
+  ChatTemplate chat_template = ChatTemplate::kNone;  ///< By what its template writes.
+  std::vector<std::string> warnings;  ///< One line for everything in the file that is not used or
+                                      ///< not understood; usually empty.
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
   std::uint64_t weight_bytes = 0;     ///< Packed in memory, as the kernels read them.
@@ -75,24 +85,6 @@ struct ModelInfo {
     std::uint64_t bytes = 0;
   };
   std::vector<TypeCount> types;  ///< Largest first.
-
-  struct SpecialToken {
-    std::string name;
-    TokenId id = 0;
-    bool stops = false;  ///< It ends a generation.
-  };
-  std::vector<SpecialToken> special_tokens;  ///< Control tokens with a known meaning, by id.
-
-  /// What a user should know of the file, one line each: tensors that the model does not use.
-  std::vector<std::string> warnings;
-  /// Types of special tokens that the file has otherwise, one line each. They are read as they must
-  /// be, so nobody needs to know.
-  std::vector<std::string> repairs;
-
-  /// What turns are written in unless told otherwise: ChatML for a file of that, else Gemma's own.
-  ChatTemplate turns() const {
-    return chat_template == ChatTemplate::kChatML ? chat_template : ChatTemplate::kGemma;
-  }
 
   /// Bytes of keys and values at `tokens` tokens of context: with the 5:1 windows, or as if every
   /// layer were global.
@@ -124,5 +116,29 @@ class Model {
 
 /// Reads the header of `path` only. Throws as Model::load does.
 ModelInfo inspect(const std::string& path);
+
+/// The same of a vision file (mmproj).
+VisionInfo inspect_vision(const std::string& path);
+
+/// What is in a model file of any kind, for people.
+struct FileInfo {
+  std::string architecture;                                   ///< "gemma3"; "clip": a vision file.
+  std::vector<std::pair<std::string, std::string>> metadata;  ///< Keys, and values on one printable
+                                                              ///< line, cut where they are long.
+  struct Tensor {
+    std::string name;
+    std::string type;
+    std::vector<std::uint64_t> shape;  ///< The contiguous dimension first.
+    std::uint64_t offset = 0;          ///< From the start of the file.
+    std::uint64_t bytes = 0;
+  };
+  std::vector<Tensor> tensors;  ///< In the order of the file.
+};
+
+/// Reads the header of `path` only. Throws Error(kFile) for a file that is no GGUF file.
+FileInfo inspect_file(const std::string& path);
+
+/// The vocabulary of a model file, without its weights. Throws as Model::load does.
+Tokenizer load_tokenizer(const std::string& path);
 
 }  // namespace lapidary

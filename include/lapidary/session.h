@@ -30,6 +30,27 @@ struct SessionOptions {
   std::optional<Model> draft = {};
 };
 
+/// What a process takes at most that loads a model and has one session of it, in bytes. The pages
+/// of the KV cache are taken as the context fills.
+struct MemoryPlan {
+  std::uint64_t weights = 0;     ///< Packed.
+  std::uint64_t vocabulary = 0;  ///< The tokenizer.
+  std::uint64_t vision = 0;      ///< Weights and buffers of the encoder.
+  std::uint64_t kv = 0;          ///< Keys and values of the whole context.
+  std::uint64_t buffers = 0;     ///< Of the session: a chunk of a prompt, logits, the sampler.
+  std::uint64_t process = 0;     ///< The program itself, and reading the file.
+
+  std::uint64_t total() const { return weights + vocabulary + vision + kv + buffers + process; }
+};
+
+/// What the machine has available for this process, within its control group's limit.
+std::uint64_t available_memory_bytes();
+
+/// Reads headers only: of `path`, and of `model.vision` where that is given. A draft model is not
+/// counted. Throws as Model::load and Session do, but for the budget.
+MemoryPlan plan_memory(const std::string& path, const ModelOptions& model = {},
+                       const SessionOptions& session = {});
+
 /// Whether the next tokens are guessed and several of them verified in one pass. What is drawn is
 /// the same bits in every case: a guess counts only when it is the token that the sampler draws.
 enum class Speculation {
@@ -132,9 +153,9 @@ class Session {
   /// (the last one is computed with what is appended next, or when its logits are asked for).
   Completion generate(const GenerateOptions& options, const OnText& on_text = {});
 
-  /// Adds a user turn in the model's turns() (opened with BOS, and with `system` in front, when it
-  /// is the first), not computed until the reply. Closes the model's turn before it where that is
-  /// open.
+  /// Adds a user turn in Gemma's chat template (opened with BOS, and with `system` in front, when
+  /// it is the first), not computed until the reply. Closes the model's turn before it where that
+  /// is open.
   void add_user(std::string_view text, std::string_view system = {});
 
   /// The same with pictures in front of the text. They are encoded here, with the session's
@@ -228,23 +249,20 @@ struct Message {
   std::vector<ContentPart> parts = {};  ///< Not empty: instead of `content`. Pictures: user only.
 };
 
-/// A conversation in the turns of `as`, BOS first, ending where the model's turn begins. Gemma's
-/// own have no role for a system text, which goes in front of the first user's, and trim every
-/// text. The markers of ChatML are control tokens where the vocabulary has them as such, else text:
-/// then a user's text can forge them. Throws Error(kUsage) when roles do not alternate or one is
-/// unknown, when the vocabulary has no tokens for Gemma's turns, or no image tokens for a picture.
+/// A conversation in a chat template (kNone and kOther count as Gemma's), BOS first, ending where
+/// the model's turn begins. Throws Error(kUsage) when roles do not alternate or one is unknown, or
+/// for a picture where the vocabulary has no image tokens.
 Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages,
-                   ChatTemplate as = ChatTemplate::kGemma);
+                   ChatTemplate kind = ChatTemplate::kGemma);
 
-/// What follows `reply`, drawn behind a chat_prompt() or another next_turn(): the end of the
-/// model's turn, as far as the reply does not hold it, and a user's `message` up to where the
-/// model's next turn begins.
-Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply, const Message& message,
-                 ChatTemplate as = ChatTemplate::kGemma);
+/// What follows a model's reply, its stop id left out: the end of its turn, one more of the user,
+/// and where the model's next begins. Behind chat_prompt() and a reply these are the ids that
+/// chat_prompt() gives for the whole conversation.
+Prompt next_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
+                 ChatTemplate kind = ChatTemplate::kGemma);
 
-/// Texts that end a model's turn and that no stop id stands for, to be added to
-/// GenerateOptions::stop; usually none.
-std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as);
+/// The text that ends a turn in a template, to stop at where the vocabulary has no token for it.
+std::string_view end_of_turn_text(ChatTemplate kind);
 
 /// BOS and raw text (as it is, not trimmed) with pictures.
 Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,

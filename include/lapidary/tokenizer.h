@@ -11,14 +11,6 @@ namespace lapidary {
 
 using TokenId = std::int32_t;
 
-/// How the turns of a conversation are written.
-enum class ChatTemplate {
-  kNone,    ///< Not at all: texts as they are, each message but the first on a line of its own.
-  kGemma,   ///< Gemma's own, as of every release: `<start_of_turn>user` … `<end_of_turn>`.
-  kChatML,  ///< `<|im_start|>user` … `<|im_end|>`.
-  kOther,   ///< Of a file: one that is none of these. Of a prompt: Gemma's.
-};
-
 /// The model's vocabulary: text to ids and back. SentencePiece BPE with byte fallback.
 /// Immutable after construction; every method may be called from several threads at once. Cheap to
 /// copy.
@@ -42,6 +34,10 @@ class Tokenizer {
 
   bool is_control(TokenId id) const;
 
+  /// Bytes of the longest text that one id stands for: a text of n bytes has at least
+  /// n / longest_piece() ids.
+  std::size_t longest_piece() const;
+
   /// Tokens in the file. A file that knows images may have no row for `<image_soft_token>`: its id
   /// is then this number.
   TokenId vocabulary_size() const;
@@ -55,8 +51,7 @@ class Tokenizer {
   TokenId end_of_image() const;    ///< `<end_of_image>`, or -1.
   TokenId image_token() const;     ///< `<image_soft_token>`, or -1: each stands for one soft token.
 
-  /// The ids that end a generation: from metadata, and always `<eos>`, `<end_of_turn>` and
-  /// `<|im_end|>`.
+  /// The ids that end a generation: from metadata, and always `<eos>` and `<end_of_turn>`.
   std::span<const TokenId> stop_ids() const;
 
   /// One line for every repair of the file's token types that was needed; usually empty.

@@ -63,13 +63,6 @@ class ImageEncoder {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Reads the header of the vision file `path` only. Throws Error(kFile) when it is none, or
-/// damaged.
-VisionInfo inspect_vision(const std::string& path);
-
-/// Every vision file that lies beside `model_path` and fits it.
-std::vector<std::string> find_vision_files(const std::string& model_path);
-
 /// The vision file that lies beside `model_path` and fits it (a `.gguf` file with "mmproj" in its
 /// name, whose projector has the model's width), or an empty string when there is none or more than
 /// one.

@@ -1,14 +1,13 @@
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <cmath>
 #include <cstring>
 #include <limits>
+#include <sstream>
 #include <type_traits>
 #include <unordered_map>
 
 #include "base/file.h"
 #include "formats/gguf_header.h"
+#include "formats/printable.h"
 #include "formats/weight_source.h"
 #include "lapidary/error.h"
 
@@ -96,9 +95,9 @@ class GgufSource final : public WeightSource {
   std::optional<std::vector<double>> find_floats(std::string_view key) const override;
   std::optional<std::vector<std::int64_t>> find_ints(std::string_view key) const override;
   bool is_array(std::string_view key) const override;
-  std::vector<FileInfo::Entry> metadata(std::size_t elements) const override;
 
-  std::string format() const override { return "GGUF " + std::to_string(header_.version); }
+  std::vector<std::pair<std::string, std::string>> describe() const override;
+
   const std::string& path() const override { return file_.path(); }
   std::uint64_t file_bytes() const override { return file_.size(); }
 
@@ -256,46 +255,37 @@ std::optional<std::vector<std::int64_t>> GgufSource::find_ints(std::string_view 
   return numbers;
 }
 
+std::vector<std::pair<std::string, std::string>> GgufSource::describe() const {
+  constexpr std::uint64_t kShown = 4;  // Elements of an array.
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const auto& [key, value] : header_.values) {
+    std::uint64_t offset = value.offset;
+    const auto next = [&] {
+      if (value.type == GgufType::kString) return printable_value(take_string(offset));
+      std::string text;
+      with_number(value.type, bytes_.data() + offset, [&](auto number) {
+        std::ostringstream out;
+        out << std::boolalpha << +number;
+        text = out.str();
+        offset += sizeof(number);
+      });
+      if (value.type == GgufType::kBool) text = text == "0" ? "false" : "true";
+      return text;
+    };
+    std::string text = value.is_array ? "[" : "";
+    const std::uint64_t shown = std::min(value.count, value.is_array ? kShown : 1);
+    for (std::uint64_t i = 0; i < shown; ++i) text += (i == 0 ? "" : ", ") + next();
+    if (value.is_array) {
+      text += shown < value.count ? ", …] (" + std::to_string(value.count) + " elements)" : "]";
+    }
+    lines.emplace_back(printable_value(key), text);
+  }
+  return lines;
+}
+
 bool GgufSource::is_array(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   return value != nullptr && value->is_array;
-}
-
-/// As short as it can be to be read as the same number; with an exponent only far from 1.
-template <class T>
-std::string number_text(T number) {
-  std::array<char, 64> text;
-  char* const end = text.data() + text.size();
-  if constexpr (std::is_same_v<T, bool>) {
-    return number ? "true" : "false";
-  } else if constexpr (std::is_floating_point_v<T>) {
-    const bool plain = number == 0 || (std::abs(number) >= T(1e-4) && std::abs(number) < T(1e15));
-    const auto format = plain ? std::chars_format::fixed : std::chars_format::general;
-    return {text.data(), std::to_chars(text.data(), end, number, format).ptr};
-  } else {
-    return {text.data(), std::to_chars(text.data(), end, number).ptr};
-  }
-}
-
-std::vector<FileInfo::Entry> GgufSource::metadata(std::size_t elements) const {
-  std::vector<FileInfo::Entry> entries;
-  for (const auto& [key, value] : header_.values) {
-    FileInfo::Entry entry{
-        key, std::string(gguf_type_name(value.type)), value.is_array, value.count, {}};
-    std::uint64_t offset = value.offset;
-    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(value.count, elements); ++i) {
-      if (value.type == GgufType::kString) {
-        entry.values.push_back(take_string(offset));
-        continue;
-      }
-      with_number(value.type, bytes_.data() + offset, [&](auto number) {
-        entry.values.push_back(number_text(number));
-        offset += sizeof(number);
-      });
-    }
-    entries.push_back(std::move(entry));
-  }
-  return entries;
 }
 
 }  // namespace

@@ -339,6 +339,21 @@ std::string_view gguf_type_name(GgufType type) {
   return is_known(type) ? kNames[static_cast<std::uint32_t>(type)] : "unknown";
 }
 
+std::string quoted(std::string_view text) {
+  constexpr std::size_t kMaxShown = 80;
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string out = "\"";
+  for (const char c : text.substr(0, kMaxShown)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7F && c != '"' && c != '\\') {
+      out += c;
+    } else {
+      out += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return out + (text.size() > kMaxShown ? "…\"" : "\"");
+}
+
 HeaderBytes::~HeaderBytes() { std::free(data_); }
 
 std::uint64_t HeaderBytes::left_from(std::uint64_t offset) const {

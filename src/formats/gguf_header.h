@@ -78,4 +78,7 @@ struct GgufHeader {
 /// path and the key or tensor.
 GgufHeader parse_gguf_header(const File& file, HeaderBytes& bytes);
 
+/// `text` in quotes, on one line: bytes that are not printable ASCII escaped, cut where it is long.
+std::string quoted(std::string_view text);
+
 }  // namespace lapidary

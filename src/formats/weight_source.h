@@ -6,10 +6,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "formats/blocks.h"
-#include "lapidary/file_info.h"
 
 namespace lapidary {
 
@@ -57,31 +57,18 @@ class WeightSource {
   /// layer.
   virtual bool is_array(std::string_view /*key*/) const { return false; }
 
-  /// All metadata by key; of arrays, the first `elements`.
-  virtual std::vector<FileInfo::Entry> metadata(std::size_t /*elements*/) const { return {}; }
-
-  /// "GGUF 3".
-  virtual std::string format() const { return {}; }
+  /// Every key with its value in one printable line, long ones cut: for people.
+  virtual std::vector<std::pair<std::string, std::string>> describe() const { return {}; }
 
   /// The path, for messages.
   virtual const std::string& path() const = 0;
   virtual std::uint64_t file_bytes() const = 0;
 };
 
-/// `text` of a file in quotes, on one line: bytes that are not printable ASCII escaped, cut where
-/// it is long.
-std::string quoted(std::string_view text);
-
-/// The number at `key`, or `fallback` where there is none. Throws Error(kFile) naming the key when
-/// it is not within [low, high], which must leave out what is 0 or infinite once it is a float.
-float read_float(const WeightSource& source, const std::string& key, double low, double high,
-                 float fallback);
-
-/// One line that names the tensors of `source` that are not among those `used`; empty where there
-/// are none. Throws Error(kFile) when one of them has a name that begins with `layers`: without it
-/// a layer would compute something else.
-std::string describe_unused(const WeightSource& source, std::span<const TensorInfo* const> used,
-                            std::string_view layers);
+/// Throws Error(kFile) that names `tensor` when `bytes`, its end or all of it, are all zero: a
+/// download that was broken off leaves such a file where space was reserved first.
+void refuse_zeros(const WeightSource& source, const TensorInfo& tensor,
+                  std::span<const std::byte> bytes);
 
 /// Opens a GGUF file, version 2 or 3. Every length is checked against the bytes that remain before
 /// anything is allocated. Throws Error(kFile) with one line that names the path and the key or

@@ -6,6 +6,7 @@
 #include "lapidary/error.h"
 #include "lapidary/vision.h"
 #include "runtime/budget.h"
+#include "runtime/memory_plan.h"
 #include "runtime/model_impl.h"
 #include "runtime/vision_part.h"
 #include "vision/encoder.h"
@@ -28,7 +29,7 @@ class ImageEncoder::Impl {
       : model_(model),
         vision_(vision_of(model_)),
         memory_limit_(options.memory_limit),
-        held_bytes_(model.info().weight_bytes + options.held_bytes),
+        held_bytes_(held_by(model.info()) + options.held_bytes),
         team_(options.threads) {}
 
   void load(const Progress& progress) {

@@ -2,12 +2,14 @@
 #include <map>
 #include <string>
 
+#include "formats/printable.h"
 #include "lapidary/error.h"
 #include "lapidary/model.h"
 #include "model/decoder.h"
 #include "runtime/model_impl.h"
 #include "text/chat_template.h"
-#include "text/vocabulary.h"
+#include "text/tokenizer_impl.h"
+#include "vision/vision_weights.h"
 
 namespace lapidary {
 
@@ -48,8 +50,8 @@ void check_architecture(const WeightSource& source) {
   }
   if (*architecture == "gemma3") return;
   throw Error(ErrorCode::kFile,
-              source.path() + ": general.architecture is " + quoted(*architecture) +
-                  ", expected gemma3" +
+              source.path() + ": general.architecture is \"" + printable_value(*architecture) +
+                  "\", expected gemma3" +
                   (*architecture == "clip" ? " (this is the vision part of a model)" : ""));
 }
 
@@ -68,9 +70,15 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
       static_cast<int>(std::count(config.local.begin(), config.local.end(), false));
   info.trained_context = config.trained_context;
   info.vocabulary = config.vocabulary;
-  info.chat_template =
-      recognize_template(source.find_string("tokenizer.chat_template").value_or(""));
-  info.instruction_tuned = info.chat_template != ChatTemplate::kNone;
+  const std::optional<std::string> chat = source.find_string("tokenizer.chat_template");
+  info.instruction_tuned = chat.has_value();
+  if (chat) info.chat_template = recognise_template(*chat);
+  if (info.chat_template == ChatTemplate::kOther) {
+    info.warnings.push_back(
+        "the file's chat template is none that is known here; Gemma's is used instead");
+  }
+  for (const std::string& name : unused_tensors(source, config))
+    info.warnings.push_back("tensor " + name + " is not used");
   for (const TensorInfo& tensor : source.tensors())
     info.parameters += tensor.columns() * tensor.rows();
   info.file_bytes = source.file_bytes();
@@ -78,8 +86,6 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
   info.bytes_per_token = weight_bytes_per_token(source, config);
   info.multiplications_per_token = multiplications_per_token(config);
   info.types = count_types(source);
-  if (std::string unused = unused_tensors(source, config); !unused.empty())
-    info.warnings.push_back(std::move(unused));
   return info;
 }
 
@@ -96,37 +102,34 @@ std::uint64_t ModelInfo::kv_bytes(int tokens, bool global_only) const {
   return kv_cache_bytes(config, tokens, std::min(tokens, kInspectChunk), global_only);
 }
 
-void describe_vocabulary(const Vocabulary& vocabulary, ModelInfo& info) {
-  for (const TokenId id : special_ids(vocabulary)) {
-    const bool stops = std::ranges::find(vocabulary.stop_ids, id) != vocabulary.stop_ids.end();
-    info.special_tokens.push_back({std::string(vocabulary.bytes(id)), id, stops});
+VisionInfo inspect_vision(const std::string& path) {
+  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  return describe_vision(*source, read_vision_config(*source));
+}
+
+FileInfo inspect_file(const std::string& path) {
+  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  FileInfo info;
+  info.architecture = printable_value(source->find_string("general.architecture").value_or(""));
+  info.metadata = source->describe();
+  for (const TensorInfo& tensor : source->tensors()) {
+    info.tensors.push_back({printable_value(tensor.name), type_name(tensor.type), tensor.shape,
+                            tensor.offset, tensor.bytes});
   }
-  info.repairs = vocabulary.warnings;
+  return info;
+}
+
+Tokenizer load_tokenizer(const std::string& path) {
+  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  Tokenizer tokenizer = load_tokenizer(*source);
+  finish_loading(tokenizer);
+  return tokenizer;
 }
 
 ModelInfo inspect(const std::string& path) {
   const std::unique_ptr<WeightSource> source = open_gguf(path);
   check_architecture(*source);
-  ModelInfo info = describe(*source, read_config(*source));
-  Pieces pieces;
-  describe_vocabulary(read_vocabulary(*source, pieces), info);
-  return info;
-}
-
-FileInfo inspect_file(const std::string& path, std::size_t elements) {
-  const std::unique_ptr<WeightSource> source = open_gguf(path);
-  FileInfo info;
-  info.path = path;
-  info.format = source->format();
-  info.file_bytes = source->file_bytes();
-  info.metadata = source->metadata(std::max<std::size_t>(elements, 1));
-  info.vision = std::ranges::any_of(info.metadata, [](const FileInfo::Entry& entry) {
-    return entry.key == "general.architecture" && entry.values == std::vector<std::string>{"clip"};
-  });
-  for (const TensorInfo& tensor : source->tensors())
-    info.tensors.push_back(
-        {tensor.name, type_name(tensor.type), tensor.shape, tensor.bytes, tensor.offset});
-  return info;
+  return describe(*source, read_config(*source));
 }
 
 }  // namespace lapidary

@@ -8,6 +8,7 @@
 #include "base/team.h"
 #include "lapidary/error.h"
 #include "runtime/budget.h"
+#include "runtime/memory_plan.h"
 #include "runtime/model_impl.h"
 #include "runtime/vision_part.h"
 #include "text/tokenizer_impl.h"
@@ -38,7 +39,7 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   std::unique_ptr<VisionPart> vision;
   if (!options.vision.empty())
     vision = std::make_unique<VisionPart>(options.vision, path, config.width, kernels, options);
-  check_budget(path + ": the model", 0, info.weight_bytes, options.memory_limit);
+  check_budget(path + ": the model", 0, held_by(info), options.memory_limit);
   // Before the weights: its own set-up then goes on beside their reading.
   Tokenizer tokenizer = load_tokenizer(*source);
   if (tokenizer.vocabulary_size() > config.vocabulary) {
@@ -47,7 +48,6 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
                                       std::to_string(tokenizer.vocabulary_size()) +
                                       " of key tokenizer.ggml.tokens");
   }
-  describe_vocabulary(vocabulary_of(tokenizer), info);
   Team team(options.threads);
   WeightsPtr weights = load_weights(*source, config, kernels, team, options.progress);
   finish_loading(tokenizer);

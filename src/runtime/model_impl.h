@@ -15,7 +15,6 @@
 namespace lapidary {
 
 class VisionPart;
-class Vocabulary;
 
 /// What Model::load leaves behind. Immutable once built; the vision half guards what it reads
 /// later.
@@ -46,9 +45,6 @@ void check_architecture(const WeightSource& source);
 
 /// Reads the header's metadata and shapes only.
 ModelInfo describe(const WeightSource& source, const Config& config);
-
-/// Adds what the vocabulary says.
-void describe_vocabulary(const Vocabulary& vocabulary, ModelInfo& info);
 
 /// The same of a vision file.
 VisionInfo describe_vision(const WeightSource& source, const VisionConfig& config);

@@ -29,10 +29,17 @@ struct SessionPlan {
 
   int context = 0;
   int chunk = 0;
-  int longest_chunk = 0;  // A chunk goes on to the end of an image that it has begun.
-  std::uint64_t bytes = 0;
+  int longest_chunk = 0;       // A chunk goes on to the end of an image that it has begun.
+  std::uint64_t bytes = 0;     // All of the session, the KV cache included.
+  std::uint64_t kv_bytes = 0;  // Of those.
   std::uint64_t memory_limit = 0;
 };
+
+/// What a session takes of a model whose vision part, if any, makes `view_tokens` of a view; a
+/// draft model is not counted and no budget looked at. Throws Error(kUsage) for options out of
+/// range.
+SessionPlan plan_session(const Config& config, int view_tokens, const SessionOptions& options,
+                         int threads);
 
 SessionPlan make_plan(const Model& model, const SessionOptions& options, int threads);
 
@@ -91,9 +98,6 @@ class Sequence {
 
   void add_user(std::span<const ContentPart> parts, std::string_view system);
 
-  /// `options` with what ends a turn of the model.
-  GenerateOptions reply_options(GenerateOptions options) const;
-
   /// Appends what add_user left. A queue that does not fit is dropped; one that is interrupted
   /// keeps its rest.
   void append_queue(const Progress& progress, const std::atomic<bool>* cancel);
@@ -127,6 +131,7 @@ class Sequence {
   void prepare_logits(int first, int count);
   std::span<float> logit_rows(int count) const;
   std::span<const float> row_logits(int row) const;
+  bool model_turn_is_open() const;
 
   HugeBuffer logits_;     // [kLogitRows][vocabulary]
   int logits_first_ = 0;  // Rows [first, first + count) of the last forward that are in logits_.

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <iterator>
 #include <string>
 
 #include "lapidary/error.h"
+#include "model/kv_cache.h"
 #include "runtime/budget.h"
+#include "runtime/memory_plan.h"
 #include "runtime/model_impl.h"
+#include "runtime/ngram_index.h"
 #include "runtime/prompt_images.h"
 #include "runtime/sequence.h"
 #include "runtime/speculator.h"
@@ -28,11 +30,6 @@ int checked_threads(int threads) {
   if (threads < 0)
     throw Error(ErrorCode::kUsage, "threads must be 0 or more, not " + std::to_string(threads));
   return threads;
-}
-
-/// Tokens of a chunk that is `chunk` long and ends with the first token of an image.
-int longest_chunk(const Model& model, int chunk) {
-  return model.vision() == nullptr ? chunk : chunk + model.vision()->tokens - 1;
 }
 
 bool is_set(const std::atomic<bool>* cancel) {
@@ -56,7 +53,8 @@ class ScopedSeconds {
 
 }  // namespace
 
-SessionPlan make_plan(const Model& model, const SessionOptions& options, int threads) {
+SessionPlan plan_session(const Config& config, int view_tokens, const SessionOptions& options,
+                         int threads) {
   if (options.context < 0) {
     throw Error(ErrorCode::kUsage,
                 "context must be 0 or more tokens, not " + std::to_string(options.context));
@@ -66,23 +64,32 @@ SessionPlan make_plan(const Model& model, const SessionOptions& options, int thr
                 "chunk must be at least 1 token, not " + std::to_string(options.chunk));
   }
   SessionPlan plan;
-  const int trained = model.info().trained_context;
+  const int trained = config.trained_context;
   plan.context = options.context;
   if (plan.context == 0)
     plan.context = trained > 0 ? std::min(trained, kDefaultContext) : kDefaultContext;
   plan.chunk = std::min(options.chunk, plan.context);
-  plan.longest_chunk = std::min(longest_chunk(model, plan.chunk), plan.context);
-  const std::uint64_t vocabulary = static_cast<std::uint64_t>(model.info().vocabulary);
-  plan.bytes =
-      Decoder::memory_bytes(model.impl().config, plan.context, plan.longest_chunk, threads) +
-      vocabulary * sizeof(float) * SessionPlan::kLogitRows + vocabulary * kSamplerBytes +
-      static_cast<std::uint64_t>(plan.context) * sizeof(TokenId) +
-      Speculator::memory_bytes(plan, options, threads);
-  std::uint64_t weights = model.info().weight_bytes;
-  if (options.draft) weights += options.draft->info().weight_bytes;
+  // A chunk may end with the first token of a picture, and then goes on to its last.
+  plan.longest_chunk = std::min(plan.chunk + std::max(view_tokens - 1, 0), plan.context);
+  const auto vocabulary = static_cast<std::uint64_t>(config.vocabulary);
+  plan.kv_bytes = kv_cache_bytes(config, plan.context, plan.longest_chunk);
+  plan.bytes = Decoder::memory_bytes(config, plan.context, plan.longest_chunk, threads) +
+               vocabulary * sizeof(float) * SessionPlan::kLogitRows + vocabulary * kSamplerBytes +
+               static_cast<std::uint64_t>(plan.context) * sizeof(TokenId) +
+               NgramIndex::memory_bytes(plan.context);
   plan.memory_limit = options.memory_limit;
+  return plan;
+}
+
+SessionPlan make_plan(const Model& model, const SessionOptions& options, int threads) {
+  const int view_tokens = model.vision() == nullptr ? 0 : model.vision()->tokens;
+  SessionPlan plan = plan_session(model.impl().config, view_tokens, options, threads);
+  plan.bytes += Speculator::draft_bytes(plan, options, threads);
+  std::uint64_t held = held_by(model.info());
+  if (options.draft)
+    held += options.draft->info().weight_bytes + vocabulary_bytes(options.draft->info().vocabulary);
   check_budget("a context of " + std::to_string(plan.context) + " tokens",
-               options.memory_limit == 0 ? 0 : weights, plan.bytes, options.memory_limit);
+               options.memory_limit == 0 ? 0 : held, plan.bytes, options.memory_limit);
   return plan;
 }
 
@@ -332,18 +339,28 @@ void Sequence::rewind(std::size_t count) {
   ahead_ = {};
 }
 
-void Sequence::add_user(std::span<const ContentPart> parts, std::string_view system) {
-  std::vector<TokenId> before = ids;
-  before.insert(before.end(), queue_.ids.begin(), queue_.ids.end());
-  const Prompt turn = user_turn(model.tokenizer(), parts, system, before, model.info().turns());
-  queue_.ids.insert(queue_.ids.end(), turn.ids.begin(), turn.ids.end());
-  queue_.images.insert(queue_.images.end(), turn.images.begin(), turn.images.end());
+bool Sequence::model_turn_is_open() const {
+  const Tokenizer& tokenizer = model.tokenizer();
+  if (model.info().chat_template == ChatTemplate::kChatML) {
+    const TokenId end =
+        tokenizer.encode(end_of_turn_text(ChatTemplate::kChatML), /*parse_control=*/true).back();
+    return queue_.ids.empty() && !ids.empty() && ids.back() != end;
+  }
+  for (const std::vector<TokenId>* part : {&queue_.ids, &ids}) {
+    const auto marker = std::find_if(part->rbegin(), part->rend(), [&](TokenId id) {
+      return id == tokenizer.start_of_turn() || id == tokenizer.end_of_turn();
+    });
+    if (marker != part->rend()) return *marker == tokenizer.start_of_turn();
+  }
+  return false;
 }
 
-GenerateOptions Sequence::reply_options(GenerateOptions options) const {
-  std::ranges::move(turn_stops(model.tokenizer(), model.info().turns()),
-                    std::back_inserter(options.stop));
-  return options;
+void Sequence::add_user(std::span<const ContentPart> parts, std::string_view system) {
+  const bool first = ids.empty() && queue_.ids.empty();
+  const Prompt turn = user_turn(model.tokenizer(), parts, system, first, model_turn_is_open(),
+                                model.info().chat_template);
+  queue_.ids.insert(queue_.ids.end(), turn.ids.begin(), turn.ids.end());
+  queue_.images.insert(queue_.images.end(), turn.images.begin(), turn.images.end());
 }
 
 void Sequence::append_queue(const Progress& progress, const std::atomic<bool>* cancel) {

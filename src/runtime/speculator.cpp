@@ -21,14 +21,11 @@ double expected_cost(const Model& target, const SessionOptions& options) {
 
 }  // namespace
 
-std::uint64_t Speculator::memory_bytes(const SessionPlan& plan, const SessionOptions& options,
-                                       int threads) {
-  std::uint64_t bytes = NgramIndex::memory_bytes(plan.context);
-  if (options.draft) {
-    bytes += make_plan(*options.draft, DraftModel::session_options(plan, threads), threads).bytes +
-             static_cast<std::uint64_t>(plan.context) * sizeof(TokenId);
-  }
-  return bytes;
+std::uint64_t Speculator::draft_bytes(const SessionPlan& plan, const SessionOptions& options,
+                                      int threads) {
+  if (!options.draft) return 0;
+  return make_plan(*options.draft, DraftModel::session_options(plan, threads), threads).bytes +
+         static_cast<std::uint64_t>(plan.context) * sizeof(TokenId);
 }
 
 Speculator::Speculator(const Model& target, const SessionPlan& plan, const SessionOptions& options)

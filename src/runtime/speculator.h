@@ -17,8 +17,8 @@ namespace lapidary {
 /// speed depends on it. Takes all memory when it is made.
 class Speculator {
  public:
-  static std::uint64_t memory_bytes(const SessionPlan& plan, const SessionOptions& options,
-                                    int threads);
+  static std::uint64_t draft_bytes(const SessionPlan& plan, const SessionOptions& options,
+                                   int threads);
 
   /// Throws Error(kUsage) for a draft model of another vocabulary than `target`'s.
   Speculator(const Model& target, const SessionPlan& plan, const SessionOptions& options);

@@ -55,41 +55,28 @@ VisionInfo describe_vision(const WeightSource& source, const VisionConfig& confi
     info.parameters += tensor.columns() * tensor.rows();
   info.file_bytes = source.file_bytes();
   info.weight_bytes = vision_weight_bytes(source, config);
-  if (std::string unused = unused_vision_tensors(source, config); !unused.empty())
-    info.warnings.push_back(std::move(unused));
   return info;
 }
 
-VisionInfo inspect_vision(const std::string& path) {
-  const std::unique_ptr<WeightSource> source = open_gguf(path);
-  return describe_vision(*source, read_vision_config(*source));
-}
-
-std::vector<std::string> find_vision_files(const std::string& model_path) {
-  std::vector<std::string> fitting = candidates(model_path);
-  if (fitting.empty()) return {};
-  int width = 0;
+std::string find_vision_file(const std::string& model_path) {
+  std::string fitting;
   try {
-    const std::unique_ptr<WeightSource> model = open_gguf(model_path);
-    check_architecture(*model);
-    width = read_config(*model).width;
+    const std::vector<std::string> paths = candidates(model_path);
+    if (paths.empty()) return {};
+    const int width = inspect(model_path).width;
+    for (const std::string& path : paths) {
+      try {
+        if (read_vision_config(*open_gguf(path)).text_width != width) continue;
+      } catch (const Error&) {
+        continue;  // Another model's, or damaged: then it is found by naming it.
+      }
+      if (!fitting.empty()) return {};
+      fitting = path;
+    }
   } catch (const Error&) {
     return {};  // The model itself cannot be read; loading it will say why.
   }
-  std::erase_if(fitting, [&](const std::string& path) {
-    try {
-      return read_vision_config(*open_gguf(path)).text_width != width;
-    } catch (const Error&) {
-      return true;  // Another model's, or damaged: then it is found by naming it.
-    }
-  });
-  std::ranges::sort(fitting);
   return fitting;
-}
-
-std::string find_vision_file(const std::string& model_path) {
-  const std::vector<std::string> fitting = find_vision_files(model_path);
-  return fitting.size() == 1 ? fitting.front() : std::string();
 }
 
 }  // namespace lapidary

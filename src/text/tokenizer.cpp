@@ -146,7 +146,7 @@ Tokenizer load_tokenizer(const WeightSource& source) {
 
 void finish_loading(const Tokenizer& tokenizer) { tokenizer.impl().processor(); }
 
-const Vocabulary& vocabulary_of(const Tokenizer& tokenizer) { return tokenizer.impl().vocabulary; }
+std::size_t Tokenizer::longest_piece() const { return impl_->vocabulary.longest_piece; }
 
 std::size_t longest_piece(const Tokenizer& tokenizer) {
   return tokenizer.impl().vocabulary.longest_piece;

@@ -5,7 +5,6 @@
 
 #include "formats/weight_source.h"
 #include "lapidary/tokenizer.h"
-#include "text/vocabulary.h"
 
 namespace lapidary {
 
@@ -20,9 +19,6 @@ Tokenizer load_tokenizer(const WeightSource& source);
 /// vocabulary (a duplicate token). Call it once when everything else of a file is loaded: encode()
 /// throws nothing afterwards.
 void finish_loading(const Tokenizer& tokenizer);
-
-/// What decoding needs of the vocabulary.
-const Vocabulary& vocabulary_of(const Tokenizer& tokenizer);
 
 /// Bytes of the longest piece: what a buffer for one id must hold.
 std::size_t longest_piece(const Tokenizer& tokenizer);

@@ -22,7 +22,6 @@ constexpr std::string_view kControlNames[] = {
     "<mask>",         "<start_of_turn>",
     "<end_of_turn>",  "<start_of_image>",
     "<end_of_image>", "<image_soft_token>",
-    "<|im_start|>",   "<|im_end|>",
 };
 
 [[noreturn]] void fail(const WeightSource& source, const std::string& key,
@@ -87,7 +86,7 @@ bool has_inner_newline(std::string_view piece) {
 void check_model(const WeightSource& source) {
   constexpr const char* kKey = "tokenizer.ggml.model";
   const std::string model = required(source, kKey, source.find_string(kKey));
-  if (model != "llama") fail(source, kKey, quoted(model) + ", expected \"llama\" (SentencePiece)");
+  if (model != "llama") fail(source, kKey, "\"" + model + "\", expected \"llama\" (SentencePiece)");
 }
 
 Pieces read_pieces(const WeightSource& source) {
@@ -262,19 +261,9 @@ void Vocabulary::find_specials(const WeightSource& source) {
   start_of_image = find_control("<start_of_image>");
   end_of_image = find_control("<end_of_image>");
   image_token = find_control("<image_soft_token>");
-  for (const TokenId id : {eos, end_of_turn, find_control("<|im_end|>"), by_key("eos"),
-                           by_key("eot"), by_key("eom")}) {
+  for (const TokenId id : {eos, end_of_turn, by_key("eos"), by_key("eot"), by_key("eom")}) {
     if (id >= 0 && std::ranges::find(stop_ids, id) == stop_ids.end()) stop_ids.push_back(id);
   }
-}
-
-std::vector<TokenId> special_ids(const Vocabulary& vocabulary) {
-  std::vector<TokenId> ids = vocabulary.stop_ids;
-  for (const std::string_view name : kControlNames) ids.push_back(vocabulary.find_control(name));
-  std::ranges::sort(ids);
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  std::erase(ids, -1);
-  return ids;
 }
 
 Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces) {

@@ -96,9 +96,6 @@ class Vocabulary {
   std::bitset<256> control_starts_;           // Bytes that one begins with.
 };
 
-/// The control tokens that Gemma gives a meaning and those that end a generation, by id.
-std::vector<TokenId> special_ids(const Vocabulary& vocabulary);
-
 /// Reads `tokenizer.ggml.*`. Throws Error(kFile) naming the key when something is missing, ragged,
 /// duplicate or out of range.
 Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces);

@@ -1,6 +1,7 @@
 #include "vision/vision_config.h"
 
-#include <cstdio>
+#include <algorithm>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,12 +38,20 @@ void require_multiple(const WeightSource& source, const char* name, int value, i
                    std::to_string(of) + ", " + of_name);
 }
 
+/// `text` of a file as one printable line.
+std::string printable(std::string text) {
+  text.resize(std::min<std::size_t>(text.size(), 40));
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c < 0x20 || c > 0x7e; }, '?');
+  return text;
+}
+
 void require_text(const WeightSource& source, const std::string& name,
                   const std::optional<std::string>& found, const std::string& expected) {
   if (!found) fail(source, "key " + name + " is missing, expected \"" + expected + "\"");
   if (*found == expected) return;
   fail(source,
-       "key " + name + " is " + quoted(*found) + ", expected \"" + expected + "\"" +
+       "key " + name + " is \"" + printable(*found) + "\", expected \"" + expected + "\"" +
            (*found == "gemma3" ? " (this is the text part of a model, not its vision part)" : ""));
 }
 
@@ -67,9 +76,8 @@ std::array<float, 3> read_colours(const WeightSource& source, const char* name, 
   for (std::size_t i = 0; i < out.size(); ++i) {
     const double value = (*values)[i];
     if (!(value >= low && value <= 1.0)) {
-      char text[80];
-      std::snprintf(text, sizeof text, "%g, expected numbers from %g to 1", value, low);
-      fail(source, "key " + key(name) + " holds " + text);
+      fail(source, "key " + key(name) + " holds " + std::to_string(value) +
+                       ", expected numbers from " + std::to_string(low) + " to 1");
     }
     out[i] = static_cast<float>(value);
   }
@@ -103,8 +111,11 @@ VisionConfig read_vision_config(const WeightSource& source) {
     fail(source, "key " + key("image_size") + " gives " + std::to_string(c.tokens()) +
                      " soft tokens a picture, expected " + std::to_string(kTokens));
   }
-  c.norm_epsilon =
-      read_float(source, key("attention.layer_norm_epsilon"), 1e-30, 1, c.norm_epsilon);
+  const double epsilon = source.find_float(key("attention.layer_norm_epsilon")).value_or(1e-6);
+  if (!(epsilon > 0 && epsilon < 1)) {
+    fail(source, "key " + key("attention.layer_norm_epsilon") + " is not between 0 and 1");
+  }
+  c.norm_epsilon = static_cast<float>(epsilon);
   c.mean = read_colours(source, "image_mean", 0.0);
   c.deviation = read_colours(source, "image_std", 1.0 / 1024);
   return c;

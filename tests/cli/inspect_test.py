@@ -1,151 +1,187 @@
-"""What `inspect` shows of a model's file and of a vision file, and what other commands say of one that is odd."""
+"""What a file is, what of it is not understood, and the memory that a run of it takes."""
 
 import json
 import os
 import shutil
+import subprocess
+import unittest
 
-from gguf import Gguf
-from harness import DATA, TINY, Case, Terminal, main
+from harness import DATA, LAPIDARY, REAL_MODEL, TINY, Case, main
 
 MMPROJ = os.path.join(DATA, "tiny-gemma3-mmproj-f16.gguf")
 
 
 class Inspect(Case):
-    def json(self, *arguments):
-        return json.loads(self.ok("inspect", "--json", *arguments))
+    def json(self, *words):
+        return json.loads(self.ok("inspect", *words, "--json"))
 
-    def test_special_tokens_and_repairs(self):
+    def test_special_tokens_template_and_the_vision_file_beside(self):
         got = self.json(TINY)
-        tokens = {token["name"]: (token["id"], token["stops"]) for token in got["special_tokens"]}
-        self.assertEqual(tokens["<bos>"], (2, False))
-        self.assertEqual(tokens["<end_of_turn>"], (106, True))
-        self.assertEqual(len(got["repairs"]), 2)
-        self.assertEqual((got["kind"], got["warnings"]), ("model", []))
+        self.assertEqual((got["tokens"]["bos"], got["tokens"]["eos"]), (2, 1))
+        self.assertEqual(got["tokens"]["start_of_turn"], 105)
+        self.assertIn(106, got["tokens"]["stop"])
+        self.assertEqual(got["chat_template"], "none")
+        self.assertEqual(got["vision_file"], MMPROJ)
+        self.assertTrue(any("token_type" in line for line in got["warnings"]))
         text = self.ok("inspect", TINY)
-        self.assertIn("<end_of_turn> 106 (stops)", text)
-        self.assertIn("<start_of_image> is normal, read as control", text)
+        for words in ("start_of_turn 105", "tiny-gemma3-mmproj", "together", "warning"):
+            self.assertIn(words, text)
+        alone = shutil.copy(TINY, self.path("alone.gguf"))
+        self.assertIsNone(self.json(alone)["vision_file"])
 
-    def test_metadata(self):
-        value = "\x1b[2J\n\u202e" + "long " * 1000
-        model = Gguf(TINY).set_string("general.description", value)
-        model.keys["the.infinity"] = (12, float("inf"))
-        path = model.write(self.path("model.gguf"))
-        lines = [line.split(None, 2) for line in self.ok("inspect", path, "--metadata").splitlines()]
-        rows = {line[0]: line[1:] for line in lines if len(line) == 3}
-        self.assertEqual(rows["gemma3.block_count"], ["uint32", "8"])
-        self.assertEqual(rows["gemma3.rope.freq_base"], ["float32", "1000000"])
-        self.assertEqual(rows["tokenizer.ggml.add_space_prefix"], ["bool", "false"])
-        self.assertEqual(rows["general.architecture"], ["string", '"gemma3"'])
-        kind, shown = rows["tokenizer.ggml.tokens"]
-        self.assertEqual(kind, "string[1763]")
-        self.assertTrue(shown.startswith('"<pad>", "<eos>", "<bos>"') and shown.endswith(", …"))
-        self.assertLess(len(rows["general.description"][1]), 220)
-        self.assertNotIn("\x1b", rows["general.description"][1])
-        got = self.json(path, "--metadata")["metadata"]
-        self.assertEqual(got["gemma3.block_count"], 8)
-        self.assertEqual(got["tokenizer.ggml.add_space_prefix"], False)
-        self.assertEqual(got["general.description"], value)
-        self.assertEqual(got["the.infinity"], "inf")
-        self.assertEqual(got["tokenizer.ggml.token_type"]["count"], 1763)
-        self.assertEqual(got["tokenizer.ggml.token_type"]["first"][:4], [3, 3, 3, 2])
-        self.assertNotIn("metadata", self.json(path))
+    def test_metadata_and_tensors_are_shown_on_request(self):
+        got = self.json(TINY, "--metadata", "--tensors")
+        self.assertEqual(got["metadata"]["gemma3.block_count"], "8")
+        self.assertIn("(1763 elements)", got["metadata"]["tokenizer.ggml.tokens"])
+        self.assertEqual(len(got["tensors"]), sum(t["tensors"] for t in got["types"]))
+        embedding = next(t for t in got["tensors"] if t["name"] == "token_embd.weight")
+        self.assertEqual((embedding["type"], embedding["shape"]), ("BF16", [64, 1763]))
+        text = self.ok("inspect", TINY, "--metadata", "--tensors")
+        self.assertIn("gemma3.block_count = 8", text)
+        self.assertRegex(text, r"token_embd.weight +BF16 +64 x 1763")
+        self.assertNotIn("token_embd", self.ok("inspect", TINY))
 
-    def test_tensors(self):
-        model = Gguf(TINY)
-        got = self.json(TINY, "--tensors")["tensors"]
-        self.assertEqual([tensor["name"] for tensor in got], list(model.tensors))
-        self.assertEqual(got[0]["shape"], list(model.tensors[got[0]["name"]][0]))
-        with open(TINY, "rb") as file:
-            file.seek(got[5]["offset"])
-            self.assertEqual(
-                file.read(got[5]["bytes"]), model.tensors[got[5]["name"]][2][: got[5]["bytes"]]
-            )
-        text = self.ok("inspect", TINY, "--tensors")
-        row = next(line.split() for line in text.splitlines() if "blk.3.ffn_down.weight" in line)
-        self.assertEqual(row[:5], ["blk.3.ffn_down.weight", "BF16", "128x64", "16.0", "KiB"])
-
-    def test_a_vision_file(self):
+    def test_vision_files(self):
         got = self.json(MMPROJ)
-        self.assertEqual(
-            (got["kind"], got["layers"], got["image_size"], got["tokens"], got["text_width"]),
-            ("vision", 2, 896, 256, 64),
-        )
-        text = self.ok("inspect", MMPROJ, "--tensors", "--metadata")
-        for word in ("vision half", "256 tokens a view", "clip.vision.block_count", "v.post_ln.bias"):
-            self.assertIn(word, text)
-        other = Gguf(MMPROJ).set_string("clip.projector_type", "mlp").write(self.path("other.gguf"))
-        self.fails(3, "clip.projector_type", "inspect", other)
+        self.assertEqual((got["architecture"], got["layers"], got["text_width"]), ("clip", 2, 64))
+        self.assertIn("256 tokens each", self.ok("inspect", MMPROJ))
 
-    def test_vision_files_beside_the_model(self):
-        model = shutil.copy(TINY, self.path("model.gguf"))
-        self.assertEqual(self.json(model)["vision_files"], [])
-        self.assertIn("(none beside it)", self.ok("inspect", model))
-        one = shutil.copy(MMPROJ, self.path("a-mmproj.gguf"))
-        self.assertEqual(self.json(model)["vision_files"], [one])
-        self.assertIn(one, self.ok("inspect", model))
-        two = shutil.copy(MMPROJ, self.path("b-mmproj.gguf"))
-        self.assertEqual(self.json(model)["vision_files"], [one, two])
-        self.assertIn("several: --mmproj chooses", self.ok("inspect", model))
+    def test_a_context_beyond_the_trained_one_is_told(self):
+        trained = self.json(TINY)["trained_context"]
+        self.assertNotIn("trained for", self.ok("inspect", TINY, "-c", str(trained)))
+        self.assertIn("trained for", self.ok("inspect", TINY, "-c", str(trained + 1)))
+        words = ("generate", "-m", TINY, "-n", "1", "-p", "x", "-c", str(trained + 1))
+        self.assertEqual(self.run_cli(*words).stderr.count(b"trained for"), 1)
+        self.assertEqual(self.run_cli(*words, "-q").stderr, b"")
 
 
-class OddFiles(Case):
-    def model(self, name="odd.gguf", **tensors):
-        model = Gguf(TINY)
-        for tensor, size in tensors.items():
-            model.tensors[tensor.replace("__", ".")] = ((size,), 0, b"\1" * 4 * size)
-        return model.write(self.path(name))
+class Templates(Case):
+    def patched(self, template):
+        """The tiny model with a chat template: a key more in the header, padded to the alignment."""
+        import struct
 
-    def generate_errors(self, *arguments):
-        done = self.run_cli("generate", "-p", "x", "-n", "1", *arguments)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stderr.decode()
-
-    def test_tensors_that_are_not_used_are_named_once(self):
-        model = self.model(v__post_ln__weight=8, rope_freqs__weight=8)
-        words = '2 tensors are not used: "rope_freqs.weight", "v.post_ln.weight"'
-        self.assertIn("warning            " + words, self.ok("inspect", model))
-        self.assertEqual(json.loads(self.ok("inspect", "--json", model))["warnings"], [words])
-        errors = self.generate_errors("-m", model)
-        self.assertEqual(errors.count(f"lapidary: warning: {model}: {words}"), 1, errors)
-        self.assertEqual(self.generate_errors("-q", "-m", model), "")
-        vision = Gguf(MMPROJ)
-        vision.tensors["a.blk.0.weight"] = ((8,), 0, b"\1" * 32)
-        path = vision.write(self.path("heard.gguf"))
-        errors = self.generate_errors("-m", TINY, "--mmproj", path)
-        self.assertIn(f'warning: {path}: 1 tensor is not used: "a.blk.0.weight"', errors)
-        self.assertIn("1 tensor is not used", self.ok("inspect", path))
-
-    def test_tensors_that_a_layer_does_not_know_are_refused(self):
-        model = self.model(blk__0__attn_q__bias=128)
-        for command in (["inspect"], ["generate", "-p", "x", "-m"]):
-            self.fails(3, '"blk.0.attn_q.bias" of a layer is not known', *command, model)
-        vision = Gguf(MMPROJ)
-        vision.tensors["v.blk.1.ls1.weight"] = ((72,), 0, b"\1" * 288)
-        path = vision.write(self.path("scaled.gguf"))
-        self.fails(3, '"v.blk.1.ls1.weight" of a layer', "inspect", path)
-        self.fails(3, "v.blk.1.ls1.weight", "generate", "-m", TINY, "-p", "x", "--mmproj", path)
-
-    def test_a_file_whose_end_is_zeros(self):
         with open(TINY, "rb") as file:
-            whole = file.read()
-        for kept in (0.3, 0.75, 0.995):
-            cut = whole[: int(len(whole) * kept)]
-            path = self.path("cut.gguf", cut + bytes(len(whole) - len(cut)))
-            self.fails(
-                3, "the download may be incomplete", "generate", "-q", "-p", "x", "-m", path
+            data = file.read()
+        tensors, keys = struct.unpack("<QQ", data[8:24])
+        name = b"tokenizer.chat_template"
+        size = lambda text: struct.pack("<Q", len(text)) + text
+        # Tensors begin at a multiple of 32: what is put in has such a length.
+        room = 8 + len(name) + 4 + 8
+        text = template.encode()
+        text += b" " * (-(room + len(text)) % 32)
+        key = size(name) + struct.pack("<I", 8) + size(text)
+        return self.path(
+            "patched.gguf", data[:16] + struct.pack("<Q", keys + 1) + key + data[24:]
+        )
+
+    def ids(self, model, *words):
+        return self.generate("-p", "hello", "-n", "1", "--seed", "1", *words, model=model)["prompt_ids"]
+
+    def encode(self, text):
+        return [2] + json.loads(self.ok("tokenize", "-m", TINY, "--parse-control", text))
+
+    def test_gemmas_own_is_the_default(self):
+        model = self.patched("<start_of_turn>user {{ x }}<end_of_turn>")
+        wanted = self.ids(TINY, "--chat")
+        self.assertEqual(self.ids(model), wanted)
+        self.assertNotIn(b"template", self.run_cli("generate", "-m", model, "-n", "1", "x").stderr)
+        plain = self.ids(TINY, "--no-chat")
+        self.assertEqual(self.ids(model, "--template", "none"), plain)
+        self.assertEqual(self.ids(TINY, "--template", "gemma"), wanted)
+
+    def test_chatml_is_recognised(self):
+        model = self.patched("<|im_start|>{{ role }}\n{{ x }}<|im_end|>")
+        self.assertEqual(json.loads(self.ok("inspect", model, "--json"))["chat_template"], "chatml")
+        wanted = self.encode("<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n")
+        self.assertEqual(self.ids(model), wanted)
+        self.assertEqual(self.ids(TINY, "--template", "chatml"), wanted)
+        done = self.run_cli("chat", "-m", model, "-n", "3", input=b"hello\nmore\n/tokens\n")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"by 2 turns", done.stderr)
+        line = json.dumps({"id": 1, "prompt": "hello", "max_tokens": 1}) + "\n"
+        got = json.loads(self.ok("batch", "-q", "-m", model, "-", "-o", "-", input=line))
+        self.assertEqual(got["usage"]["prompt_tokens"], len(wanted))
+
+    def test_an_unknown_one_is_told(self):
+        model = self.patched("[INST] {{ x }} [/INST]")
+        done = self.run_cli("generate", "-m", model, "-n", "1", "x")
+        self.assertEqual(done.stderr.count(b"chat template is none that is known"), 1)
+        self.assertEqual(self.run_cli("generate", "-q", "-m", model, "-n", "1", "x").stderr, b"")
+        self.assertIn("unknown", self.ok("inspect", model))
+
+
+class Memory(Case):
+    def peak(self, *words):
+        """Most bytes that a run had resident."""
+        process = subprocess.Popen(
+            [LAPIDARY, *words], env=self.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
+        error = process.stderr.read()
+        process.stderr.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0, error)
+        return usage.ru_maxrss * 1024
+
+    def announced(self, model, context):
+        return json.loads(self.ok("inspect", model, "-c", context, "--json"))["memory_bytes"]
+
+    @unittest.skipUnless(REAL_MODEL, "needs the real model")
+    @unittest.skipIf("asan" in LAPIDARY, "sanitizers take memory of their own")
+    def test_a_run_takes_what_is_announced(self):
+        for context, words in (("512", 480), ("8192", 8000), ("16384", 200)):
+            prompt = self.path("prompt.txt", "word " * words)
+            peak = self.peak(
+                "generate", "-m", REAL_MODEL, "-c", context, "-n", "8", "-f", prompt, "-q"
             )
+            announced = self.announced(REAL_MODEL, context)
+            self.assertLess(peak, 1.03 * announced, context)
+            self.assertGreater(peak, 0.75 * announced, context)
 
-    def test_values_of_a_file_are_quoted(self):
-        model = Gguf(TINY).set_string("gemma3.rope.scaling.type", "\x1b[2J" + "y" * 100000)
-        done = self.run_cli("inspect", model.write(self.path("odd.gguf")))
-        self.assertEqual(done.returncode, 3)
-        self.assertIn(rb'rope.scaling.type is "\x1b[2Jyyy', done.stderr)
-        self.assertLess(len(done.stderr), 400)
+    def test_the_limit_is_that_sum(self):
+        announced = self.announced(TINY, "4096")
+        words = ("generate", "-q", "-m", TINY, "-p", "x", "-n", "1", "-c", "4096", "--memory-limit")
+        self.ok(*words, str(announced))
+        error = self.fails(4, ["4096 tokens", "would fit"], *words, str(announced - 1))
+        fits = error.split("; -c ")[1].split()[0]
+        self.ok(*words[:-2], fits, "--memory-limit", str(announced - 1))
+        self.fails(4, "no context would fit", *words, "5M")
+        # Before anything of the weights is read: a file of zeros behind its header is no matter.
+        with open(TINY, "rb") as file:
+            data = file.read()
+        cut = self.path("cut.gguf", data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+        self.fails(3, "the download may be incomplete", "generate", "-m", cut, "-p", "x")
+        self.fails(4, "memory limit", "generate", "-m", cut, "-p", "x", "--memory-limit", "5M")
 
-    def test_no_warning_on_a_terminal_for_the_tiny_model(self):
-        terminal = Terminal(self, "tokenize", "-m", TINY, "hello")
-        self.assertEqual(terminal.finish(), 0)
-        self.assertNotIn("warning", terminal.text)
+
+class Endless(Case):
+    @unittest.skipUnless(os.path.exists("/dev/zero"), "needs /dev/zero")
+    def test_files_without_end_are_refused(self):
+        self.fails(3, "at most 64.0 MiB", "generate", "-m", TINY, "-f", "/dev/zero")
+        self.fails(3, "at most 1 MiB", "--config", "/dev/zero", "generate", "-m", TINY, "-p", "x")
+        done = subprocess.run(
+            ["bash", "-c", '"$0" --config <(echo "max-tokens = 1") generate -q -m "$1" -f <(echo hello)',
+             LAPIDARY, TINY], env=self.environment, capture_output=True,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_prompt_that_cannot_fit_is_not_tokenized(self):
+        prompt = self.path("long.txt", "word " * 2_000_000)
+        self.fails(5, "at least", "generate", "-m", TINY, "-c", "1000", "-f", prompt)
+        line = self.path("in.jsonl", json.dumps({"prompt": "word " * 2_000_000}) + "\n")
+        done = self.run_cli("batch", "-q", "-m", TINY, "-c", "1000", line, "-o", "-")
+        self.assertEqual(json.loads(done.stdout)["error"]["code"], "context_length_exceeded")
+
+    def test_a_prompt_that_fills_the_context_leaves_nothing_to_draw(self):
+        count = len(self.generate("-p", "word " * 30, "-n", "1")["prompt_ids"])
+        words = ("generate", "-q", "-m", TINY, "-p", "word " * 30)
+        self.fails(5, f"{count} tokens, but the context holds {count}", *words, "-c", str(count))
+        self.fails(5, "", *words, "-c", str(count - 1))
+        self.ok(*words, "-c", str(count + 1))
+        line = json.dumps({"prompt": "word " * 30}) + "\n"
+        done = self.run_cli("batch", "-q", "-m", TINY, "-c", str(count), "-", "-o", "-", input=line)
+        self.assertEqual(json.loads(done.stdout)["error"]["code"], "context_length_exceeded")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 // Files whose header is sound and whose model is not: each is one line that names the key or
 // tensor.
 
-#include <algorithm>
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <string>
@@ -30,22 +28,18 @@ std::function<void(GgufBuilder&)> key_is(const std::string& key, std::uint32_t v
   return [=](GgufBuilder& file) { file.set_u32(key, value); };
 }
 
-std::function<void(GgufBuilder&)> double_is(const std::string& key, double value) {
-  return [=](GgufBuilder& file) { file.set(key, 12, number_bytes(value)); };
-}
-
 /// Overwrites the bytes of a tensor at `offset`.
 std::function<void(GgufBuilder&)> bytes_are(const std::string& tensor, std::size_t offset,
                                             const std::string& bytes) {
   return [=](GgufBuilder& file) { file.tensor(tensor).data.replace(offset, bytes.size(), bytes); };
 }
 
-/// Makes zeros of a tensor's bytes from the share `from` of them on.
-std::function<void(GgufBuilder&)> zeros_from(const std::string& tensor, double from) {
+/// Zeros from a share of the tensor's bytes on.
+std::function<void(GgufBuilder&)> zeros_from(const std::string& tensor, double share) {
   return [=](GgufBuilder& file) {
     std::string& data = file.tensor(tensor).data;
-    const auto begin = static_cast<std::size_t>(static_cast<double>(data.size()) * from);
-    std::fill(data.begin() + static_cast<std::ptrdiff_t>(begin), data.end(), '\0');
+    const auto from = static_cast<std::size_t>(share * static_cast<double>(data.size()));
+    std::fill(data.begin() + static_cast<std::ptrdiff_t>(from), data.end(), '\0');
   };
 }
 
@@ -70,38 +64,6 @@ std::vector<Damage> damages() {
        [](GgufBuilder& file) { file.set_string("gemma3.block_count", "six"); }},
       {"NegativeRopeBase", "rope.freq_base",
        [](GgufBuilder& file) { file.set_f32("gemma3.rope.freq_base", -1.0F); }},
-      {"RopeBaseThatIsNoFloat", "rope.freq_base is 9.99989e-321, expected a number from 1 to",
-       double_is("gemma3.rope.freq_base", 1e-320)},
-      {"RopeBaseThatIsNan", "rope.freq_base_swa is nan",
-       double_is("gemma3.rope.freq_base_swa", std::nan(""))},
-      {"HugeRopeBase", "rope.freq_base is 1e+300", double_is("gemma3.rope.freq_base", 1e300)},
-      {"RopeFactorOf0", "rope.scaling.factor is 0", double_is("gemma3.rope.scaling.factor", 0)},
-      {"InfiniteOldRopeFactor", "rope.scale_linear is inf",
-       double_is("gemma3.rope.scale_linear", std::numeric_limits<double>::infinity())},
-      {"EpsilonThatIsNoFloat", "layer_norm_rms_epsilon is 1e-50",
-       double_is("gemma3.attention.layer_norm_rms_epsilon", 1e-50)},
-      {"SoftcapThatIsNoFloat", "final_logit_softcapping is 1e-60",
-       double_is("gemma3.final_logit_softcapping", 1e-60)},
-      {"NegativeSoftcap", "final_logit_softcapping is -30",
-       double_is("gemma3.final_logit_softcapping", -30)},
-      {"OtherRopeScaling", "rope.scaling.type is \"\\x1b[2Jyarn",
-       [](GgufBuilder& file) {
-         file.set_string("gemma3.rope.scaling.type", "\x1b[2Jyarn" + std::string(1000, 'n'));
-       }},
-      {"OtherVocabulary", "tokenizer.ggml.model: \"gpt2\\x0a",
-       [](GgufBuilder& file) {
-         file.set_string("tokenizer.ggml.model", "gpt2\n" + std::string(1000, 'n'));
-       }},
-      {"UnknownBias", "\"blk.0.attn_q.bias\" of a layer is not known",
-       [](GgufBuilder& file) {
-         file.add_tensor("blk.0.attn_q.bias", {64}, BlockType::kF32, std::string(256, '\1'));
-       }},
-      {"UnknownNorm", "\"blk.5.ffn_sub_norm.weight\"",
-       [](GgufBuilder& file) {
-         file.add_tensor("blk.5.ffn_sub_norm.weight", {64}, BlockType::kF32,
-                         std::string(256, '\1'));
-       }},
-      {"MoreLayersThanItSays", "\"blk.5.attn_norm.weight\"", key_is("gemma3.block_count", 5)},
       {"PatternOfTwoLayers", "sliding_window_pattern",
        [](GgufBuilder& file) {
          file.set_array("gemma3.attention.sliding_window_pattern", 7, 2, std::string(2, '\1'));
@@ -130,18 +92,29 @@ std::vector<Damage> damages() {
       {"InfiniteScaleInTheLastBlock", "token_embd.weight",
        bytes_are("token_embd.weight", 34 * (test::kTinyVocabulary * 2 - 1), half_infinity),
        BlockType::kQ8_0},
-      {"MatrixOfZeros", query + " is all zeros: the download", zeros_from(query, 0)},
-      {"MatrixThatEndsInZeros", down + " is zeros from byte 75", zeros_from(down, 0.87),
+      {"MatrixOfZeros", "the download may be incomplete", zeros_from(query, 0)},
+      {"MatrixThatEndsInZeros", "the download may be incomplete", zeros_from(down, 0.5)},
+      {"QuantisedMatrixThatEndsInZeros", "the download may be incomplete", zeros_from(down, 0.5),
        BlockType::kQ8_0},
-      {"NormOfZeros", "blk.2.ffn_norm.weight is all zeros", zeros_from("blk.2.ffn_norm.weight", 0)},
-      {"EmbeddingThatIsMostlyZeros", "the download may be incomplete",
-       zeros_from("token_embd.weight", 0.4)},
-      {"LastRowOfTheFile", down + " is zeros",
-       [=](GgufBuilder& file) {
-         const GgufBuilder::Tensor last = file.tensor(down);
-         file.remove_tensor(down).tensors.push_back(last);
-         zeros_from(down, 63.0 / 64)(file);
+      {"NormOfZeros", "the download may be incomplete", zeros_from("blk.5.ffn_norm.weight", 0)},
+      {"BiasOfALayer", "blk.2.attn_q.bias belongs to a layer",
+       [](GgufBuilder& file) {
+         file.add_tensor("blk.2.attn_q.bias", {64}, BlockType::kF32, std::string(64 * 4, '\1'));
        }},
+      {"LayerBehindTheLast", "blk.6.attn_norm.weight belongs to a layer",
+       [](GgufBuilder& file) {
+         file.add_tensor("blk.6.attn_norm.weight", {64}, BlockType::kF32, std::string(256, '\1'));
+       }},
+      {"BaseThatIsZeroAsAFloat", "rope.freq_base is not a positive number",
+       [](GgufBuilder& file) { file.set("gemma3.rope.freq_base", 12, number_bytes(1e-320)); }},
+      {"EpsilonThatIsInfiniteAsAFloat", "layer_norm_rms_epsilon is not a positive number",
+       [](GgufBuilder& file) {
+         file.set("gemma3.attention.layer_norm_rms_epsilon", 12, number_bytes(1e300));
+       }},
+      {"FactorOfZeroWithoutAType", "rope.scaling.factor is not a positive number",
+       [](GgufBuilder& file) { file.set_f32("gemma3.rope.scaling.factor", 0); }},
+      {"ScalingOfAnotherKind", "is 'yarn two', expected linear",
+       [](GgufBuilder& file) { file.set_string("gemma3.rope.scaling.type", "yarn\ntwo"); }},
   };
 }
 
@@ -156,7 +129,6 @@ TEST_P(DamagedModel, IsOneLineThatNamesIt) {
   EXPECT_TRUE(contains(error.what(), GetParam().named)) << error.what();
   EXPECT_TRUE(contains(error.what(), file.path())) << error.what();
   EXPECT_FALSE(contains(error.what(), "\n")) << error.what();
-  EXPECT_LT(std::string(error.what()).size(), file.path().size() + 300) << error.what();
 }
 INSTANTIATE_TEST_SUITE_P(Each, DamagedModel, ::testing::ValuesIn(damages()),
                          [](const auto& damage) { return damage.param.name; });
@@ -170,45 +142,36 @@ TEST(DamagedModel, WithoutDamageItLoadsAndComputes) {
   }
 }
 
-TEST(DamagedModel, TensorsThatAreNotUsedAreNamed) {
-  GgufBuilder builder = test::tiny_model();
-  EXPECT_TRUE(inspect(TempFile(builder.build()).path()).warnings.empty());
-  builder.add_tensor("rope_freqs.weight", {8}, BlockType::kF32, std::string(32, '\1'));
-  for (const char* name : {"v.blk.0.ln1.weight", "v.blk.0.ln2.weight", "v.post_ln.weight"})
-    builder.add_tensor(name, {8}, BlockType::kF32, std::string(32, '\1'));
+std::vector<float> logits_of(const GgufBuilder& builder) {
   const TempFile file(builder.build());
-  const std::vector<std::string> expected = {
-      "4 tensors are not used: \"rope_freqs.weight\", \"v.blk.0.ln1.weight\" and 2 like it"};
-  EXPECT_EQ(inspect(file.path()).warnings, expected);
-  EXPECT_EQ(Model::load(file.path()).info().warnings, expected);
+  Session session(Model::load(file.path()), {.context = 64});
+  session.append(std::vector<TokenId>{2, 270, 271, 272});
+  return {session.logits().begin(), session.logits().end()};
 }
 
-// Tokens that nobody uses, a padded width, a row that training made nothing of.
-TEST(DamagedModel, SomeZerosAreNoDamage) {
-  GgufBuilder builder = test::tiny_model();
-  zeros_from("token_embd.weight", 0.6)(builder);
-  zeros_from("blk.0.ffn_up.weight", 0.95)(builder);
-  zeros_from("blk.1.attn_q_norm.weight", 0.8)(builder);
-  builder.tensor("blk.2.attn_k.weight").data.replace(256, 256, 256, '\0');
-  const TempFile file(builder.build());
-  EXPECT_NO_THROW(Model::load(file.path()));
+// Converters say it in three ways.
+TEST(RopeScaling, AFactorWithoutATypeIsLinear) {
+  const auto scaled = [](const std::function<void(GgufBuilder&)>& by) {
+    GgufBuilder builder = test::tiny_model({});
+    by(builder);
+    return logits_of(builder);
+  };
+  const std::vector<float> linear = scaled([](GgufBuilder& file) {
+    file.set_string("gemma3.rope.scaling.type", "linear").set_f32("gemma3.rope.scaling.factor", 4);
+  });
+  EXPECT_EQ(linear,
+            scaled([](GgufBuilder& file) { file.set_f32("gemma3.rope.scaling.factor", 4); }));
+  EXPECT_EQ(linear, scaled([](GgufBuilder& file) { file.set_f32("gemma3.rope.scale_linear", 4); }));
+  EXPECT_NE(linear, scaled([](GgufBuilder&) {}));
 }
 
-// Space that a download reserved: from any place on, the file is zeros.
-TEST(DamagedModel, FileWhoseEndIsZerosIsRefused) {
-  const GgufBuilder builder = test::tiny_model({.layers = 2});
-  const std::string content = builder.build();
-  const std::size_t header = builder.header().size();
-  TinyRandom random(10);
-  for (int i = 0; i < 40; ++i) {
-    std::string cut = content;
-    const std::size_t from = header + 32 + random.below(content.size() - header - 256);
-    std::fill(cut.begin() + static_cast<std::ptrdiff_t>(from), cut.end(), '\0');
-    const TempFile file(cut);
-    const Error error = thrown_error([&] { Model::load(file.path()); });
-    EXPECT_EQ(error.code(), ErrorCode::kFile) << error.what();
-    EXPECT_TRUE(contains(error.what(), "the download may be incomplete")) << error.what();
-  }
+TEST(UnusedTensors, AreTold) {
+  GgufBuilder builder = test::tiny_model({});
+  builder.add_tensor("mm.spare", {32}, BlockType::kF32, std::string(128, '\1'));
+  const TempFile file(builder.build());
+  EXPECT_EQ(Model::load(file.path()).info().warnings,
+            std::vector<std::string>{"tensor mm.spare is not used"});
+  EXPECT_EQ(inspect(file.path()).warnings.size(), 1U);
 }
 
 // A flipped bit of a weight is another weight, or a scale that is not finite; never a crash.

@@ -2,7 +2,6 @@
 #include <filesystem>
 #include <iterator>
 
-#include "gguf_builder.h"
 #include "model_fixture.h"
 #include "test_data.h"
 
@@ -42,59 +41,6 @@ TEST(Model, LoadedModelSaysTheSame) {
   EXPECT_EQ(tiny_model().tokenizer().vocabulary_size(), info.vocabulary);
 }
 
-TEST(Model, NamesSpecialTokensAndRepairs) {
-  for (const ModelInfo& info : {inspect(kTiny), tiny_model().info()}) {
-    const auto& tokens = info.special_tokens;
-    ASSERT_EQ(tokens.size(), 10U);
-    EXPECT_EQ(tokens[2].name, "<bos>");
-    EXPECT_EQ(tokens[2].id, 2);
-    EXPECT_FALSE(tokens[2].stops);
-    EXPECT_EQ(tokens[6].name, "<end_of_turn>");
-    EXPECT_TRUE(tokens[6].stops && tokens[1].stops);
-    EXPECT_EQ(info.repairs, tiny_model().tokenizer().warnings());
-    EXPECT_EQ(info.repairs.size(), 2U);
-    EXPECT_TRUE(info.warnings.empty());
-  }
-}
-
-TEST(FileInfo, ListsKeysAndTensorsAsTheyAre) {
-  test::GgufBuilder builder;
-  builder.set_string("a.text", "x\n\xFF").set_f32("a.small", 1e-6F).set_f32("a.plain", 1e6F);
-  builder.set_bool("a.flag", true).set("a.big", 10, test::number_bytes<std::uint64_t>(~0ULL));
-  builder.set_strings("b.texts", {"one", "", "three"});
-  builder.set_numbers<std::int32_t>("b.empty", 5, {});
-  builder.set_string("general.architecture", "other");
-  builder.add_tensor("t.weight", {32, 2}, BlockType::kQ8_0, std::string(68, 'a'));
-  const test::TempFile file(builder.build());
-  const FileInfo info = inspect_file(file.path(), 2);
-  EXPECT_EQ(info.format, "GGUF 3");
-  EXPECT_FALSE(info.vision);
-  using Strings = std::vector<std::string>;
-  const std::vector<std::pair<std::string, Strings>> expected = {
-      {"a.big uint64 1", {"18446744073709551615"}},
-      {"a.flag bool 1", {"true"}},
-      {"a.plain float32 1", {"1000000"}},
-      {"a.small float32 1", {"1e-06"}},
-      {"a.text string 1", {"x\n\xFF"}},
-      {"b.empty int32[] 0", {}},
-      {"b.texts string[] 3", {"one", ""}},
-      {"general.architecture string 1", {"other"}}};
-  ASSERT_EQ(info.metadata.size(), expected.size());
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    const FileInfo::Entry& entry = info.metadata[i];
-    EXPECT_EQ(
-        entry.key + " " + entry.type + (entry.is_array ? "[] " : " ") + std::to_string(entry.count),
-        expected[i].first);
-    EXPECT_EQ(entry.values, expected[i].second);
-  }
-  ASSERT_EQ(info.tensors.size(), 1U);
-  EXPECT_EQ(info.tensors[0].type, "Q8_0");
-  EXPECT_EQ(info.tensors[0].shape, (std::vector<std::uint64_t>{32, 2}));
-  EXPECT_EQ(info.tensors[0].bytes, 68U);
-  EXPECT_EQ(info.tensors[0].offset % 32, 0U);
-  EXPECT_TRUE(inspect_file(test_data("tiny-gemma3-mmproj-f16.gguf")).vision);
-}
-
 TEST(Model, WindowsSaveKeysAndValues) {
   const ModelInfo info = inspect(kTiny);
   EXPECT_EQ(info.kv_bytes(0), 0U);
@@ -116,7 +62,7 @@ TEST(Model, RefusesAnotherArchitecture) {
     const Error error =
         thrown_error([&] { header_only ? (void)inspect(path) : (void)Model::load(path); });
     EXPECT_EQ(error.code(), ErrorCode::kFile);
-    EXPECT_TRUE(contains(error.what(), "llama\\x0a") && contains(error.what(), "gemma3"))
+    EXPECT_TRUE(contains(error.what(), "llama?") && contains(error.what(), "gemma3"))
         << error.what();
   }
   std::filesystem::remove(path);

@@ -25,8 +25,7 @@ RequestError request_error(const Error& error) {
 }
 
 // The model by what its file says, not by where it lies.
-std::string describe_setup(const BatchOptions& options, const lapidary::Model& model, bool chat,
-                           lapidary::ChatTemplate turns) {
+std::string describe_setup(const BatchOptions& options, const lapidary::Model& model, bool chat) {
   const lapidary::ModelInfo& info = model.info();
   const lapidary::VisionInfo* vision = model.vision();
   const lapidary::ImageOptions shown = options.images.options();
@@ -34,7 +33,7 @@ std::string describe_setup(const BatchOptions& options, const lapidary::Model& m
   all["model"] = {info.name, info.file_bytes, info.parameters, info.vocabulary};
   all["vision"] = vision == nullptr ? Json(nullptr) : Json(vision->file_bytes);
   all["chat"] = chat;
-  all["template"] = turns;
+  all["template"] = static_cast<int>(options.chat.kind(model));
   all["views"] = {options.images.alpha, shown.pan_and_scan, shown.min_crop,     shown.max_crops,
                   shown.min_ratio,      shown.auto_tiles,   shown.tile_columns, shown.tile_rows};
   return to_line(all);
@@ -50,8 +49,7 @@ Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
       folder_(options.image_root.empty() ? std::filesystem::path(options.in).parent_path().string()
                                          : options.image_root),
       chat_(options.chat.chosen(model)),
-      turns_(options.chat.turns.chosen(model, options.model.quiet)),
-      setup_(describe_setup(options, model, chat_, turns_)) {
+      setup_(describe_setup(options, model, chat_)) {
   name_ = model.info().name.empty() ? std::filesystem::path(options.model.model).filename().string()
                                     : model.info().name;
 }
@@ -111,15 +109,22 @@ std::vector<lapidary::ContentPart> Answerer::read_parts(const std::vector<Reques
 
 lapidary::Prompt Answerer::make_prompt(const BatchRequest& request,
                                        std::vector<Picture>& pictures) const {
+  std::size_t bytes = 0;
+  for (const RequestMessage& message : request.messages) {
+    for (const RequestPart& part : message.parts) bytes += part.text.size();
+  }
+  for (const RequestPart& part : request.prompt) bytes += part.text.size();
+  check_text(session_, bytes);
   const lapidary::Tokenizer& tokenizer = model_.tokenizer();
   std::vector<lapidary::Message> messages;
   for (const RequestMessage& message : request.messages)
     messages.push_back({message.role, {}, read_parts(message.parts, pictures)});
-  if (!messages.empty()) return lapidary::chat_prompt(tokenizer, messages, turns_);
+  if (!messages.empty())
+    return lapidary::chat_prompt(tokenizer, messages, options_.chat.kind(model_));
   std::vector<lapidary::ContentPart> parts = read_parts(request.prompt, pictures);
   if (request.raw || !chat_) return lapidary::text_prompt(tokenizer, parts);
   const lapidary::Message user{"user", {}, std::move(parts)};
-  return lapidary::chat_prompt(tokenizer, {&user, 1}, turns_);
+  return lapidary::chat_prompt(tokenizer, {&user, 1}, options_.chat.kind(model_));
 }
 
 BatchAnswer Answerer::compute(const BatchRequest& request, std::uint64_t seed) {
@@ -131,7 +136,7 @@ BatchAnswer Answerer::compute(const BatchRequest& request, std::uint64_t seed) {
   session_.append(prompt, {}, &interrupted);
   lapidary::GenerateOptions wanted = request.sampling.options(seed);
   if (!request.messages.empty() || (chat_ && !request.raw))
-    wanted = with_turn_stops(std::move(wanted), model_, turns_);
+    options_.chat.stop_at_turns(model_, wanted.stop);
   options_.speculation.apply(wanted);
   const lapidary::Completion completion = session_.generate(wanted);
   if (completion.finish_reason == lapidary::FinishReason::kCancelled)

@@ -57,8 +57,7 @@ class Answerer {
   PictureEncoder encoder_;
   std::string folder_;  // Of the requests, from which names of pictures go out.
   bool chat_;
-  lapidary::ChatTemplate turns_;  // Of requests with messages, and of prompts where `chat_`.
-  std::string setup_;             // What decides answers beside the requests.
+  std::string setup_;  // What decides answers beside the requests.
   std::string name_;
   long drawn_ = 0;
   lapidary::Usage guesses_;

@@ -236,7 +236,8 @@ int batch(const BatchOptions& options) {
                 "--retry-failed needs a file of requests and one of answers, not a pipe");
   }
   AnswerFile answers(options.out);
-  const lapidary::Model model = load_model(options.model, options.images, Vision::kIfThere);
+  const lapidary::Model model = load_model(options.model, options.images, Vision::kIfThere, {},
+                                           true, options.speculation.draft_bytes(options.model));
   hold_interrupts(Interrupts::kStop);
   try {
     return BatchRun(options, model, requests, answers).run();

@@ -21,9 +21,9 @@ using lapidary::ErrorCode;
 struct Options {
   ModelFlags model;
   SamplingFlags sampling;
+  ChatFlag chat;
   SpeculationFlags speculation;
   ImageFlags images;
-  TemplateFlag turns;
   std::string system;
 };
 
@@ -31,11 +31,11 @@ void note(const std::string& text) { write_all(STDERR_FILENO, printable(text) + 
 
 class Chat {
  public:
-  Chat(const Options& options, const lapidary::Model& model, lapidary::ChatTemplate turns,
-       std::vector<Picture> pictures)
+  Chat(const Options& options, const lapidary::Model& model, std::vector<Picture> pictures)
       : options_(options),
         sampling_(options.sampling),
-        talk_(model, options.speculation.session(options.model, model), options.system, turns),
+        talk_(model, options.speculation.session(options.model, model), options.system,
+              options.chat.kind(model)),
         waiting_(model, options.model, options.images, talk_.session().memory_bytes()) {
     for (Picture& picture : pictures) note(waiting_.add(std::move(picture)));
   }
@@ -178,6 +178,7 @@ class Chat {
   // True when there is a reply, even one that was stopped.
   bool say(const UserMessage& message) {
     lapidary::GenerateOptions options = sampling_.options(seed() + tries_);
+    options_.chat.stop_at_turns(talk_.session().model(), options.stop);
     options_.speculation.apply(options);
     interrupted = false;
     std::optional<Reply> reply;
@@ -424,17 +425,23 @@ std::span<const Chat::Command> Chat::commands() {
 int chat(const Options& options) {
   require_utf8(options.system, "the system text");
   std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
-  const lapidary::Model model = load_model(options.model, options.images,
-                                           pictures.empty() ? Vision::kIfThere : Vision::kNeeded);
-  const lapidary::ChatTemplate turns = options.turns.chosen(model, options.model.quiet);
-  const lapidary::Message probe{"user", {}};
-  lapidary::chat_prompt(model.tokenizer(), {&probe, 1}, turns);  // Whether this model can chat.
+  const lapidary::Model model = load_model(
+      options.model, options.images, pictures.empty() ? Vision::kIfThere : Vision::kNeeded, {},
+      true, decoded_bytes(pictures) + options.speculation.draft_bytes(options.model));
+  const lapidary::Tokenizer& tokenizer = model.tokenizer();
+  if (options.chat.name == "none")
+    throw Error(ErrorCode::kUsage, "a conversation needs a template; generate takes plain text");
+  const bool gemma = options.chat.kind(model) != lapidary::ChatTemplate::kChatML;
+  if (gemma && (tokenizer.start_of_turn() < 0 || tokenizer.end_of_turn() < 0)) {
+    throw Error(ErrorCode::kUsage,
+                "this model cannot chat: its vocabulary has no <start_of_turn> and <end_of_turn>");
+  }
   if (!model.info().instruction_tuned) {
     warn(options.model.quiet,
          "this is a base model without chat training; expect it to continue text rather than to "
          "answer");
   }
-  return Chat(options, model, turns, std::move(pictures)).run();
+  return Chat(options, model, std::move(pictures)).run();
 }
 
 }  // namespace
@@ -446,7 +453,7 @@ void add_chat(CLI::App& app, Run& run) {
   add_sampling_flags(command, options->sampling);
   add_speculation_flags(command, options->speculation);
   add_image_flags(command, options->images);
-  add_template_flag(command, options->turns);
+  add_template_flag(command, options->chat);
   add_option(command, "--system", options->system, "text in front of the first message");
   when_chosen(command, run, [options] { return chat(*options); });
 }

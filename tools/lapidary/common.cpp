@@ -53,39 +53,28 @@ void add_chat_flag(CLI::App& app, ChatFlag& flag) {
   flag.option =
       add_flag(app, "--chat,!--no-chat", flag.value,
                "treat the prompt as one user turn (default for files with a chat template)");
-  add_template_flag(app, flag.turns);
+  add_template_flag(app, flag);
 }
 
 bool ChatFlag::chosen(const lapidary::Model& model) const {
   if (option.given()) return value;
-  return turns.name.empty() ? model.info().instruction_tuned : turns.name != "none";
+  return name.empty() ? model.info().instruction_tuned : name != "none";
 }
 
-void add_template_flag(CLI::App& app, TemplateFlag& flag) {
+lapidary::ChatTemplate ChatFlag::kind(const lapidary::Model& model) const {
+  if (name == "chatml") return lapidary::ChatTemplate::kChatML;
+  return name.empty() ? model.info().chat_template : lapidary::ChatTemplate::kGemma;
+}
+
+void ChatFlag::stop_at_turns(const lapidary::Model& model, std::vector<std::string>& stop) const {
+  if (kind(model) == lapidary::ChatTemplate::kChatML)
+    stop.emplace_back(end_of_turn_text(lapidary::ChatTemplate::kChatML));
+}
+
+void add_template_flag(CLI::App& app, ChatFlag& flag) {
   add_option(app, "--template", flag.name,
-             "how turns are written (default: as the model's file says)")
+             "how turns are written; none: as plain text (default: as the file says)")
       .one_of({"gemma", "chatml", "none"});
-}
-
-lapidary::ChatTemplate TemplateFlag::chosen(const lapidary::Model& model, bool quiet) const {
-  using lapidary::ChatTemplate;
-  if (name == "gemma") return ChatTemplate::kGemma;
-  if (name == "chatml") return ChatTemplate::kChatML;
-  if (name == "none") return ChatTemplate::kNone;
-  if (model.info().chat_template == ChatTemplate::kOther) {
-    warn(quiet,
-         "the model's chat template is neither Gemma's nor ChatML; turns are written as Gemma's "
-         "(--template chooses)");
-  }
-  return model.info().turns();
-}
-
-lapidary::GenerateOptions with_turn_stops(lapidary::GenerateOptions options,
-                                          const lapidary::Model& model,
-                                          lapidary::ChatTemplate turns) {
-  for (std::string& stop : lapidary::turn_stops(model.tokenizer(), turns))
-    options.stop.push_back(std::move(stop));
-  return options;
 }
 
 std::string model_folder() {
@@ -164,32 +153,75 @@ std::string find_model(const std::string& given) {
               "cannot open " + shortened(given) + ": no such file, and " + what_there_is(models));
 }
 
+namespace {
+
+// The largest context that fits `limit`; 0: none does.
+int fitting_context(const std::string& path, const lapidary::ModelOptions& options,
+                    lapidary::SessionOptions session, std::uint64_t limit, int too_much) {
+  int low = 0;
+  for (int high = too_much; low + 1 < high;) {
+    session.context = low + (high - low) / 2;
+    const bool fits = plan_memory(path, options, session).total() <= limit;
+    (fits ? low : high) = session.context;
+  }
+  // A round number is easier to type.
+  return low > 1024 ? low / 256 * 256 : low;
+}
+
+}  // namespace
+
+void check_memory(const ModelFlags& flags, const lapidary::ModelOptions& options, bool session,
+                  std::uint64_t beside) {
+  const std::string path = find_model(flags.model);
+  const lapidary::SessionOptions wanted = flags.session();
+  lapidary::MemoryPlan plan = plan_memory(path, options, wanted);
+  if (!session) plan.kv = plan.buffers = 0;
+  const std::uint64_t limit =
+      flags.memory_limit > 0 ? flags.memory_limit : lapidary::available_memory_bytes();
+  const std::uint64_t needed = plan.total() + beside;
+  if (needed <= limit) return;
+  std::string text = path + " needs " + human_bytes(needed);
+  const int trained = lapidary::inspect(path).trained_context;
+  const int context = wanted.context > 0 ? wanted.context : std::min(trained, 32768);
+  if (session) text += format(" with a context of %d tokens", context);
+  text += flags.memory_limit > 0 ? ", but the memory limit is " : ", but the machine has ";
+  text += human_bytes(limit) + (flags.memory_limit > 0 ? "" : " available");
+  if (session) {
+    const std::uint64_t left = limit > beside ? limit - beside : 0;
+    const int fits = fitting_context(path, options, wanted, left, context);
+    text += fits > 0 ? format("; -c %d would fit", fits) : "; no context would fit";
+  }
+  throw Error(ErrorCode::kMemory, text);
+}
+
 lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions options) {
   options.threads = flags.threads;
   options.isa = flags.isa;
   options.memory_limit = flags.memory_limit;
   ProgressBar bar("loading", flags.quiet);
   options.progress = bar.callback();
-  const std::string path = find_model(flags.model);
-  lapidary::Model model = lapidary::Model::load(path, options);
+  lapidary::Model model = lapidary::Model::load(find_model(flags.model), options);
   bar.finish();
-  for (const std::string& warning : model.info().warnings) warn(flags.quiet, path + ": " + warning);
-  if (model.vision() != nullptr) {
-    for (const std::string& warning : model.vision()->warnings)
-      warn(flags.quiet, model.vision()->path + ": " + warning);
+  for (const std::string& warning : model.info().warnings) warn(flags.quiet, warning);
+  if (flags.context > model.info().trained_context) {
+    warn(flags.quiet,
+         format("a context of %d tokens is more than the %d that the model was trained for",
+                flags.context, model.info().trained_context));
   }
   return model;
 }
 
 namespace {
 
-std::string read_to_end(int file, const std::string& name) {
+std::string read_to_end(int file, const std::string& name, std::uint64_t most) {
   std::string text;
   char buffer[1 << 16];
   for (;;) {
     const ssize_t got = ::read(file, buffer, sizeof buffer);
     if (got == 0) return text;
     if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
+    if (text.size() > most)
+      throw Error(ErrorCode::kFile, name + ": expected a text of at most " + human_bytes(most));
     if (got < 0 && errno != EINTR) {
       const char* reason = std::strerror(errno);
       throw Error(ErrorCode::kFile, format("cannot read %s: %s", name.c_str(), reason));
@@ -211,17 +243,19 @@ std::string prompt_text(std::string text) {
   return text;
 }
 
-std::string read_standard_input() { return read_to_end(STDIN_FILENO, "standard input"); }
+std::string read_standard_input(std::uint64_t most) {
+  return read_to_end(STDIN_FILENO, "standard input", most);
+}
 
-std::string read_text_file(const std::string& path) {
-  if (path == "-") return read_standard_input();
+std::string read_text_file(const std::string& path, std::uint64_t most) {
+  if (path == "-") return read_standard_input(most);
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) throw Error(ErrorCode::kFile, "cannot open " + path + ": " + std::strerror(errno));
   struct Closer {
     int file;
     ~Closer() { ::close(file); }
   } closer{file};
-  return read_to_end(file, path);
+  return read_to_end(file, path, most);
 }
 
 void require_utf8(std::string_view text, const std::string& what) {

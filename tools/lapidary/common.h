@@ -29,28 +29,21 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// As add_model_flags, for commands that make no session.
 void add_file_flags(CLI::App& app, ModelFlags& flags);
 
-/// `--template`: how turns are written; not given: as the model's file says.
-struct TemplateFlag {
-  std::string name;
-
-  /// Warns, unless `quiet`, where the file's own template is one that is not known.
-  lapidary::ChatTemplate chosen(const lapidary::Model& model, bool quiet) const;
-};
-void add_template_flag(CLI::App& app, TemplateFlag& flag);
-
-/// `--chat`, `--no-chat` and `--template`; none given: what the model was made for.
+/// `--chat` and `--no-chat`, and the template that turns are written in; not given: what the model
+/// was made for.
 struct ChatFlag {
   bool value = false;
   Option option;
-  TemplateFlag turns;
-  bool chosen(const lapidary::Model& model) const;
-};
-void add_chat_flag(CLI::App& app, ChatFlag& flag);
+  std::string name;  ///< Of the template: "gemma", "chatml", "none"; empty: the file's.
 
-/// `options` with the texts that end a turn.
-lapidary::GenerateOptions with_turn_stops(lapidary::GenerateOptions options,
-                                          const lapidary::Model& model,
-                                          lapidary::ChatTemplate turns);
+  bool chosen(const lapidary::Model& model) const;
+  lapidary::ChatTemplate kind(const lapidary::Model& model) const;
+  /// Adds what ends a turn to `stop`, where that may come as text.
+  void stop_at_turns(const lapidary::Model& model, std::vector<std::string>& stop) const;
+};
+/// `--template` alone.
+void add_template_flag(CLI::App& app, ChatFlag& flag);
+void add_chat_flag(CLI::App& app, ChatFlag& flag);
 
 /// `$LAPIDARY_HOME`, or lapidary/ in the XDG data folder.
 std::string model_folder();
@@ -60,16 +53,26 @@ std::string model_folder();
 /// nowhere, saying what there is.
 std::string find_model(const std::string& given);
 
-/// Loads with, on a terminal, a progress bar, and says what a user should know of the files.
-/// Interrupts end the process meanwhile. What the flags do not say is taken from `options`.
+/// Throws Error(kMemory) when what `plan_memory` counts, with a session where there will be one,
+/// exceeds the limit or, without one, what the machine has; says which -c would fit. Only headers
+/// are read. `beside` counts too: a draft model, pictures.
+void check_memory(const ModelFlags& flags, const lapidary::ModelOptions& options, bool session,
+                  std::uint64_t beside = 0);
+
+/// Loads with, on a terminal, a progress bar. Interrupts end the process meanwhile. What the flags
+/// do not say is taken from `options`.
 lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions options = {});
 
 /// "warning: …" on standard error, unless `quiet`.
 void warn(bool quiet, const std::string& text);
 
-/// A whole file, or standard input for "-". Throws Error(kFile).
-std::string read_text_file(const std::string& path);
-std::string read_standard_input();
+/// What a prompt may have at most, and what any text may: an endless file ends there.
+inline constexpr std::uint64_t kMostPromptBytes = std::uint64_t{64} << 20;
+inline constexpr std::uint64_t kMostTextBytes = std::uint64_t{1} << 30;
+
+/// A whole file, or standard input for "-", of at most `most` bytes. Throws Error(kFile).
+std::string read_text_file(const std::string& path, std::uint64_t most = kMostPromptBytes);
+std::string read_standard_input(std::uint64_t most = kMostPromptBytes);
 
 /// What a person wrote into a file: `text` without the byte order mark at its beginning and the one
 /// line end (\n or \r\n) at its end, which belong to the file.

@@ -1,5 +1,6 @@
 #include "config_file.h"
 
+#include <sstream>
 #include <string>
 #include <utility>
 
@@ -19,7 +20,15 @@ bool takes(const CLI::App& command, const std::string& name, bool in_section) {
 
 }  // namespace
 
-std::vector<CLI::ConfigItem> ConfigFile::from_config(std::istream& input) const {
+std::vector<CLI::ConfigItem> ConfigFile::from_config(std::istream& given) const {
+  // What has no end is not read to it. Pipes are as good as files here.
+  constexpr std::streamsize kMostBytes = 1 << 20;
+  std::string text(static_cast<std::size_t>(kMostBytes) + 1, '\0');
+  given.read(text.data(), kMostBytes + 1);
+  text.resize(static_cast<std::size_t>(given.gcount()));
+  if (given.gcount() > kMostBytes)
+    throw CLI::FileError("--config: expected a file of at most 1 MiB", CLI::ExitCodes::FileError);
+  std::istringstream input(text);
   const std::vector<CLI::App*> chosen = app_.get_subcommands();
   std::vector<CLI::ConfigItem> kept;
   for (CLI::ConfigItem& item : CLI::ConfigTOML::from_config(input)) {

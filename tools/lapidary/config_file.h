@@ -12,7 +12,7 @@ namespace cli {
 class ConfigFile : public CLI::ConfigTOML {
  public:
   explicit ConfigFile(const CLI::App& app) : app_(app) {}
-  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override;
+  std::vector<CLI::ConfigItem> from_config(std::istream& given) const override;
 
  private:
   const CLI::App& app_;

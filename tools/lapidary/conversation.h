@@ -33,7 +33,7 @@ struct Reply {
 class Conversation {
  public:
   Conversation(const lapidary::Model& model, const lapidary::SessionOptions& options,
-               std::string system, lapidary::ChatTemplate turns);
+               std::string system, lapidary::ChatTemplate kind);
 
   /// Throws Error(kContext) when the conversation with `message` behind it does not fit. Only the
   /// sizes of its pictures' features are looked at.
@@ -67,16 +67,15 @@ class Conversation {
         reply;  // Without a stop id, and without image tokens: nothing would fill them.
   };
 
-  lapidary::Prompt first_turn(const UserMessage& message) const;
-  lapidary::Prompt opening(const UserMessage& message) const;  // Behind the turns that there are.
-  lapidary::Prompt prompt() const;                             // All turns.
+  lapidary::Prompt opening(const UserMessage& message, bool first) const;
+  lapidary::Prompt prompt() const;  // All turns.
   void drop_computed(lapidary::Prompt& wanted);
 
   lapidary::Session session_;
   std::vector<lapidary::ImageFeatures>
       images_;  // What the session's image tokens stand for, in order; may hold more behind them.
   std::string system_;
-  lapidary::ChatTemplate template_;  // How turns are written.
+  lapidary::ChatTemplate kind_;
   std::vector<Turn> turns_;
 };
 

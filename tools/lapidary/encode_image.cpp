@@ -112,7 +112,8 @@ int encode_image(const Options& options) {
     refuse_same_file(options.out, image, "the picture");
   const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   const lapidary::Model model =
-      load_model(options.model, options.images, Vision::kNeeded, {.screened_head = false});
+      load_model(options.model, options.images, Vision::kNeeded, {.screened_head = false}, false,
+                 decoded_bytes(pictures));
   hold_interrupts(Interrupts::kStop);
   Output output;
   for (const Picture& picture : pictures) {

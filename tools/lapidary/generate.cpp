@@ -58,20 +58,18 @@ std::string gather_prompt(const Options& options) {
 
 // With pictures that are not encoded yet, in front of the text.
 lapidary::Prompt make_prompt(const Options& options, const lapidary::Model& model,
-                             const std::vector<Picture>& pictures, const std::string& text,
-                             lapidary::ChatTemplate turns) {
+                             const std::vector<Picture>& pictures, const std::string& text) {
   std::vector<lapidary::ContentPart> parts;
   parts.reserve(pictures.size() + 1);
   for (const Picture& picture : pictures) parts.push_back({{}, unencoded(picture, model)});
   parts.push_back({text});
-  if (turns == lapidary::ChatTemplate::kNone)
-    return lapidary::text_prompt(model.tokenizer(), parts);
+  if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), parts);
   if (!model.info().instruction_tuned) {
     warn(options.model.quiet,
          "this is a base model without chat training; --no-chat completes plain text");
   }
   const lapidary::Message user{"user", {}, std::move(parts)};
-  return lapidary::chat_prompt(model.tokenizer(), {&user, 1}, turns);
+  return lapidary::chat_prompt(model.tokenizer(), {&user, 1}, options.chat.kind(model));
 }
 
 void print_json(Output& output, const std::vector<TokenId>& prompt,
@@ -120,13 +118,12 @@ int generate(const Options& options) {
   const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   Times times;
   double start = now();
-  const lapidary::Model model = load_model(options.model, options.images,
-                                           pictures.empty() ? Vision::kIfGiven : Vision::kNeeded);
-  const lapidary::ChatTemplate turns = options.chat.chosen(model)
-                                           ? options.chat.turns.chosen(model, options.model.quiet)
-                                           : lapidary::ChatTemplate::kNone;
-  lapidary::Prompt prompt = make_prompt(options, model, pictures, text, turns);
+  const lapidary::Model model = load_model(
+      options.model, options.images, pictures.empty() ? Vision::kIfGiven : Vision::kNeeded, {},
+      true, decoded_bytes(pictures) + options.speculation.draft_bytes(options.model));
   lapidary::Session session(model, options.speculation.session(options.model, model));
+  check_text(session, text.size());
+  lapidary::Prompt prompt = make_prompt(options, model, pictures, text);
   hold_interrupts(Interrupts::kStop);
   times.load = now() - start;
 
@@ -150,7 +147,8 @@ int generate(const Options& options) {
   lapidary::OnText on_text;
   if (!options.json) on_text = [&](std::string_view piece) { return output.write(piece); };
   const std::uint64_t seed = options.sampling.seed_or_random();
-  lapidary::GenerateOptions wanted = with_turn_stops(options.sampling.options(seed), model, turns);
+  lapidary::GenerateOptions wanted = options.sampling.options(seed);
+  if (options.chat.chosen(model)) options.chat.stop_at_turns(model, wanted.stop);
   options.speculation.apply(wanted);
   const lapidary::Completion completion = session.generate(wanted, on_text);
   times.decode = now() - start;

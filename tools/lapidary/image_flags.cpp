@@ -83,7 +83,7 @@ void add_image_flags(CLI::App& app, ImageFlags& flags) {
 }
 
 lapidary::Model load_model(const ModelFlags& model, const ImageFlags& images, Vision vision,
-                           lapidary::ModelOptions options) {
+                           lapidary::ModelOptions options, bool session, std::uint64_t beside) {
   ModelFlags found = model;
   found.model = find_model(model.model);
   options.vision = images.vision;
@@ -95,6 +95,10 @@ lapidary::Model load_model(const ModelFlags& model, const ImageFlags& images, Vi
     lapidary::inspect(found.model);  // What is wrong with the model itself comes first.
     throw Error(ErrorCode::kUsage, kNoVisionFile);
   }
+  lapidary::ModelOptions planned = options;
+  // Where pictures only may come, what they take is looked at when they do.
+  if (vision != Vision::kNeeded) planned.vision.clear();
+  check_memory(found, planned, session, beside);
   return load_model(found, options);
 }
 

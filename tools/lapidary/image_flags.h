@@ -40,10 +40,11 @@ enum class Vision {
   kNeeded,   ///< Without it nothing can be done: Error(kUsage).
 };
 
-/// As load_model, with the vision file of the flags or the one beside the model. Only its header is
-/// read.
+/// As load_model, once it is known that the whole of it will fit (check_memory), with the vision
+/// file of the flags or the one beside the model. Only its header is read.
 lapidary::Model load_model(const ModelFlags& model, const ImageFlags& images, Vision vision,
-                           lapidary::ModelOptions options = {});
+                           lapidary::ModelOptions options = {}, bool session = true,
+                           std::uint64_t beside = 0);
 
 /// What is wrong when a picture meets a model that was loaded without a vision file.
 extern const char* const kNoVisionFile;

@@ -40,6 +40,20 @@ std::vector<Picture> read_pictures(const ImageFlags& flags, std::uint64_t memory
   return pictures;
 }
 
+std::uint64_t decoded_bytes(std::span<const Picture> pictures) {
+  std::uint64_t bytes = 0;
+  for (const Picture& picture : pictures) bytes += picture.image.rgb().size();
+  return bytes;
+}
+
+void check_text(const lapidary::Session& session, std::size_t bytes) {
+  const std::size_t least = bytes / session.model().tokenizer().longest_piece();
+  if (least <= static_cast<std::size_t>(session.context())) return;
+  throw Error(ErrorCode::kContext,
+              format("the prompt has at least %zu tokens, but the context holds %d", least,
+                     session.context()));
+}
+
 lapidary::EncodedImage unencoded(const Picture& picture, const lapidary::Model& model) {
   const lapidary::ImageFeatures nothing{model.vision()->tokens, model.info().width, nullptr};
   lapidary::EncodedImage image;

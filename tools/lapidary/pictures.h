@@ -26,6 +26,13 @@ std::vector<Picture> read_pictures(const ImageFlags& flags, std::uint64_t memory
 /// A picture of bytes that are there, or whose file `image` was.
 Picture make_picture(const std::string& name, lapidary::Image image, const ImageFlags& flags);
 
+/// What the pixels of `pictures` take.
+std::uint64_t decoded_bytes(std::span<const Picture> pictures);
+
+/// Throws Error(kContext) when a text of `bytes` cannot fit `session`, however it is tokenized:
+/// that takes seconds for some megabytes.
+void check_text(const lapidary::Session& session, std::size_t bytes);
+
 /// Stands for a picture in a prompt whose ids are wanted before it is encoded: features without
 /// values.
 lapidary::EncodedImage unencoded(const Picture& picture, const lapidary::Model& model);

@@ -10,6 +10,12 @@ void SpeculationFlags::apply(lapidary::GenerateOptions& options) const {
                                            : lapidary::Speculation::kAuto;
 }
 
+std::uint64_t SpeculationFlags::draft_bytes(const ModelFlags& flags) const {
+  if (draft.empty() || mode == "off") return 0;
+  const lapidary::MemoryPlan plan = plan_memory(find_model(draft), {}, flags.session());
+  return plan.total() - plan.process;
+}
+
 lapidary::SessionOptions SpeculationFlags::session(const ModelFlags& flags,
                                                    const lapidary::Model& model) const {
   lapidary::SessionOptions options = flags.session();

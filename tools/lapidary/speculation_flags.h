@@ -11,6 +11,9 @@ struct SpeculationFlags {
   std::string mode = "auto";
   std::string draft;  ///< A model file; empty: guesses come from the text alone.
 
+  /// What the draft model and its session take beside the model's; 0 without one.
+  std::uint64_t draft_bytes(const ModelFlags& flags) const;
+
   void apply(lapidary::GenerateOptions& options) const;
 
   /// `options` with the draft model loaded. Weights of both count against `flags.memory_limit`.

@@ -50,8 +50,8 @@ bool has_text(const Options& options) { return options.given.given() || options.
 void convert_text(const Options& options, const lapidary::Tokenizer& tokenizer, Output& output) {
   // Every byte counts here, a file's last newline too.
   const std::string text = has_text(options)      ? options.text
-                           : options.file.empty() ? read_standard_input()
-                                                  : read_text_file(options.file);
+                           : options.file.empty() ? read_standard_input(kMostTextBytes)
+                                                  : read_text_file(options.file, kMostTextBytes);
   if (options.decode) {
     output.write(
         tokenizer.decode(read_ids(text, "the ids", ErrorCode::kUsage), options.parse_control));
@@ -84,7 +84,7 @@ std::string convert_line(const Options& options, const lapidary::Tokenizer& toke
 
 // One line of output for each line of the file, in its order; those before a bad one are written.
 void convert_lines(const Options& options, const lapidary::Tokenizer& tokenizer, Output& output) {
-  std::istringstream lines(read_text_file(options.jsonl));
+  std::istringstream lines(read_text_file(options.jsonl, kMostTextBytes));
   std::string line, batch;
   const auto flush = [&] {
     output.write(batch);
@@ -114,12 +114,12 @@ int tokenize(const Options& options) {
     throw Error(ErrorCode::kUsage,
                 "no text: give it as an argument, on standard input or with --jsonl FILE");
   }
-  const lapidary::Model model = load_model(options.model);
+  const lapidary::Tokenizer tokenizer = lapidary::load_tokenizer(find_model(options.model.model));
   Output output;
   if (options.jsonl.empty()) {
-    convert_text(options, model.tokenizer(), output);
+    convert_text(options, tokenizer, output);
   } else {
-    convert_lines(options, model.tokenizer(), output);
+    convert_lines(options, tokenizer, output);
   }
   output.check();
   return 0;

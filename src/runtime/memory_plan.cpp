@@ -1,0 +1,52 @@
+#include "runtime/memory_plan.h"
+
+#include <memory>
+
+#include "base/memory.h"
+#include "base/team.h"
+#include "lapidary/session.h"
+#include "model/decoder.h"
+#include "runtime/model_impl.h"
+#include "runtime/sequence.h"
+#include "vision/encoder.h"
+#include "vision/vision_weights.h"
+
+namespace lapidary {
+
+std::uint64_t vocabulary_bytes(int tokens) {
+  constexpr std::uint64_t kTokenBytes = 260;
+  return static_cast<std::uint64_t>(tokens) * kTokenBytes;
+}
+
+std::uint64_t held_by(const ModelInfo& info) {
+  return info.weight_bytes + vocabulary_bytes(info.vocabulary) + kProcessBytes;
+}
+
+std::uint64_t available_memory_bytes() { return available_memory(); }
+
+MemoryPlan plan_memory(const std::string& path, const ModelOptions& model,
+                       const SessionOptions& session) {
+  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  check_architecture(*source);
+  Config config = read_config(*source);
+  config.screened_head = model.screened_head;
+  const int threads = session.threads > 0 ? session.threads : default_threads();
+  MemoryPlan plan;
+  plan.weights = packed_weight_bytes(*source, config);
+  plan.vocabulary = vocabulary_bytes(config.vocabulary);
+  plan.process = kProcessBytes;
+  int view_tokens = 0;
+  if (!model.vision.empty()) {
+    const std::unique_ptr<WeightSource> vision = open_gguf(model.vision);
+    const VisionConfig vision_config = read_vision_config(*vision);
+    view_tokens = vision_config.tokens();
+    plan.vision =
+        vision_weight_bytes(*vision, vision_config) + Encoder::memory_bytes(vision_config, threads);
+  }
+  const SessionPlan own = plan_session(config, view_tokens, session, threads);
+  plan.kv = own.kv_bytes;
+  plan.buffers = own.bytes - own.kv_bytes;
+  return plan;
+}
+
+}  // namespace lapidary

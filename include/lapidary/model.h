@@ -43,7 +43,8 @@ struct VisionInfo {
   int text_width = 0;  ///< Of the projector's output.
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
-  std::uint64_t weight_bytes = 0;  ///< Packed in memory.
+  std::uint64_t weight_bytes = 0;     ///< Packed in memory.
+  std::vector<std::string> warnings;  ///< As those of ModelInfo.
 };
 
 /// How a conversation is written for a model.

@@ -77,8 +77,8 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
     info.warnings.push_back(
         "the file's chat template is none that is known here; Gemma's is used instead");
   }
-  for (const std::string& name : unused_tensors(source, config))
-    info.warnings.push_back("tensor " + name + " is not used");
+  if (std::string unused = unused_tensors(source, config); !unused.empty())
+    info.warnings.push_back(std::move(unused));
   for (const TensorInfo& tensor : source.tensors())
     info.parameters += tensor.columns() * tensor.rows();
   info.file_bytes = source.file_bytes();

@@ -203,6 +203,10 @@ lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions optio
   lapidary::Model model = lapidary::Model::load(find_model(flags.model), options);
   bar.finish();
   for (const std::string& warning : model.info().warnings) warn(flags.quiet, warning);
+  if (model.vision() != nullptr) {
+    for (const std::string& warning : model.vision()->warnings)
+      warn(flags.quiet, model.vision()->path + ": " + warning);
+  }
   if (flags.context > model.info().trained_context) {
     warn(flags.quiet,
          format("a context of %d tokens is more than the %d that the model was trained for",

@@ -15,8 +15,8 @@ struct ModelOptions {
   int threads = 0;  ///< Threads that pack the weights; 0: physical cores within the cgroup's quota.
   std::string isa = {};  ///< "avx512", "avxvnni", "avx2", "neon", "scalar"; empty: $LAPIDARY_ISA,
                          ///< else the best one.
-  std::uint64_t memory_limit =
-      0;                      ///< Bytes that weights may take; 0: what the machine has available.
+  std::uint64_t memory_limit = 0;  ///< Bytes that weights and vocabulary may take; 0: what the
+                                   ///< machine has available.
   bool screened_head = true;  ///< Lay the output matrix out so that drawing a token reads about
                               ///< 0.6 of it (0.75 of Q6_K). Changes no bit; false is faster
                               ///< where all logits of every position are asked for, and
@@ -49,10 +49,11 @@ struct VisionInfo {
 
 /// How a conversation is written for a model.
 enum class ChatTemplate {
-  kNone,    ///< The file has no template: a base model.
+  kNone,    ///< Of a file: it has no template. Of a prompt: texts as they are, each message but the
+            ///< first on a line of its own.
   kGemma,   ///< Gemma's own, of any release: `<start_of_turn>user`.
   kChatML,  ///< `<|im_start|>user`, which many fine-tunes are made with.
-  kOther,   ///< One that is not known here.
+  kOther,   ///< One that is not known here. Of a prompt: Gemma's.
 };
 
 /// What a model file says of itself. Everything comes from metadata; nothing is decided by a name.
@@ -75,8 +76,9 @@ struct ModelInfo {
                                       ///< not understood; usually empty.
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
-  std::uint64_t weight_bytes = 0;     ///< Packed in memory, as the kernels read them.
-  std::uint64_t bytes_per_token = 0;  ///< Weight bytes that decoding one token reads.
+  std::uint64_t weight_bytes = 0;      ///< Packed in memory, as the kernels read them.
+  std::uint64_t vocabulary_bytes = 0;  ///< The tokenizer in memory.
+  std::uint64_t bytes_per_token = 0;   ///< Weight bytes that decoding one token reads.
   std::uint64_t multiplications_per_token =
       0;  ///< Multiply-adds of one token's matrices in the layers, head not counted.
 
@@ -86,6 +88,11 @@ struct ModelInfo {
     std::uint64_t bytes = 0;
   };
   std::vector<TypeCount> types;  ///< Largest first.
+
+  /// What turns are written in unless told otherwise: ChatML for a file of that, else Gemma's own.
+  ChatTemplate turns() const {
+    return chat_template == ChatTemplate::kChatML ? chat_template : ChatTemplate::kGemma;
+  }
 
   /// Bytes of keys and values at `tokens` tokens of context: with the 5:1 windows, or as if every
   /// layer were global.

@@ -6,6 +6,7 @@
 #include "lapidary/error.h"
 #include "lapidary/model.h"
 #include "model/decoder.h"
+#include "runtime/memory_plan.h"
 #include "runtime/model_impl.h"
 #include "text/chat_template.h"
 #include "text/tokenizer_impl.h"
@@ -71,18 +72,15 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
   info.trained_context = config.trained_context;
   info.vocabulary = config.vocabulary;
   const std::optional<std::string> chat = source.find_string("tokenizer.chat_template");
-  info.instruction_tuned = chat.has_value();
-  if (chat) info.chat_template = recognise_template(*chat);
-  if (info.chat_template == ChatTemplate::kOther) {
-    info.warnings.push_back(
-        "the file's chat template is none that is known here; Gemma's is used instead");
-  }
+  info.chat_template = recognise_template(chat.value_or(""));
+  info.instruction_tuned = info.chat_template != ChatTemplate::kNone;
   if (std::string unused = unused_tensors(source, config); !unused.empty())
     info.warnings.push_back(std::move(unused));
   for (const TensorInfo& tensor : source.tensors())
     info.parameters += tensor.columns() * tensor.rows();
   info.file_bytes = source.file_bytes();
   info.weight_bytes = packed_weight_bytes(source, config);
+  info.vocabulary_bytes = vocabulary_bytes(info.vocabulary);
   info.bytes_per_token = weight_bytes_per_token(source, config);
   info.multiplications_per_token = multiplications_per_token(config);
   info.types = count_types(source);

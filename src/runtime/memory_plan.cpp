@@ -18,9 +18,7 @@ std::uint64_t vocabulary_bytes(int tokens) {
   return static_cast<std::uint64_t>(tokens) * kTokenBytes;
 }
 
-std::uint64_t held_by(const ModelInfo& info) {
-  return info.weight_bytes + vocabulary_bytes(info.vocabulary) + kProcessBytes;
-}
+std::uint64_t held_by(const ModelInfo& info) { return info.weight_bytes + info.vocabulary_bytes; }
 
 std::uint64_t available_memory_bytes() { return available_memory(); }
 

@@ -13,7 +13,7 @@ std::uint64_t vocabulary_bytes(int tokens);
 /// The program, its libraries and stacks, and what reading a file takes. Measured.
 inline constexpr std::uint64_t kProcessBytes = std::uint64_t{16} << 20;
 
-/// What a loaded model and the process hold: weights, vocabulary, and the program.
+/// What a loaded model holds.
 std::uint64_t held_by(const ModelInfo& info);
 
 }  // namespace lapidary

@@ -322,7 +322,8 @@ TEST(Session, DefaultContextIsBounded) {
 }
 
 TEST(Session, BudgetCoversWeightsAndSession) {
-  const std::uint64_t weights = tiny_model().info().weight_bytes;
+  const std::uint64_t weights =
+      tiny_model().info().weight_bytes + tiny_model().info().vocabulary_bytes;
   const Session free(tiny_model(), {.context = 4096, .threads = 2});
   const std::uint64_t needed = weights + free.memory_bytes();
   EXPECT_GE(free.memory_bytes(), tiny_model().info().kv_bytes(4096));

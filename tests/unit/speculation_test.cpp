@@ -232,7 +232,8 @@ TEST(Speculation, TheBudgetCoversTheDraftModel) {
   SessionOptions options{.context = 256, .threads = 1, .draft = tiny_model()};
   const Session drafted(tiny_model(), options);
   EXPECT_GT(drafted.memory_bytes(), plain.memory_bytes() + tiny_model().info().kv_bytes(256));
-  options.memory_limit = drafted.memory_bytes() + 2 * tiny_model().info().weight_bytes;
+  const ModelInfo& info = tiny_model().info();
+  options.memory_limit = drafted.memory_bytes() + 2 * (info.weight_bytes + info.vocabulary_bytes);
   EXPECT_EQ(Session(tiny_model(), options).memory_bytes(), drafted.memory_bytes());
   --options.memory_limit;
   EXPECT_EQ(thrown_error([&] { const Session s(tiny_model(), options); }).code(),

@@ -428,14 +428,9 @@ int chat(const Options& options) {
   const lapidary::Model model = load_model(
       options.model, options.images, pictures.empty() ? Vision::kIfThere : Vision::kNeeded, {},
       true, decoded_bytes(pictures) + options.speculation.draft_bytes(options.model));
-  const lapidary::Tokenizer& tokenizer = model.tokenizer();
-  if (options.chat.name == "none")
-    throw Error(ErrorCode::kUsage, "a conversation needs a template; generate takes plain text");
-  const bool gemma = options.chat.kind(model) != lapidary::ChatTemplate::kChatML;
-  if (gemma && (tokenizer.start_of_turn() < 0 || tokenizer.end_of_turn() < 0)) {
-    throw Error(ErrorCode::kUsage,
-                "this model cannot chat: its vocabulary has no <start_of_turn> and <end_of_turn>");
-  }
+  options.chat.tell(model, options.model.quiet);
+  const lapidary::Message probe{"user", {}};
+  lapidary::chat_prompt(model.tokenizer(), {&probe, 1}, options.chat.kind(model));  // Can it chat?
   if (!model.info().instruction_tuned) {
     warn(options.model.quiet,
          "this is a base model without chat training; expect it to continue text rather than to "

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <system_error>
 
 namespace cli {
@@ -62,13 +63,22 @@ bool ChatFlag::chosen(const lapidary::Model& model) const {
 }
 
 lapidary::ChatTemplate ChatFlag::kind(const lapidary::Model& model) const {
+  if (name == "gemma") return lapidary::ChatTemplate::kGemma;
   if (name == "chatml") return lapidary::ChatTemplate::kChatML;
-  return name.empty() ? model.info().chat_template : lapidary::ChatTemplate::kGemma;
+  return name == "none" ? lapidary::ChatTemplate::kNone : model.info().turns();
+}
+
+const char* const kUnknownTemplate =
+    "the file's chat template is none that is known here; Gemma's is used instead (--template "
+    "chooses)";
+
+void ChatFlag::tell(const lapidary::Model& model, bool quiet) const {
+  if (name.empty() && model.info().chat_template == lapidary::ChatTemplate::kOther)
+    warn(quiet, kUnknownTemplate);
 }
 
 void ChatFlag::stop_at_turns(const lapidary::Model& model, std::vector<std::string>& stop) const {
-  if (kind(model) == lapidary::ChatTemplate::kChatML)
-    stop.emplace_back(end_of_turn_text(lapidary::ChatTemplate::kChatML));
+  std::ranges::move(lapidary::turn_stops(model.tokenizer(), kind(model)), std::back_inserter(stop));
 }
 
 void add_template_flag(CLI::App& app, ChatFlag& flag) {

@@ -23,7 +23,8 @@ lapidary::SessionOptions SpeculationFlags::session(const ModelFlags& flags,
   ModelFlags file = flags;
   file.model = draft;
   if (flags.memory_limit > 0) {
-    const std::uint64_t taken = std::min(model.info().weight_bytes, flags.memory_limit - 1);
+    const std::uint64_t taken =
+        std::min(model.info().weight_bytes + model.info().vocabulary_bytes, flags.memory_limit - 1);
     file.memory_limit = flags.memory_limit - taken;
   }
   options.draft = load_model(file);

@@ -50,6 +50,7 @@ Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
                                          : options.image_root),
       chat_(options.chat.chosen(model)),
       setup_(describe_setup(options, model, chat_)) {
+  options.chat.tell(model, options.model.quiet);
   name_ = model.info().name.empty() ? std::filesystem::path(options.model.model).filename().string()
                                     : model.info().name;
 }

@@ -70,15 +70,20 @@ void save_inputs(const Options& options, std::span<const Picture> pictures, int 
   if (!std::filesystem::is_directory(options.inputs))
     throw Error(ErrorCode::kFile, options.inputs + ": is no folder and cannot be made one" +
                                       (error ? ": " + error.message() : ""));
+  const std::filesystem::path folder(options.inputs);
   std::uint64_t total = 0;
-  for (const Picture& picture : pictures) total += picture.views.size();
+  for (std::size_t p = 0; p < pictures.size(); ++p) {
+    total += pictures[p].views.size();
+    for (std::size_t v = 0; v < pictures[p].views.size(); ++v)
+      refuse_inputs((folder / input_name(pictures, p, v)).string(), options.model, options.images);
+  }
   ProgressBar bar("saving", options.model.quiet);
   std::uint64_t done = 0;
   for (std::size_t p = 0; p < pictures.size(); ++p) {
     for (std::size_t v = 0; v < pictures[p].views.size(); ++v) {
       const lapidary::Image input = lapidary::encoder_input(pictures[p].image, pictures[p].views[v],
                                                             size, options.model.threads);
-      const std::filesystem::path folder(options.inputs);
+      if (interrupted) throw Error(ErrorCode::kInterrupted, "interrupted");
       write_png((folder / input_name(pictures, p, v)).string(), input);
       bar.update(++done, total);
     }
@@ -108,8 +113,7 @@ void encode(const Options& options, const lapidary::Model& model,
 }
 
 int encode_image(const Options& options) {
-  for (const std::string& image : options.images.images)
-    refuse_same_file(options.out, image, "the picture");
+  refuse_inputs(options.out, options.model, options.images);
   const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   const lapidary::Model model =
       load_model(options.model, options.images, Vision::kNeeded, {.screened_head = false}, false,

@@ -37,22 +37,21 @@ void check(int width, int height, const ImageOptions& o) {
     throw Error(ErrorCode::kUsage, "a picture must have at least one pixel, not " +
                                        std::to_string(width) + "x" + std::to_string(height));
   }
-  check_range("min_crop", o.min_crop, 1, kMaxSide);
-  check_range("max_crops", o.max_crops, 2, kMaxViews);
-  check_range("max_tiles", o.max_tiles, 1, kMaxViews);
+  check_range("the least side of a strip", o.min_crop, 1, kMaxSide);
+  check_range("the number of strips", o.max_crops, 2, kMaxViews);
+  check_range("the number of tiles", o.max_tiles, 1, kMaxViews);
   if (!(o.min_ratio >= 1.0 && std::isfinite(o.min_ratio))) {
-    throw Error(ErrorCode::kUsage,
-                "min_ratio must be a number of at least 1, not " + std::to_string(o.min_ratio));
+    throw Error(ErrorCode::kUsage, "the ratio of sides must be a number of at least 1, not " +
+                                       std::to_string(o.min_ratio));
   }
   const bool grid = o.tile_columns != 0 || o.tile_rows != 0;
   if (grid) {
-    check_range("tile_columns", o.tile_columns, 1, kMaxViews);
-    check_range("tile_rows", o.tile_rows, 1, kMaxViews);
-    check_range("tile_columns times tile_rows", o.tile_columns * o.tile_rows, 1, kMaxViews);
+    check_range("the number of columns", o.tile_columns, 1, kMaxViews);
+    check_range("the number of rows", o.tile_rows, 1, kMaxViews);
+    check_range("the number of tiles", o.tile_columns * o.tile_rows, 1, kMaxViews);
   }
   if (grid && o.auto_tiles) {
-    throw Error(ErrorCode::kUsage,
-                "auto_tiles chooses the grid itself: tile_columns and tile_rows must be 0");
+    throw Error(ErrorCode::kUsage, "a grid is chosen by the picture or given, not both");
   }
   if (o.pan_and_scan && (grid || o.auto_tiles)) {
     throw Error(ErrorCode::kUsage,

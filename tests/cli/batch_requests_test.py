@@ -30,6 +30,7 @@ class Requests(Case):
             ("tools", [{"type": "function"}]),
             ("logprobs", True),
             ("logprobs", 5),
+            ("logprobs", 0),
             ("top_logprobs", 2),
             ("logit_bias", {"5": -100}),
             ("frequency_penalty", 0.5),
@@ -40,6 +41,20 @@ class Requests(Case):
             ("best_of", 3),
             ("suffix", "end"),
             ("modalities", ["text", "audio"]),
+            ("audio", {}),
+            ("reasoning_effort", "high"),
+            ("verbosity", "low"),
+            ("web_search_options", {}),
+            ("min_tokens", 5),
+            ("ignore_eos", True),
+            ("stop_token_ids", [1]),
+            ("typical_p", 0.5),
+            ("mirostat", 2),
+            ("repeat_last_n", 32),
+            ("grammar", "root ::= x"),
+            ("json_schema", {"type": "object"}),
+            ("format", "json"),
+            ("options", {"temperature": 0}),
         ]:
             with self.subTest(name=name):
                 self.refused({"prompt": "x", name: value}, name + ": not supported", code="unsupported")
@@ -56,6 +71,8 @@ class Requests(Case):
             "service_tier": "auto", "model": "any", "logprobs": None, "frequency_penalty": 0.0,
             "tools": [], "tool_choice": "none", "response_format": {"type": "text"},
             "logit_bias": {}, "echo": False, "seed": None, "unknown": None,
+            "min_tokens": 0, "repeat_last_n": 64, "reasoning_effort": "none", "prediction": {"a": 1},
+            "cache_prompt": True, "keep_alive": -1,
         }
         self.assertEqual(self.answer({"prompt": "x", **harmless})["text"], wanted)
         body = self.answer({"custom_id": "a", "body": {"prompt": "x", **harmless}})["response"]["body"]
@@ -64,14 +81,90 @@ class Requests(Case):
     def test_slips_are_told(self):
         for name, meant in [
             ("max_token", "max_tokens"), ("temprature", "temperature"), ("topk", "top_k"),
-            ("message", "messages"), ("Prompt", "prompt"),
+            ("message", "messages"), ("Prompt", "prompt"), ("topK", "top_k"), ("stop_sequences", "stop"),
         ]:
             self.refused({"prompt": "x", name: 1}, f"{name}: not a member", f"did you mean {meant}?")
-        self.assertNotIn("did you mean", self.refused({"prompt": "x", "zzzzzz": 1})["message"])
+        error = self.refused({"prompt": "x", "zzzzzz": 1}, "what is your own may stand in metadata")
+        self.assertNotIn("did you mean", error["message"])
         self.refused({"custom_id": "a", "boddy": 1, "body": {"prompt": "x"}}, "did you mean body?")
         self.refused(
-            {"messages": [{"role": "user", "content": "x", "contents": "y"}]}, "did you mean content?"
+            {"messages": [{"role": "user", "content": "x", "contents": "y"}]},
+            "messages[0].contents: not a member",
+            "did you mean content?",
         )
+
+    def test_members_within_messages(self):
+        def parts(*parts):
+            return {"messages": [{"role": "user", "content": list(parts)}]}
+
+        said = {"role": "assistant", "content": "b", "refusal": None, "annotations": [], "tool_calls": []}
+        users = [{"role": "user", "content": "a", "name": "me"}, {"role": "user", "content": "c"}]
+        plain = {"role": "assistant", "content": "b"}
+        wanted, got = (
+            self.answer({"messages": [users[0], reply, users[1]]})["usage"] for reply in (plain, said)
+        )
+        self.assertEqual(got, wanted)
+        for reply, name in [
+            ({"role": "assistant", "content": None, "tool_calls": [{"id": "t"}]}, "tool_calls"),
+            ({"role": "user", "content": "x", "tool_call_id": "t"}, "tool_call_id"),
+            ({"role": "user", "content": "x", "function_call": {}}, "function_call"),
+            ({"role": "user", "content": "x", "refusal": "no"}, "refusal"),
+        ]:
+            self.refused(
+                {"messages": [users[0], reply]}, f"messages[1].{name}: not supported", code="unsupported"
+            )
+        where = "messages[0].content[1]"
+        text = {"type": "text", "text": "x"}
+        url = {"type": "image_url", "image_url": {"url": "a.png", "detail": "low", "detial": 1}}
+        for part, words in [
+            ({**text, "path": "a.png"}, [where + ".path: not a member"]),
+            (url, [where + ".image_url.detial: not a member", "did you mean detail?"]),
+            ({"type": "image", "path": "a.png", "url": "b.png"}, [where, "one of path, url and image"]),
+            ({"type": "image", "paths": "a.png"}, [where + ".paths", "did you mean path?"]),
+            ({"type": "input_audio", "input_audio": {}}, [where + ": expected {type: text", "input_audio"]),
+        ]:
+            with self.subTest(part=part):
+                self.refused(parts(text, part), *words)
+
+    def test_openai_addresses(self):
+        chat = {"messages": [{"role": "user", "content": "x"}]}
+        text = {"prompt": "x"}
+        for url, body in [("/v1/chat/completions", chat), ("http://host/v1/completions", text)]:
+            line = {"custom_id": "a", "method": "POST", "url": url, "body": body}
+            self.assertEqual(self.answer(line)["error"], None)
+        for url in ("/v1/embeddings", "/v1/responses", 5):
+            self.refused(
+                {"custom_id": "a", "url": url, "body": text}, "url: not supported", code="unsupported"
+            )
+        self.refused({"custom_id": "a", "url": "/v1/chat/completions", "body": text}, "with a prompt")
+        self.refused({"custom_id": "a", "url": "/v1/completions", "body": chat}, "with messages")
+        self.refused({"custom_id": "a", "method": "GET", "body": text}, "method", code="unsupported")
+        self.refused({"custom_id": "a", "prompt": "x"}, "body: expected an object")
+
+    def test_null_is_absent(self):
+        line = self.answer({"custom_id": "a", "body": {"messages": None, "prompt": "x"}})
+        self.assertEqual(line["response"]["body"]["object"], "text_completion")
+        line = self.answer({"custom_id": None, "body": None, "id": "q", "prompt": "x"})
+        self.assertEqual((line["id"], "text" in line), ("q", True))
+
+    def test_ids(self):
+        for value in ("a", "y" * 990, 7, 1.5, -3, 2**64 - 1, None):
+            line = self.answer({"id": value, "prompt": "x"})
+            self.assertEqual((line["id"], "text" in line), (value, True))
+        for value in ([2], {"a": 1}, True, "y" * 5000, "[" * 5000):
+            self.assertEqual(self.refused({"id": value, "prompt": "x"}, "id: expected")["code"], "invalid_request")
+            self.assertIsNone(self.answer({"id": value, "prompt": "x"})["id"])
+        # A number that would come back as another one.
+        self.refused('{"id": 123456789012345678901234567890, "prompt": "x"}', "at most 15 digits")
+        line = self.answer({"custom_id": ["a"], "body": {"prompt": "x"}})
+        self.assertEqual((line["custom_id"], line["error"]["code"]), (None, "invalid_request"))
+
+    def test_a_member_that_stands_twice(self):
+        self.refused(
+            '{"prompt": "x", "temperature": 0, "prompt": "y"}', '"prompt" twice', code="invalid_json"
+        )
+        self.refused('{"prompt": "x", "metadata": [{"a": 1, "a": 1}]}', '"a" twice', code="invalid_json")
+        self.assertIn("text", self.answer('{"prompt": "x", "metadata": [{"a": {"a": 1}}, {"a": 1}]}'))
 
     def test_other_names_of_the_same(self):
         for name in ("max_completion_tokens", "num_predict", "n_predict", "max_new_tokens"):
@@ -95,11 +188,25 @@ class Requests(Case):
             wanted,
         )
         self.refused({"system": "Be brief.", "messages": messages}, "system message too")
+        self.refused({"system": ["Be brief."], "prompt": "x"}, "system: expected a string")
+        self.refused(
+            {"custom_id": "a", "body": {"system": "Be brief.", "prompt": "x"}}, "has no place for it"
+        )
+        self.assertEqual(self.answer({"system": "", "prompt": "x"}), self.answer({"prompt": "x"}))
 
     def test_limits_are_those_of_the_command_line(self):
         self.refused({"prompt": "x", "top_k": 5.5}, "top_k: expected a whole number from 0 to 2147483647")
         self.refused({"prompt": "x", "seed": -2}, "seed: expected", "-1 for a random one")
         self.refused({"prompt": "x", "seed": 1.5}, "seed: expected")
+        self.refused({"prompt": "x", "seed": 2.0**60}, "seed: expected")
+        self.assertEqual(
+            self.answer({"prompt": "x", "seed": 3.0}), self.answer({"prompt": "x", "seed": 3})
+        )
+        self.assertEqual(
+            self.answer({"prompt": "x", "max_tokens": 0})["usage"]["completion_tokens"], 0
+        )
+        self.refused({"prompt": "x", "max_tokens": -2}, "a whole number from -1 to 2147483647, found -2")
+        self.refused({"prompt": "x", "max_tokens": 2**31}, "found 2147483648")
         self.refused({"prompt": "x", "stop": ""}, "stop: expected text")
         self.refused({"prompt": "x", "stop": ["a", ""]}, "stop: expected text")
         self.refused({"messages": [{"role": "wizard", "content": "x"}]}, "system, user or assistant")
@@ -122,10 +229,13 @@ class Attacks(Requests):
         ]:
             self.refused(line, "nested deeper than 200 levels at byte", code="invalid_json")
         self.assertIn("text", self.answer({"prompt": "[" * 1000 + '\\"' + "{" * 1000}))
-        self.assertIn("text", self.answer('{"id": ' + "[" * 150 + "]" * 150 + ', "prompt": "x"}'))
+        metadata = "[" * 150 + "]" * 150
+        self.assertIn("text", self.answer(f'{{"metadata": {metadata}, "prompt": "x"}}'))
 
     def test_the_place_is_told(self):
         self.refused('{"id": 1, "prompt": x}', "not valid JSON at byte 21", code="invalid_json")
+        self.refused('{"prompt": "x", "seed": 1e999}', "a number beyond", code="invalid_json")
+        self.refused({"messages": [{"role": "user", "content": "x"}, "y"]}, "messages[1]: expected")
 
     def test_values_are_quoted_short(self):
         big = "y" * 10_000_000
@@ -140,6 +250,13 @@ class Attacks(Requests):
             {"messages": [big]},
             {"messages": [{"role": "user", "content": [{"type": big}]}]},
             {"prompt": "x", "images": [{"a": big}]},
+            {"prompt": "x", "images": [big]},
+            {"prompt": "x", "images": ["file://" + big]},
+            {"prompt": "x", "images": ["file:///%" + big]},
+            {"prompt": "x", "images": ["file:///" + big]},
+            {"prompt": "x", "images": [big + "://a.png"]},
+            {"id": big, "prompt": "x"},
+            {"id": [big], "prompt": "x"},
         ]:
             error = self.answer(request)["error"]
             self.assertLess(len(error["message"]), 500)
@@ -152,6 +269,16 @@ class Lines(Case):
         self.assertEqual(done.returncode, 3)
         self.assertEqual(len(done.stdout.splitlines()), 2)
         self.assertIn(b"line 3", done.stderr)
+
+    def test_tokenize_refuses_what_is_nested_without_end(self):
+        deep = "[" * 100_000 + "]" * 100_000
+        for options, field in [((), "text"), (("--decode",), "ids")]:
+            lines = self.path("t.jsonl", f'{{"{field}": {deep}}}\n')
+            done = self.run_cli("tokenize", "-m", TINY, "--jsonl", lines, *options)
+            self.assertEqual((done.returncode, done.stdout), (3, b""))
+            self.assertIn(b"line 1 is nested deeper than 200 levels", done.stderr)
+            self.assertLess(len(done.stderr), 1000)
+        self.fails(2, "the ids", "tokenize", "-m", TINY, "--decode", input=deep)
 
 
 if __name__ == "__main__":

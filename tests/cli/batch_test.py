@@ -41,7 +41,7 @@ class Batch(Case):
         got = self.batch(
             {"id": 1, "prompt": "hello", "max_tokens": 3, "temperature": 0},
             {
-                "id": [2],
+                "id": "two",
                 "prompt": "hello",
                 "max_tokens": 5,
                 "temperature": 0,
@@ -52,7 +52,7 @@ class Batch(Case):
             {"prompt": "hello", "temperature": 0},
             options=["-n", "4"],
         )
-        self.assertEqual([line["id"] for line in got], [1, [2], None])
+        self.assertEqual([line["id"] for line in got], [1, "two", None])
         counts = [line["usage"]["completion_tokens"] for line in got]
         self.assertTrue(counts[0] <= 3 and counts[1] <= 5 and counts[2] <= 4, counts)
         self.assertTrue(got[1]["text"].startswith(got[0]["text"]))

@@ -1,6 +1,7 @@
 """Conversations with pictures: from a script, and on a pseudo-terminal."""
 
 import shutil
+from shlex import quote
 
 from harness import TINY, Case, Terminal, main
 from pictures import FIRST_IN_TURN, MMPROJ, OTHER, SMALL, WIDE, Pictures
@@ -25,14 +26,14 @@ class ChatScript(Pictures):
         text, count = self.wanted("-p", "hello", "--image", SMALL, "--image", OTHER)
         out, error = self.chat("hello\n", "--image", SMALL, "--image", OTHER)
         self.assertEqual((out.rstrip("\n"), self.read(error)), (text, [count]))
-        out, error = self.chat(f"/image {SMALL} {OTHER}\nhello\n")
+        out, error = self.chat(f"/image {quote(SMALL)} {quote(OTHER)}\nhello\n")
         self.assertEqual((out.rstrip("\n"), self.read(error)), (text, [count]))
         self.assertIn("tiny_5x3.png: 5 x 3 pixels, 1 view, 260 tokens", error)
-        out, error = self.chat(f"/image {SMALL}\n/image {OTHER}\nhello\n")
+        out, error = self.chat(f"/image {quote(SMALL)}\n/image {quote(OTHER)}\nhello\n")
         self.assertEqual((out.rstrip("\n"), self.read(error)), (text, [count]))
 
     def test_only_what_is_new_is_read(self):
-        _, error = self.chat(f"hello\n/image {SMALL}\nlook\nmore\n")
+        _, error = self.chat(f"hello\n/image {quote(SMALL)}\nlook\nmore\n")
         first, second, third = self.read(error)
         _, plain = self.chat("hello\nlook\nmore\n")
         counts = self.read(plain)
@@ -40,15 +41,15 @@ class ChatScript(Pictures):
         self.assertEqual(second, counts[1] + FIRST_IN_TURN)
 
     def test_the_picture_counts_not_its_tokens_alone(self):
-        one, _ = self.chat(f"/image {OTHER}\nhello\n", "-n", "20")
-        both, error = self.chat(f"/image {SMALL}\nhello\n/undo\n/image {OTHER}\nhello\n", "-n", "20")
+        one, _ = self.chat(f"/image {quote(OTHER)}\nhello\n", "-n", "20")
+        both, error = self.chat(f"/image {quote(SMALL)}\nhello\n/undo\n/image {quote(OTHER)}\nhello\n", "-n", "20")
         self.assertTrue(both.endswith(one), (both, one))
         self.assertEqual(len(set(self.read(error))), 1)
 
     def test_undo_clear_regen_and_edit(self):
         text, count = self.wanted("-p", "hello", "--image", SMALL)
         _, plain = self.wanted("-p", "hello")
-        first = f"/image {SMALL}\nhello\n"
+        first = f"/image {quote(SMALL)}\nhello\n"
         for line in ("/undo", "/clear"):
             _, error = self.chat(f"{first}{line}\nhello\n")
             self.assertEqual(self.read(error), [count, plain])
@@ -60,7 +61,7 @@ class ChatScript(Pictures):
         self.assertEqual(self.read(error), [count] * 2)
         # Pictures that wait: dropped by hand or with the conversation.
         for line in ("/image", "/clear"):
-            _, error = self.chat(f"/image {SMALL}\n{line}\nhello\n")
+            _, error = self.chat(f"/image {quote(SMALL)}\n{line}\nhello\n")
             self.assertEqual(self.read(error), [plain])
         out, error = self.chat(f"{first}/system Be brief.\nmore\n")
         self.assertGreater(self.read(error)[1], count)
@@ -74,7 +75,7 @@ class ChatScript(Pictures):
             self.assertIn("with the next message: " + name, error)
 
     def test_what_is_told(self):
-        _, error = self.chat(f"/help\n/image {SMALL}\nhello\n/show\n/image {WIDE}\n/tokens\n")
+        _, error = self.chat(f"/help\n/image {quote(SMALL)}\nhello\n/show\n/image {quote(WIDE)}\n/tokens\n")
         for words in (
             "/image [FILE...]",
             "vision: " + MMPROJ,
@@ -85,7 +86,7 @@ class ChatScript(Pictures):
 
     def test_errors(self):
         self.chat(f"/image {self.path('none.png')}\n", code=3)
-        self.chat(f"/image {SMALL} {SMALL}\nhello\n", "-c", "400", code=5)
+        self.chat(f"/image {quote(SMALL)} {quote(SMALL)}\nhello\n", "-c", "400", code=5)
         done = self.run_cli("chat", *self.model, "--image", self.path("none.png"))
         self.assertEqual((done.returncode, done.stdout), (3, b""))
 
@@ -115,9 +116,9 @@ class ChatOnATerminal(Case):
         self.assertIn("by 0 turns", self.say(terminal, "/tokens"))
         # One that is bad: none of them waits.
         text = self.path("text.png", "no picture")
-        self.assertIn("text.png", self.say(terminal, f"/image {SMALL} {text}"))
+        self.assertIn("text.png", self.say(terminal, f"/image {quote(SMALL)} {quote(text)}"))
         self.assertNotIn("next message", self.say(terminal, "/tokens"))
-        self.assertIn("1 view, 260 tokens", self.say(terminal, f"/image {SMALL}"))
+        self.assertIn("1 view, 260 tokens", self.say(terminal, f"/image {quote(SMALL)}"))
         self.assertIn("5 at ", self.say(terminal, "hello"))
         # A file that is dragged into the terminal.
         spaced = shutil.copy(SMALL, self.path("my picture.png"))
@@ -134,7 +135,7 @@ class ChatOnATerminal(Case):
 
     def test_what_does_not_fit_is_given_back(self):
         terminal = self.chat("-c", "200")
-        self.say(terminal, f"/image {SMALL}")
+        self.say(terminal, f"/image {quote(SMALL)}")
         self.assertIn("holds 200", self.say(terminal, "hello"))
         self.assertIn("next message", self.say(terminal, "\x15/tokens"))
         self.say(terminal, "/image")
@@ -142,7 +143,7 @@ class ChatOnATerminal(Case):
 
     def test_ctrl_c_while_encoding_gives_the_message_back(self):
         terminal = self.chat("-c", "30000", "--tiles", "10x10")
-        self.say(terminal, f"/image {WIDE}")
+        self.say(terminal, f"/image {quote(WIDE)}")
         terminal.send("hello\r")
         terminal.expect("encoding [")
         terminal.send("\x03")
@@ -152,7 +153,7 @@ class ChatOnATerminal(Case):
         self.assertIn("by 0 turns", told)
         self.assertIn("101 views", told)
         self.say(terminal, "/image")
-        self.say(terminal, f"/image {SMALL}")
+        self.say(terminal, f"/image {quote(SMALL)}")
         self.assertIn("5 at ", self.say(terminal, "hello"))
 
     def test_what_was_read_counts_for_the_same_picture_only(self):
@@ -162,9 +163,9 @@ class ChatOnATerminal(Case):
             *("--mmproj", MMPROJ, "--image", SMALL, "--chat", "-n", "1", *options),
             *("-p", "word " * 10000 + "\n\nhello"),
         )["usage"]["prompt_tokens"]
-        for after, same in (([], True), (["/image", f"/image {OTHER}"], False)):
+        for after, same in (([], True), (["/image", f"/image {quote(OTHER)}"], False)):
             terminal = self.chat(*options)
-            self.say(terminal, f"/image {SMALL}")
+            self.say(terminal, f"/image {quote(SMALL)}")
             self.say(terminal, f"/read {note}")
             terminal.send("hello\r")
             terminal.expect("reading [")

@@ -8,6 +8,7 @@ import os
 import pathlib
 import shutil
 import struct
+import zlib
 
 from harness import TINY, Case, main
 from pictures import (

@@ -20,6 +20,20 @@ endfunction()
 file(REMOVE_RECURSE ${WORK})
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix --config ${CONFIG})
 
+# The manual page and the completions are made by the program that is installed.
+file(GLOB_RECURSE pages ${WORK}/prefix/lapidary.1 ${WORK}/prefix/_lapidary ${WORK}/prefix/lapidary.fish)
+list(LENGTH pages count)
+if(NOT count EQUAL 3)
+  message(FATAL_ERROR "expected a manual page and completions for zsh and fish, found: ${pages}")
+endif()
+foreach(page IN LISTS pages)
+  file(READ ${page} text)
+  string(FIND "${text}" "retry" place)
+  if(place EQUAL -1)
+    message(FATAL_ERROR "${page} does not know the options")
+  endif()
+endforeach()
+
 # Nothing of the source or the build tree may leak into what was installed.
 file(GLOB package ${WORK}/prefix/${LIBDIR}/cmake/Lapidary/*.cmake)
 foreach(file IN LISTS package)

@@ -307,9 +307,11 @@ void add_batch(CLI::App& app, Run& run) {
       .required();
   add_option(command, "-o,--out", options->out,
              "answers, in the order of the requests; -: standard output")
+      .show_type("FILE")
       .required();
   add_option(command, "--image-root", options->image_root,
-             "folder that the pictures of requests must lie in; names are looked up there");
+             "folder that the pictures of requests must lie in; names are looked up there")
+      .show_type("FOLDER");
   add_flag(command, "--retry-failed", options->retry_failed,
            "answer the lines again that were answered by an error");
   when_chosen(command, run, [options] { return batch(*options); });

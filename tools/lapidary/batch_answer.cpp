@@ -68,6 +68,13 @@ const Json* error_of(const Json& line) {
   return is_one ? error : nullptr;
 }
 
+// The id of the request that `line` answers, in either format.
+Json id_of(const Json& line) {
+  const Json* custom = member(line, "custom_id");
+  const Json* id = custom != nullptr ? custom : member(line, "id");
+  return id == nullptr ? Json(nullptr) : *id;
+}
+
 // The end of the JSON value that `text` begins with; npos when it does not end there.
 std::size_t end_of_value(std::string_view text) {
   int depth = 0;
@@ -133,7 +140,7 @@ std::optional<AnswerRecord> read_answer(std::string_view text) {
   std::string wrong;
   const Json line = parse_json(text, wrong);
   if (member(line, "id") == nullptr) return {};
-  AnswerRecord record{line_id(line), false, "", {}};
+  AnswerRecord record{id_of(line), false, "", {}};
   if (const Json* error = error_of(line)) {
     record.failed = true;
     record.digest = text_member(error, "digest");

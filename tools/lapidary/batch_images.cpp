@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <climits>
 #include <cstdint>
 #include <filesystem>
 #include <utility>
@@ -49,7 +50,7 @@ int hex_digit(char c) {
 std::string file_of(const std::string& url) {
   std::string_view path = std::string_view(url).substr(kFileScheme.size());
   if (has_scheme(path, "localhost/")) path.remove_prefix(std::string_view("localhost").size());
-  if (!path.starts_with('/')) refuse("expected file:///PATH, found " + url);
+  if (!path.starts_with('/')) refuse("expected file:///PATH, found " + shortened(url));
   std::string file;
   for (std::size_t i = 0; i < path.size(); ++i) {
     if (path[i] != '%') {
@@ -58,19 +59,29 @@ std::string file_of(const std::string& url) {
     }
     const int high = i + 2 < path.size() ? hex_digit(path[i + 1]) : -1;
     const int low = i + 2 < path.size() ? hex_digit(path[i + 2]) : -1;
-    if (high < 0 || low < 0) refuse("expected two hexadecimal digits behind each % of " + url);
+    if (high < 0 || low < 0)
+      refuse("expected two hexadecimal digits behind each % of " + shortened(url));
     file += static_cast<char>(high * 16 + low);
     i += 2;
   }
-  if (file.find('\0') != std::string::npos) refuse("a file name holds no %00: " + url);
+  if (file.find('\0') != std::string::npos) refuse("a file name holds no %00: " + shortened(url));
   return file;
+}
+
+// A picture that someone put here as bare base64 is no name, and would fill the message.
+std::string checked_name(std::string name) {
+  if (name.size() >= PATH_MAX) {
+    refuse("expected the name of a file or a data: URL, found " + std::to_string(name.size()) +
+           " bytes that begin with " + quoted(Json(shortened(name, 40))));
+  }
+  return name;
 }
 
 PictureSource data_of(std::string_view url) {
   const std::size_t comma = url.find(',');
   const std::string_view kind = url.substr(0, comma);
   if (comma == std::string_view::npos || !kind.ends_with(";base64")) {
-    refuse("expected data:image/TYPE;base64,…, found " + std::string(kind.substr(0, 40)));
+    refuse("expected data:image/TYPE;base64,…, found " + shortened(kind, 40));
   }
   std::optional<std::vector<std::byte>> bytes = decode_base64(url.substr(comma + 1));
   if (!bytes) refuse("the data: URL is not valid base64");
@@ -108,14 +119,14 @@ PictureSource parse_picture_source(const std::string& text, const std::string& f
   if (text.empty() || text.find('\0') != std::string::npos)
     refuse("expected the name of a file, found an empty one or one with a NUL");
   if (has_scheme(text, kDataScheme)) return data_of(text);
-  if (has_scheme(text, kFileScheme)) return {file_of(text), {}};
+  if (has_scheme(text, kFileScheme)) return {checked_name(file_of(text)), {}};
   if (const std::string scheme = scheme_of(text); !scheme.empty()) {
-    throw RequestError{"unsupported", "pictures are not fetched from " + scheme +
+    throw RequestError{"unsupported", "pictures are not fetched from " + shortened(scheme, 40) +
                                           ":// addresses: expected a file or a data: URL, found " +
-                                          text.substr(0, 200)};
+                                          shortened(text)};
   }
   // An absolute one stays as it is.
-  return {(std::filesystem::path(folder) / text).string(), {}};
+  return {checked_name((std::filesystem::path(folder) / text).string()), {}};
 }
 
 namespace {

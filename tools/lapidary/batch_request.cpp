@@ -12,6 +12,9 @@ namespace cli {
 
 namespace {
 
+constexpr double kExactDouble = 0x1p53;  // Whole numbers below are exact.
+constexpr std::size_t kMostIdBytes = 1000;
+
 [[noreturn]] void refuse(const std::string& message) {
   throw RequestError{"invalid_request", message};
 }
@@ -32,7 +35,12 @@ double number(const Json& value, const char* key, const Setting& setting) {
 void read_seed(const Json& object, std::optional<std::uint64_t>& seed) {
   const Json* found = find(object, "seed");
   if (found == nullptr) return;
-  if (!found->is_number_integer() || !parse_seed(to_line(*found), seed))
+  // Programs that know only one kind of number write 3.0.
+  const double number = found->is_number_float() ? found->get<double>() : 0;
+  const bool whole = number == std::floor(number) && std::abs(number) < kExactDouble;
+  const std::string text =
+      found->is_number_float() && whole ? format("%.0f", number) : to_line(*found);
+  if (!found->is_number() || !parse_seed(text, seed))
     refuse(std::string("seed: ") + kExpectedSeed + ", found " + quoted(*found));
 }
 
@@ -71,57 +79,70 @@ void read_sampling(const Json& object, SamplingFlags& sampling) {
 // The string where a part of a message says that its picture is, in one of
 // {"type": "image_url", "image_url": {"url": …}}, with the address itself as "image_url", and
 // {"type": "image", "path" or "url" or "image": …}.
-const Json* picture_address(const Json& part, const std::string& type) {
+const Json* picture_address(const Json& part, const std::string& type, const std::string& where) {
   const Json* address = nullptr;
   if (type == "image_url") {
     address = find(part, "image_url");
     if (address != nullptr && address->is_object()) address = find(*address, "url");
   } else if (type == "image") {
     for (const char* key : {"path", "url", "image"}) {
-      if (address == nullptr) address = find(part, key);
+      const Json* found = find(part, key);
+      if (found != nullptr && address != nullptr)
+        refuse(where + ": expected one of path, url and image, found several");
+      if (found != nullptr) address = found;
     }
   }
   return address != nullptr && address->is_string() ? address : nullptr;
 }
 
-RequestPart read_part(const Json& part, const std::string& folder) {
+RequestPart read_part(const Json& part, const std::string& folder, const std::string& where) {
   const Json* type = part.is_object() ? find(part, "type") : nullptr;
-  const Json* text = part.is_object() ? find(part, "text") : nullptr;
   const std::string kind = type != nullptr && type->is_string() ? type->get<std::string>() : "";
-  if (kind == "text" && text != nullptr && text->is_string()) return {text->get<std::string>()};
-  if (const Json* address = part.is_object() ? picture_address(part, kind) : nullptr)
-    return {"", parse_picture_source(address->get_ref<const std::string&>(), folder)};
-  refuse(
-      "content: expected parts {type: text, text}, {type: image_url, image_url: {url}} or "
-      "{type: image, path}, found " +
-      quoted(part));
+  if (kind == "text" || kind == "image" || kind == "image_url") {
+    check_part(part, kind, where);
+    const Json* text = kind == "text" ? find(part, "text") : nullptr;
+    if (text != nullptr && text->is_string()) return {text->get<std::string>()};
+    if (const Json* address = picture_address(part, kind, where))
+      return {"", parse_picture_source(address->get_ref<const std::string&>(), folder)};
+  }
+  refuse(where +
+         ": expected {type: text, text}, {type: image_url, image_url: {url}} or "
+         "{type: image, path}, found " +
+         quoted(part));
 }
 
 // Text, or an array of parts.
-std::vector<RequestPart> read_content(const Json& content, const std::string& folder) {
+std::vector<RequestPart> read_content(const Json& content, const std::string& folder,
+                                      const std::string& where) {
   if (content.is_string()) return {{content.get<std::string>()}};
   if (!content.is_array())
-    refuse("content: expected a string or an array of parts, found " + quoted(content));
+    refuse(where + ": expected a string or an array of parts, found " + quoted(content));
   std::vector<RequestPart> parts;
-  for (const Json& part : content) parts.push_back(read_part(part, folder));
+  for (const Json& part : content)
+    parts.push_back(read_part(part, folder, where + "[" + std::to_string(parts.size()) + "]"));
   return parts;
+}
+
+RequestMessage read_message(const Json& entry, const std::string& folder,
+                            const std::string& where) {
+  const Json* role = entry.is_object() ? find(entry, "role") : nullptr;
+  const Json* content = entry.is_object() ? find(entry, "content") : nullptr;
+  if (entry.is_object()) check_message(entry, where);
+  if (role == nullptr || !role->is_string() || content == nullptr)
+    refuse(where + ": expected an object with role and content, found " + quoted(entry));
+  const std::string name = *role == "developer" ? "system" : role->get<std::string>();
+  if (name != "system" && name != "user" && name != "assistant" && name != "model")
+    refuse(where + ".role: expected system, user or assistant, found " + quoted(*role));
+  return {name, read_content(*content, folder, where + ".content")};
 }
 
 void read_messages(const Json& list, const std::string& folder,
                    std::vector<RequestMessage>& messages) {
   if (!list.is_array() || list.empty())
-    refuse("messages: expected an array of at least one message");
+    refuse("messages: expected an array of at least one message, found " + quoted(list));
   for (const Json& entry : list) {
-    const Json* role = entry.is_object() ? find(entry, "role") : nullptr;
-    const Json* content = entry.is_object() ? find(entry, "content") : nullptr;
-    if (role == nullptr || !role->is_string() || content == nullptr) {
-      refuse("messages: expected objects with role and content, found " + quoted(entry));
-    }
-    check_message(entry);
-    const std::string name = *role == "developer" ? "system" : role->get<std::string>();
-    if (name != "system" && name != "user" && name != "assistant" && name != "model")
-      refuse("messages: expected the role system, user or assistant, found " + quoted(*role));
-    messages.push_back({name, read_content(*content, folder)});
+    messages.push_back(
+        read_message(entry, folder, "messages[" + std::to_string(messages.size()) + "]"));
   }
 }
 
@@ -147,11 +168,12 @@ void put_images(const std::vector<RequestPart>& images, std::vector<RequestMessa
   last->parts.insert(last->parts.begin(), images.begin(), images.end());
 }
 
-// `system` is a message in front of the others, or of the prompt as a user's.
+// `system` is a message in front of the others, or of the prompt as a user's; an empty one is none.
 void put_system(const Json& body, BatchRequest& request) {
   const Json* system = find(body, "system");
   if (system == nullptr) return;
   if (!system->is_string()) refuse("system: expected a string, found " + quoted(*system));
+  if (system->get_ref<const std::string&>().empty()) return;
   if (!request.messages.empty() && request.messages.front().role == "system")
     refuse("system: the messages have a system message too");
   if (request.messages.empty()) {
@@ -180,25 +202,49 @@ void read_prompt(const Json& body, const std::string& folder, BatchRequest& requ
   put_system(body, request);
 }
 
+// /v1/chat/completions takes messages, /v1/completions a prompt.
+void check_url(const Json& line, bool chat) {
+  const Json* url = find(line, "url");
+  if (url == nullptr) return;
+  const bool chat_url = url->get_ref<const std::string&>().ends_with("/chat/completions");
+  if (chat_url == chat) return;
+  refuse(std::string("url: expected ") + (chat ? "/v1/chat/completions" : "/v1/completions") +
+         " for a body with " + (chat ? "messages" : "a prompt") + ", found " + quoted(*url));
+}
+
 void read_openai(const Json& line, const std::string& folder, BatchRequest& request) {
   const Json* body = find(line, "body");
-  if (body == nullptr || !body->is_object()) refuse("body: expected an object");
-  request.openai_chat = body->contains("messages");
+  if (body == nullptr || !body->is_object()) {
+    refuse("body: expected an object, as a line with custom_id is in OpenAI's format, found " +
+           (body == nullptr ? "none" : quoted(*body)));
+  }
+  request.openai_chat = find(*body, "messages") != nullptr;
   request.raw = !request.openai_chat;
   if (!request.id.is_string()) refuse("custom_id: expected a string, found " + quoted(request.id));
   check_openai_line(line);
   check_openai_body(*body);
+  check_url(line, request.openai_chat);
   read_sampling(*body, request.sampling);
   read_prompt(*body, folder, request);
 }
 
-}  // namespace
-
-Json line_id(const Json& line) {
-  if (!line.is_object()) return nullptr;
-  if (line.contains("custom_id")) return line["custom_id"];
-  return line.contains("id") ? line["id"] : Json(nullptr);
+// Null where there is none. An id stands in the answer as it was written, so it is a short text or
+// a number that can be.
+Json read_id(const Json& line) {
+  const char* key = find(line, "custom_id") != nullptr ? "custom_id" : "id";
+  const Json* id = find(line, key);
+  if (id == nullptr) return nullptr;
+  const bool inexact = id->is_number_float() && std::abs(id->get<double>()) >= kExactDouble;
+  if (!id->is_string() && (!id->is_number() || inexact))
+    refuse(std::string(key) + ": expected a string or a number of at most 15 digits, found " +
+           quoted(*id));
+  if (const std::size_t size = to_line(*id).size(); size > kMostIdBytes)
+    refuse(std::string(key) + ": expected at most " + std::to_string(kMostIdBytes) +
+           " bytes, found " + std::to_string(size));
+  return *id;
 }
+
+}  // namespace
 
 void parse_request(const std::string& line, const SamplingFlags& defaults,
                    const std::string& folder, BatchRequest& request) {
@@ -210,8 +256,8 @@ void parse_request(const std::string& line, const SamplingFlags& defaults,
   if (!object.is_object())
     throw RequestError{"invalid_json",
                        "expected a JSON object, found " + std::string(object.type_name())};
-  request.id = line_id(object);
-  request.openai = object.contains("custom_id") || object.contains("body");
+  request.openai = find(object, "custom_id") != nullptr || find(object, "body") != nullptr;
+  request.id = read_id(object);
   if (request.openai) return read_openai(object, folder, request);
   check_members(object);
   read_sampling(object, request.sampling);

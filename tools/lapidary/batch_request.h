@@ -31,7 +31,7 @@ struct BatchRequest {
   int line = 0;  ///< Its number in the file, from 1; set by whoever reads the file.
   bool openai = false;
   bool openai_chat = false;  ///< /v1/chat/completions, else /v1/completions.
-  Json id;                   ///< As in the line: `id`, or `custom_id`.
+  Json id;                   ///< `id` or `custom_id`: null, a string or a number.
   bool raw = false;          ///< `prompt` is completed as it is, whatever the model was made for.
   std::vector<RequestPart> prompt;  ///< Pictures and `prompt`; empty when there are messages.
   std::vector<RequestMessage> messages;
@@ -46,9 +46,6 @@ struct BatchRequest {
 /// RequestError.
 void parse_request(const std::string& line, const SamplingFlags& defaults,
                    const std::string& folder, BatchRequest& request);
-
-/// The id that a line of input or output carries in either format; null when there is none.
-Json line_id(const Json& line);
 
 /// What makes up the answer to `request`, as text: its prompt or messages, where its pictures are,
 /// and how tokens are drawn. Two requests with the same text have the same answer from the same

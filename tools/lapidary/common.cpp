@@ -29,7 +29,9 @@ lapidary::SessionOptions ModelFlags::session() const {
 
 void add_file_flags(CLI::App& app, ModelFlags& flags) {
   add_option(app, "-m,--model", flags.model,
-             "model file (GGUF); may be left out when the model folder holds one");
+             "model file (GGUF), or the name of one in the model folder; may be left out when that "
+             "holds one")
+      .show_type("MODEL");
   add_option(app, "-t,--threads", flags.threads, "threads; 0: physical cores within the quota")
       .range(0, 1024);
   add_option(app, "--isa", flags.isa, "instruction set to use")
@@ -133,6 +135,12 @@ std::string only_model() {
 }
 
 }  // namespace
+
+std::string model_names() {
+  std::string names;
+  for (const fs::path& path : models_in_folder()) names += path.stem().string() + "\n";
+  return names;
+}
 
 std::string find_model(const std::string& given) {
   if (given.empty()) return only_model();

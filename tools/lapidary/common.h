@@ -48,6 +48,9 @@ void add_chat_flag(CLI::App& app, ChatFlag& flag);
 /// `$LAPIDARY_HOME`, or lapidary/ in the XDG data folder.
 std::string model_folder();
 
+/// The names that find_model() takes for the models in the model folder, a line each.
+std::string model_names();
+
 /// The model called `given`: a path, or the name of a file in the model folder, with or without its
 /// .gguf; empty: the only model there. Throws Error(kUsage), or Error(kFile) for a name that is
 /// nowhere, saying what there is.

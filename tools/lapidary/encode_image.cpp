@@ -141,10 +141,12 @@ void add_encode_image(CLI::App& app, Run& run) {
   find_option(command, "--image").required();
   add_option(command, "--out", options->out,
              "file to write the features to: float32, 256 rows a view")
+      .show_type("FILE")
       .environment("LAPIDARY_ENCODE_IMAGE_OUT");
   add_option(command, "--save-inputs", options->inputs,
              "folder to write what the encoder gets to, as PNG files; without --out nothing is "
-             "encoded then");
+             "encoded then")
+      .show_type("FOLDER");
   add_flag(command, "--json", options->json, "one JSON object a picture");
   when_chosen(command, run, [options] { return encode_image(*options); });
 }

@@ -177,7 +177,8 @@ void add_generate(CLI::App& app, Run& run) {
                                   "the prompt (without any: what comes on standard input)");
   options->named = add_option(command, "-p,--prompt", options->prompt, "the same as an option");
   add_option(command, "-f,--file", options->file,
-             "file to read the prompt from, behind that of -p; -: standard input");
+             "file to read the prompt from, behind that of -p; -: standard input")
+      .show_type("FILE");
   add_flag(command, "--json", options->json, "print one JSON object: text, ids, usage and timings");
   when_chosen(command, run, [options] { return generate(*options); });
 }

@@ -53,7 +53,8 @@ lapidary::ImageLoadOptions ImageFlags::loading(std::uint64_t memory_limit) const
 
 void add_vision_flag(CLI::App& app, ImageFlags& flags) {
   add_option(app, "--mmproj", flags.vision,
-             "vision file of the model; may be left out when exactly one lies beside it");
+             "vision file of the model; may be left out when exactly one lies beside it")
+      .show_type("FILE");
 }
 
 void add_view_flags(CLI::App& app, ImageFlags& flags) {
@@ -77,11 +78,13 @@ void add_view_flags(CLI::App& app, ImageFlags& flags) {
       .one_of({"white", "drop"})
       .show_default(flags.alpha);
   add_option(app, "--image-cache", flags.cache_folder,
-             "folder that keeps what pictures were encoded to, shared by all runs");
+             "folder that keeps what pictures were encoded to, shared by all runs")
+      .show_type("FOLDER");
 }
 
 void add_image_flags(CLI::App& app, ImageFlags& flags) {
-  add_option(app, "--image", flags.images, "picture to look at; may be given several times");
+  add_option(app, "--image", flags.images, "picture to look at; may be given several times")
+      .show_type("FILE");
   add_view_flags(app, flags);
 }
 

@@ -1,6 +1,10 @@
 #include "json.h"
 
 #include <cstdint>
+#include <functional>
+#include <optional>
+#include <set>
+#include <vector>
 
 namespace cli {
 
@@ -27,6 +31,24 @@ std::size_t find_too_deep(std::string_view text) {
   return std::string_view::npos;
 }
 
+// Finds a name that stands twice in one object: the parser would keep one of the two values and say
+// nothing.
+class Repeated {
+ public:
+  bool operator()(int /*depth*/, Json::parse_event_t event, const Json& parsed) {
+    if (event == Json::parse_event_t::object_start) open_.emplace_back();
+    if (event == Json::parse_event_t::object_end) open_.pop_back();
+    if (event == Json::parse_event_t::key && !open_.back().insert(parsed).second && !name_)
+      name_ = quoted(parsed);
+    return true;
+  }
+  const std::optional<std::string>& name() const { return name_; }
+
+ private:
+  std::vector<std::set<std::string>> open_;  // Names so far in each object that is open.
+  std::optional<std::string> name_;
+};
+
 }  // namespace
 
 Json parse_json(std::string_view text, std::string& error) {
@@ -36,11 +58,14 @@ Json parse_json(std::string_view text, std::string& error) {
     return Json(Json::value_t::discarded);
   }
   try {
-    return Json::parse(text);
+    Repeated repeated;
+    Json value = Json::parse(text, std::ref(repeated));
+    if (!repeated.name()) return value;
+    error = "ambiguous: it has " + *repeated.name() + " twice in one object";
   } catch (const Json::parse_error& failure) {
     error = "not valid JSON at byte " + std::to_string(failure.byte);
   } catch (const Json::exception&) {
-    error = "not valid JSON";  // A number beyond all limits.
+    error = "not valid JSON: it has a number beyond 1.8e308";
   }
   return Json(Json::value_t::discarded);
 }

@@ -121,8 +121,11 @@ void add_logits(CLI::App& app, Run& run) {
   const auto options = std::make_shared<Options>();
   add_model_flags(command, options->model);
   add_image_flags(command, options->images);
-  add_option(command, "--ids", options->ids, "file of 32-bit token ids, BOS included").required();
+  add_option(command, "--ids", options->ids, "file of 32-bit token ids, BOS included")
+      .show_type("FILE")
+      .required();
   add_option(command, "--out", options->out, "file to write float32 rows to")
+      .show_type("FILE")
       .required()
       .environment("LAPIDARY_LOGITS_OUT");
   when_chosen(command, run, [options] { return logits(*options); });

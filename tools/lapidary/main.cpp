@@ -12,6 +12,7 @@
 
 #include "common.h"
 #include "config_file.h"
+#include "manual.h"
 #include "usage_errors.h"
 
 namespace {
@@ -34,6 +35,28 @@ void keep_standard_streams() {
   }
 }
 
+int print(const std::string& text) {
+  cli::Output output;
+  output.write(text);
+  output.check();
+  return 0;
+}
+
+// What these two print is made of all the others.
+void add_manual(CLI::App& app, cli::Run& run) {
+  CLI::App& manual = cli::add_command(app, "manual", "print the manual page, for man -l -");
+  cli::when_chosen(manual, run, [&app] { return print(cli::manual_page(app)); });
+  CLI::App& completion =
+      cli::add_command(app, "completion", "print a completion script: bash, zsh or fish");
+  const auto what = std::make_shared<std::string>();
+  cli::add_positional(completion, "shell", *what, "bash, zsh or fish; models: names for -m")
+      .one_of({"bash", "zsh", "fish", "models"})
+      .required();
+  cli::when_chosen(completion, run, [&app, what] {
+    return print(*what == "models" ? cli::model_names() : cli::completion_script(app, *what));
+  });
+}
+
 void add_commands(CLI::App& app, cli::Run& run) {
   app.footer(kExitCodes);
   app.set_version_flag("-v,--version", "lapidary " LAPIDARY_VERSION);
@@ -47,6 +70,7 @@ void add_commands(CLI::App& app, cli::Run& run) {
   cli::add_inspect(app, run);
   cli::add_bench(app, run);
   cli::add_encode_image(app, run);
+  add_manual(app, run);
 }
 
 // Help and versions are what was asked for: not to be lost in silence.
@@ -64,7 +88,8 @@ int parse_and_run(int argc, char** argv) {
   const char* config = std::getenv("LAPIDARY_CONFIG");
   const bool given = config != nullptr && *config != '\0';
   app.set_config("--config", given ? config : "",
-                 "file of options: name = value, or in a [subcommand] section", given);
+                 "file of options: name = value, or in a [subcommand] section", given)
+      ->type_name("FILE");
   app.config_formatter(std::make_shared<cli::ConfigFile>(app));
   cli::Run run;
   add_commands(app, run);

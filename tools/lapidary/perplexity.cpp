@@ -116,6 +116,7 @@ void add_perplexity(CLI::App& app, Run& run) {
       .range(4, 1 << 28)
       .environment("LAPIDARY_PERPLEXITY_CONTEXT");
   add_option(command, "-f,--file", options->file, "the text")
+      .show_type("FILE")
       .required()
       .environment("LAPIDARY_PERPLEXITY_FILE");
   add_flag(command, "--json", options->json, "print one JSON object");

@@ -23,7 +23,7 @@ struct Member {
   std::string_view name;
   Kind kind;
   bool (*neutral)(const Json& value) = nullptr;
-  const char* expected = "";
+  const char* expected = "";  // Empty: it is taken with no value at all.
 };
 
 bool is_false(const Json& value) { return value == false; }
@@ -32,7 +32,14 @@ bool is_one(const Json& value) { return value.is_number() && value == 1; }
 bool is_empty(const Json& value) {
   return (value.is_object() || value.is_array()) ? value.empty() : value == "";
 }
-bool is_off(const Json& value) { return is_false(value) || is_zero(value); }
+bool is_nothing(const Json&) { return false; }
+bool is_none(const Json& value) { return value == "none"; }
+bool is_post(const Json& value) { return value == "POST"; }
+// With whatever server in front. A chat's ends so too.
+bool is_completions(const Json& value) {
+  return value.is_string() && value.get_ref<const std::string&>().ends_with("/completions");
+}
+bool is_sampler_window(const Json& value) { return value.is_number() && value == 64; }
 bool is_text_format(const Json& value) {
   return value.is_object() && value.size() == 1 && value.value("type", Json()) == "text";
 }
@@ -65,13 +72,17 @@ constexpr Member kBody[] = {
     {"service_tier", Kind::kHarmless},
     {"safety_identifier", Kind::kHarmless},
     {"prompt_cache_key", Kind::kHarmless},
+    {"prompt_cache_retention", Kind::kHarmless},
+    {"prediction", Kind::kHarmless},  // Makes an answer faster, never another one.
+    {"cache_prompt", Kind::kHarmless},
+    {"keep_alive", Kind::kHarmless},
     {"parallel_tool_calls", Kind::kHarmless},
     {"n", Kind::kNeutral, is_one, "1"},
     {"best_of", Kind::kNeutral, is_one, "1"},
     {"stream", Kind::kNeutral, is_false, "false"},
     {"stream_options", Kind::kNeutral, is_empty, "{}"},
     {"echo", Kind::kNeutral, is_false, "false"},
-    {"logprobs", Kind::kNeutral, is_off, "false"},
+    {"logprobs", Kind::kNeutral, is_false, "false"},
     {"top_logprobs", Kind::kNeutral, is_zero, "0"},
     {"logit_bias", Kind::kNeutral, is_empty, "{}"},
     {"frequency_penalty", Kind::kNeutral, is_zero, "0"},
@@ -83,29 +94,61 @@ constexpr Member kBody[] = {
     {"function_call", Kind::kNeutral, is_no_tool, "\"none\""},
     {"modalities", Kind::kNeutral, is_text_only, "[\"text\"]"},
     {"suffix", Kind::kNeutral, is_empty, "\"\""},
+    {"audio", Kind::kNeutral, is_nothing},
+    {"reasoning_effort", Kind::kNeutral, is_none, "\"none\""},
+    {"verbosity", Kind::kNeutral, is_nothing},
+    {"web_search_options", Kind::kNeutral, is_nothing},
+    // Of other engines.
+    {"min_tokens", Kind::kNeutral, is_zero, "0"},
+    {"ignore_eos", Kind::kNeutral, is_false, "false"},
+    {"stop_token_ids", Kind::kNeutral, is_empty, "[]"},
+    {"typical_p", Kind::kNeutral, is_one, "1"},
+    {"mirostat", Kind::kNeutral, is_zero, "0"},
+    {"repeat_last_n", Kind::kNeutral, is_sampler_window, "64"},
+    {"grammar", Kind::kNeutral, is_empty, "\"\""},
+    {"json_schema", Kind::kNeutral, is_empty, "{}"},
+    {"format", Kind::kNeutral, is_empty, "\"\""},
+    {"options", Kind::kNeutral, is_empty, "{}"},
 };
 constexpr Member kLine[] = {
     {"custom_id", Kind::kRead},
     {"body", Kind::kRead},
-    {"method", Kind::kHarmless},
-    {"url", Kind::kHarmless},
+    {"method", Kind::kNeutral, is_post, "\"POST\""},
+    {"url", Kind::kNeutral, is_completions, "/v1/chat/completions or /v1/completions"},
 };
 constexpr Member kMessage[] = {
     {"role", Kind::kRead},
     {"content", Kind::kRead},
     {"name", Kind::kHarmless},
-    {"refusal", Kind::kNeutral, is_empty, "none"},
+    // As an answer of OpenAI's has them, put back into a conversation.
+    {"refusal", Kind::kNeutral, is_nothing},
+    {"annotations", Kind::kNeutral, is_empty, "[]"},
+    {"audio", Kind::kNeutral, is_nothing},
     {"tool_calls", Kind::kNeutral, is_empty, "[]"},
-    {"function_call", Kind::kNeutral, is_empty, "none"},
+    {"tool_call_id", Kind::kNeutral, is_nothing},
+    {"function_call", Kind::kNeutral, is_nothing},
+    {"reasoning_content", Kind::kNeutral, is_empty, "\"\""},
 };
+constexpr Member kTextPart[] = {{"type", Kind::kRead}, {"text", Kind::kRead}};
+constexpr Member kImageUrlPart[] = {{"type", Kind::kRead}, {"image_url", Kind::kRead}};
+// How finely a picture is seen is an option of the whole batch.
+constexpr Member kImageUrl[] = {{"url", Kind::kRead}, {"detail", Kind::kHarmless}};
+constexpr Member kImagePart[] = {
+    {"type", Kind::kRead}, {"path", Kind::kRead}, {"url", Kind::kRead}, {"image", Kind::kRead}};
 
 [[noreturn]] void refuse_unknown(const std::string& key, const std::string& where,
                                  std::span<const Member> members) {
   std::vector<std::string> names;
   for (const Member& member : members) names.emplace_back(member.name);
+  const bool has_metadata = std::ranges::find(names, "metadata") != names.end();
   const std::string near = nearest(key, names);
-  throw RequestError{"invalid_request", where + shortened(key) + ": not a member of a request" +
-                                            (near.empty() ? "" : "; did you mean " + near + "?")};
+  std::string message = where + shortened(key) + ": not a member of a request";
+  if (!near.empty()) {
+    message += "; did you mean " + near + "?";
+  } else if (has_metadata) {
+    message += "; what is your own may stand in metadata";
+  }
+  throw RequestError{"invalid_request", message};
 }
 
 void check(const Json& object, const std::string& where, std::span<const Member> members,
@@ -115,8 +158,10 @@ void check(const Json& object, const std::string& where, std::span<const Member>
     const auto member = std::ranges::find(members, std::string_view(key), &Member::name);
     if (member == members.end()) refuse_unknown(key, where, members);
     if (member->kind != Kind::kNeutral || member->neutral(value)) continue;
+    const std::string expected(member->expected);
     throw RequestError{"unsupported", where + key + ": not supported; expected " +
-                                          member->expected + " or none, found " + quoted(value)};
+                                          (expected.empty() ? "none" : expected + " or none") +
+                                          ", found " + quoted(value)};
   }
 }
 
@@ -125,7 +170,17 @@ void check(const Json& object, const std::string& where, std::span<const Member>
 void check_members(const Json& request) { check(request, "", kBody, "id"); }
 void check_openai_line(const Json& line) { check(line, "", kLine, "id"); }
 void check_openai_body(const Json& body) { check(body, "body.", kBody, ""); }
-void check_message(const Json& message) { check(message, "messages: ", kMessage, ""); }
+void check_message(const Json& message, const std::string& where) {
+  check(message, where + ".", kMessage, "");
+}
+
+void check_part(const Json& part, const std::string& type, const std::string& where) {
+  if (type == "text") return check(part, where + ".", kTextPart, "");
+  if (type == "image") return check(part, where + ".", kImagePart, "");
+  check(part, where + ".", kImageUrlPart, "");
+  if (const auto address = part.find("image_url"); address != part.end() && address->is_object())
+    check(*address, where + ".image_url.", kImageUrl, "");
+}
 
 std::string canonical_member(const std::string& key) {
   if (key == "max_completion_tokens" || key == "num_predict" || key == "n_predict" ||

@@ -13,7 +13,10 @@ namespace cli {
 void check_members(const Json& request);   ///< Of our own format.
 void check_openai_line(const Json& line);  ///< custom_id, method, url, body.
 void check_openai_body(const Json& body);  ///< As check_members, without an id.
-void check_message(const Json& message);   ///< role and content.
+/// `where` stands in front of the name: "messages[1]".
+void check_message(const Json& message, const std::string& where);
+/// A part of a message's content; `type` is "text", "image" or "image_url".
+void check_part(const Json& part, const std::string& type, const std::string& where);
 
 /// The member that is meant by `key`: itself, or what another engine calls so ("repetition_penalty"
 /// is "repeat_penalty").

@@ -38,7 +38,8 @@ void add_speculation_flags(CLI::App& app, SpeculationFlags& flags) {
       .one_of({"auto", "off", "always"})
       .show_default(flags.mode);
   add_option(app, "--draft", flags.draft,
-             "a smaller model of the same vocabulary (GGUF) that guesses as well");
+             "a smaller model of the same vocabulary (GGUF) that guesses as well")
+      .show_type("MODEL");
 }
 
 std::string describe_guesses(const lapidary::Usage& usage) {

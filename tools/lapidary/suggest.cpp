@@ -1,6 +1,7 @@
 #include "suggest.h"
 
 #include <algorithm>
+#include <cctype>
 #include <numeric>
 #include <vector>
 
@@ -24,20 +25,34 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+// Case and '-' against '_' are no slips.
+std::string plain(std::string_view word) {
+  std::string text(word);
+  for (char& c : text)
+    c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
 }  // namespace
 
 std::string nearest(std::string_view word, std::span<const std::string> names) {
   constexpr std::size_t kLongest = 64;  // What is longer is no slip of a name.
   if (word.size() > kLongest) return {};
   std::size_t best = std::max<std::size_t>(1, word.size() / 3) + 1;
-  std::string found;
+  constexpr std::size_t kTelling = 4;  // Letters of a beginning that tell enough.
+  const std::string wanted = plain(word);
+  std::string found, begins;
   for (const std::string& name : names) {
-    const std::size_t far = distance(word, name);
+    const std::string other = plain(name);
+    const std::size_t far = distance(wanted, other);
+    const bool shared = std::min(wanted.size(), other.size()) >= kTelling &&
+                        (wanted.starts_with(other) || other.starts_with(wanted));
+    if (shared && begins.empty()) begins = name;
     if (far >= best) continue;
     best = far;
     found = name;
   }
-  return found;
+  return found.empty() ? begins : found;
 }
 
 }  // namespace cli

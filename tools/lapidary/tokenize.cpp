@@ -136,9 +136,11 @@ void add_tokenize(CLI::App& app, Run& run) {
   options->named = add_option(command, "-p,--prompt", options->text, "the same as an option")
                        .environment("LAPIDARY_TOKENIZE_PROMPT");
   add_option(command, "-f,--file", options->file, "file to read the text from; -: standard input")
+      .show_type("FILE")
       .environment("LAPIDARY_TOKENIZE_FILE");
   add_option(command, "--jsonl", options->jsonl,
-             "one JSON object a line; its field text (with --decode: ids) is read");
+             "one JSON object a line; its field text (with --decode: ids) is read")
+      .show_type("FILE");
   add_flag(command, "--parse-control", options->parse_control,
            "control tokens in the text are tokens, not text");
   // bench has a --decode that is a number.

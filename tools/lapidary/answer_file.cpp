@@ -47,7 +47,6 @@ void AnswerFile::open() {
   file_ = ::open(path_.c_str(), flags | O_APPEND | O_CLOEXEC, mode_);
   if (file_ < 0) fail(ErrorCode::kFile, "cannot write ", errno);
   if (fstat(file_, &status) != 0 || !S_ISREG(status.st_mode)) return;
-  regular_ = true;
   mode_ = status.st_mode & 0777U;
   if (flock(file_, LOCK_EX | LOCK_NB) != 0)
     throw Error(ErrorCode::kFailed, path_ + ": another batch is writing this file");

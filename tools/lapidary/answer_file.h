@@ -22,7 +22,6 @@ class AnswerFile {
   AnswerFile& operator=(const AnswerFile&) = delete;
 
   const std::string& path() const { return path_; }
-  bool regular() const { return regular_; }  ///< What is written can be read again.
   mode_t mode() const { return mode_; }
 
   /// What the lines that were there answer, in order.
@@ -46,7 +45,6 @@ class AnswerFile {
   std::string path_;
   mode_t mode_;
   int file_ = -1;
-  bool regular_ = false;
   std::vector<AnswerRecord> records_;
   std::vector<std::uint64_t> offsets_{0};  // Where each record's line begins, and the end.
 };

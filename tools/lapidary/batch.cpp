@@ -83,6 +83,11 @@ Standing pass_answered(RequestFile& requests, const AnswerFile& answers, const A
   return standing;
 }
 
+bool exists(const std::string& path) {
+  std::error_code none;
+  return std::filesystem::exists(path, none);
+}
+
 bool is_file(const std::string& path) {
   std::error_code none;
   return path != "-" && std::filesystem::is_regular_file(path, none);
@@ -276,15 +281,16 @@ int batch(const BatchOptions& options) {
     throw Error(ErrorCode::kUsage,
                 "--retry-failed needs a file of requests and one of answers, not a pipe");
   }
+  const bool goes_on = options.out != "-" && (is_file(options.out) || !exists(options.out));
+  if (goes_on) say_when_interrupted(kGoOn);
   AnswerFile answers(options.out);
-  if (answers.regular()) say_when_interrupted(kGoOn);
   const lapidary::Model model = load_model(options.model, options.images, Vision::kIfThere, {},
                                            true, options.speculation.draft_bytes(options.model));
   hold_interrupts(Interrupts::kStop);
   try {
     return BatchRun(options, model, requests, answers).run();
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::kInterrupted || !answers.regular()) throw;
+    if (error.code() != ErrorCode::kInterrupted || !goes_on) throw;
     throw Error(ErrorCode::kInterrupted, kGoOn);
   }
 }

@@ -280,7 +280,8 @@ namespace {
 std::string name_under(const std::string& folder, const std::string& name) {
   namespace fs = std::filesystem;
   const fs::path file = fs::absolute(name).lexically_normal();
-  const fs::path below = file.lexically_relative(fs::absolute(folder).lexically_normal());
+  const fs::path below =
+      file.lexically_relative(fs::absolute(folder.empty() ? "." : folder).lexically_normal());
   return (below.empty() || *below.begin() == ".." ? file : below).string();
 }
 

@@ -72,11 +72,7 @@ void save_inputs(const Options& options, std::span<const Picture> pictures, int 
                                       (error ? ": " + error.message() : ""));
   const std::filesystem::path folder(options.inputs);
   std::uint64_t total = 0;
-  for (std::size_t p = 0; p < pictures.size(); ++p) {
-    total += pictures[p].views.size();
-    for (std::size_t v = 0; v < pictures[p].views.size(); ++v)
-      refuse_inputs((folder / input_name(pictures, p, v)).string(), options.model, options.images);
-  }
+  for (const Picture& picture : pictures) total += picture.views.size();
   ProgressBar bar("saving", options.model.quiet);
   std::uint64_t done = 0;
   for (std::size_t p = 0; p < pictures.size(); ++p) {
@@ -87,6 +83,17 @@ void save_inputs(const Options& options, std::span<const Picture> pictures, int 
       write_png((folder / input_name(pictures, p, v)).string(), input);
       bar.update(++done, total);
     }
+  }
+}
+
+// None of what is given may be written over.
+void check_outputs(const Options& options, std::span<const Picture> pictures) {
+  refuse_inputs(options.out, options.model, options.images);
+  if (options.inputs.empty()) return;
+  const std::filesystem::path folder(options.inputs);
+  for (std::size_t p = 0; p < pictures.size(); ++p) {
+    for (std::size_t v = 0; v < pictures[p].views.size(); ++v)
+      refuse_inputs((folder / input_name(pictures, p, v)).string(), options.model, options.images);
   }
 }
 
@@ -113,11 +120,11 @@ void encode(const Options& options, const lapidary::Model& model,
 }
 
 int encode_image(const Options& options) {
-  refuse_inputs(options.out, options.model, options.images);
   const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   const lapidary::Model model =
       load_model(options.model, options.images, Vision::kNeeded, {.screened_head = false}, false,
                  decoded_bytes(pictures));
+  check_outputs(options, pictures);
   hold_interrupts(Interrupts::kStop);
   Output output;
   for (const Picture& picture : pictures) {

@@ -323,7 +323,7 @@ class Cache(Case):
         for bad in (whole[:-4], b"", whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:]):
             files[0].write_bytes(bad)
             text, features = self.encode(*cache)
-            self.assertIn("1 views encoded", text)
+            self.assertIn("1 view encoded", text)
             self.assertEqual(features, wanted)
             self.assertEqual(files[0].read_bytes(), whole)
         self.assertEqual(sorted(pathlib.Path(self.path("cache")).iterdir()), files)

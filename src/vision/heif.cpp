@@ -63,7 +63,7 @@ class HeifReader {
 
   void check(const heif_error& error) const {
     if (error.code == heif_error_Ok) return;
-    if (error.code == heif_error_Memory_allocation_error) throw std::bad_alloc();
+    // Also what exceeds the library's own limits of sizes is said to be a lack of memory.
     const std::string reason = error.message == nullptr ? "" : error.message;
     if (error.code == heif_error_Unsupported_filetype ||
         error.code == heif_error_Unsupported_feature)

@@ -101,6 +101,13 @@ class TiffReader {
     refuse_damaged(picture_, "TIFF", problem_.empty() ? "it cannot be read" : problem_);
   }
 
+  static bool says_alpha(TIFF& tiff) {
+    std::uint16_t count = 0;
+    const std::uint16_t* kinds = nullptr;
+    TIFFGetFieldDefaulted(&tiff, TIFFTAG_EXTRASAMPLES, &count, &kinds);
+    return count > 0 && kinds != nullptr && kinds[0] != EXTRASAMPLE_UNSPECIFIED;
+  }
+
   void read_pixels(TIFF& tiff, DecodedPicture& out) {
     const auto pixels = static_cast<std::size_t>(out.width) * static_cast<std::size_t>(out.height);
     std::vector<std::uint32_t> raster(pixels);
@@ -113,8 +120,8 @@ class TiffReader {
     image.orientation = ORIENTATION_TOPLEFT;
     image.req_orientation = ORIENTATION_TOPLEFT;
     const int whole = TIFFRGBAImageGet(&image, raster.data(), image.width, image.height);
-    const bool premultiplied = image.alpha == EXTRASAMPLE_ASSOCALPHA ||
-                               image.alpha == EXTRASAMPLE_UNASSALPHA;  // libtiff multiplies.
+    // libtiff multiplies alpha in. A sample that the file does not call so is none.
+    const bool premultiplied = image.alpha != 0 && says_alpha(tiff);
     TIFFRGBAImageEnd(&image);
     if (whole == 0 || !problem_.empty()) damaged();
     allocate_pixels(out);

@@ -30,9 +30,15 @@ fs::path history_path() {
 }
 
 int open_private(const fs::path& path, int flags) {
-  const int file = ::open(path.c_str(), flags | O_CREAT | O_CLOEXEC, 0600);
-  if (file >= 0) ::fchmod(file, 0600);
-  return file;
+  const int file = ::open(path.c_str(), flags | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+  struct stat status = {};
+  // A link to a device is not ours to change.
+  if (file >= 0 && ::fstat(file, &status) == 0 && S_ISREG(status.st_mode)) {
+    ::fchmod(file, 0600);
+    return file;
+  }
+  if (file >= 0) ::close(file);
+  return -1;
 }
 
 // Held by whoever writes. A file of its own, since the history is replaced when it is shortened.

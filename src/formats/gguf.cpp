@@ -258,7 +258,8 @@ std::optional<std::vector<std::int64_t>> GgufSource::find_ints(std::string_view 
 std::vector<std::pair<std::string, std::string>> GgufSource::describe() const {
   constexpr std::uint64_t kShown = 4;  // Elements of an array.
   std::vector<std::pair<std::string, std::string>> lines;
-  for (const auto& [key, value] : header_.values) {
+  for (const auto& entry : header_.values) {
+    const GgufValue& value = entry.second;
     std::uint64_t offset = value.offset;
     const auto next = [&] {
       if (value.type == GgufType::kString) return printable_value(take_string(offset));
@@ -278,7 +279,7 @@ std::vector<std::pair<std::string, std::string>> GgufSource::describe() const {
     if (value.is_array) {
       text += shown < value.count ? ", …] (" + std::to_string(value.count) + " elements)" : "]";
     }
-    lines.emplace_back(printable_value(key), text);
+    lines.emplace_back(printable_value(entry.first), text);
   }
   return lines;
 }

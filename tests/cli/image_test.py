@@ -298,7 +298,7 @@ class Cache(Case):
             *("--image", SMALL, "--image", WIDE),
         )
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn(b"views encoded", done.stderr)
+        self.assertIn(b" encoded in ", done.stderr)
         return done.stderr.decode(), floats(self.path("f"))
 
     def test_a_second_process_finds_everything(self):

@@ -41,7 +41,7 @@ std::string change_setting(SamplingFlags& flags, const std::string& argument) {
     const char* end = value.data() + value.size();
     const auto [rest, error] = std::from_chars(value.data(), end, number);
     if (error != std::errc() || rest != end || !setting.allows(number))
-      return name + ": " + setting.expected() + found;
+      return format("%s: %s%s", name.c_str(), setting.expected().c_str(), found.c_str());
     setting.set(flags, number);
     return name + " is " + setting.show(setting.get(flags));
   }

@@ -138,14 +138,17 @@ class Table {
   void contents(const lapidary::FileInfo& file, const Options& options) {
     if (options.metadata) {
       line("\nMetadata:");
-      for (const auto& [key, value] : file.metadata) line("  " + one_line(key + " = " + value));
+      for (const auto& [key, value] : file.metadata)
+        line(one_line(format("  %s = %s", key.c_str(), value.c_str())));
     }
     if (!options.tensors) return;
     line("\nTensors:");
     for (const auto& tensor : file.tensors) {
       std::string shape;
-      for (const std::uint64_t side : tensor.shape)
-        shape += (shape.empty() ? "" : " x ") + std::to_string(side);
+      for (const std::uint64_t side : tensor.shape) {
+        if (!shape.empty()) shape += " x ";
+        shape += std::to_string(side);
+      }
       line(format("  %-34s %-6s %-16s %12s at %llu", one_line(tensor.name).c_str(),
                   tensor.type.c_str(), shape.c_str(), human_bytes(tensor.bytes).c_str(),
                   static_cast<unsigned long long>(tensor.offset)));

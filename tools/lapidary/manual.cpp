@@ -173,7 +173,8 @@ std::string bash_script(const CLI::App& app) {
       names.insert(names.end(), one.names.begin(), one.names.end());
       if (!one.value) continue;
       std::vector<std::string> patterns;
-      for (const std::string& option : one.names) patterns.push_back(name + ":" + option);
+      for (const std::string& option : one.names)
+        patterns.push_back(format("%s:%s", name.c_str(), option.c_str()));
       std::string does = ";;";
       if (!one.words.empty()) {
         does = "COMPREPLY=($(compgen -W '" + joined(one.words) + "' -- \"$word\")) ;;";

@@ -68,8 +68,9 @@ std::string unknown_option(const CLI::App& app, const std::string& word) {
   for (const Foreign& foreign : kForeign) {
     if (name != foreign.name) continue;
     const std::string ours = foreign.ours;
-    if (ours.find(' ') != std::string::npos) return text + ": " + ours;
-    if (std::ranges::find(names, ours) != names.end()) return text + "; did you mean " + ours + "?";
+    if (ours.find(' ') != std::string::npos) return text.append(": ").append(ours);
+    if (std::ranges::find(names, ours) != names.end())
+      return text.append("; did you mean ").append(ours).append("?");
   }
   if (const std::string near = nearest(name, names); !near.empty())
     text += "; did you mean " + near + "?";

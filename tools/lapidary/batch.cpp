@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -122,7 +123,7 @@ class BatchProgress {
         rate(static_cast<double>(lines) * static_cast<double>(total), static_cast<double>(done));
     std::string text = "batch: ";
     if (total > 0) text += std::to_string(lines) + " of about ";
-    text += counted(total > 0 ? static_cast<std::size_t>(all + 0.5) : lines, "line");
+    text += counted(total > 0 ? static_cast<std::size_t>(std::llround(all)) : lines, "line");
     const double seconds = last_ - start_;
     text += format(" in %.0f s, %.2f a second", seconds, rate(static_cast<double>(lines), seconds));
     write_all(STDERR_FILENO, text + "\n");
@@ -175,7 +176,7 @@ class BatchRun {
     if (!retry) return pass_answered(requests_, answers_, work_, options_);
     RequestFile again(options_.in);
     const Standing old = pass_answered(again, answers_, work_, options_);
-    const Standing standing = begin_retry(old);
+    Standing standing = begin_retry(old);
     for (std::size_t i = retried_->records().size(); i < old.bytes.size(); ++i)
       kept_bytes_ += kept(i) ? old.bytes[i] : 0;
     return standing;

@@ -105,10 +105,10 @@ install_missing "${all:-test}"
 fetch_model
 export model
 
-if part "GCC build" 900 build_gcc; then part "GCC tests" 780 run_ctest build || true; fi
+if part "GCC build" 900 build_gcc; then part "GCC tests" 900 run_ctest build || true; fi
 if [ -n "$all" ]; then
   if part "Clang build with sanitizers" 900 build_sanitized; then
-    part "tests under the sanitizers, fuzzing" 1200 run_sanitized || true
+    part "tests under the sanitizers, fuzzing" 1500 run_sanitized || true
   fi
   if has_command aarch64-linux-gnu-g++ && has_command qemu-aarch64; then
     if part "aarch64 build" 300 build_aarch64; then

@@ -53,7 +53,9 @@ complete(${WORK}/consumer/consumer ${TINY} "Hello")
 find_program(PKG_CONFIG pkg-config)
 if(PKG_CONFIG)
   file(GLOB_RECURSE pc ${WORK}/prefix/lapidary.pc)
-  execute_process(COMMAND ${PKG_CONFIG} --cflags --libs ${pc}
+  # By its name: a path with blanks would be taken for several packages.
+  get_filename_component(folder ${pc} DIRECTORY)
+  execute_process(COMMAND ${CMAKE_COMMAND} -E env PKG_CONFIG_PATH=${folder} ${PKG_CONFIG} --cflags --libs lapidary
     OUTPUT_VARIABLE flags OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
   separate_arguments(flags UNIX_COMMAND "${flags}")
   run(${CXX} -std=c++20 ${SOURCE}/consumer/consumer.cpp -o ${WORK}/by-pkg-config ${flags})

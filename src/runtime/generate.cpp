@@ -48,7 +48,7 @@ Generation::Generation(Sequence& session, const GenerateOptions& options)
                                    : std::min(room, static_cast<std::size_t>(options_.max_tokens));
   drawable_ = drawable_ids(session_.model);
   completion_.ids.reserve(limit_);
-  completion_.text.reserve(limit_ * longest_piece(session_.model.tokenizer()) +
+  completion_.text.reserve(limit_ * session_.model.tokenizer().longest_piece() +
                            kReplacement.size());
   completion_.usage.prompt_tokens = static_cast<int>(session_.ids.size());
   completion_.usage.cached_tokens = session_.cached;

@@ -6,7 +6,7 @@ namespace lapidary {
 
 Detokenizer::Detokenizer(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {
   constexpr std::size_t kHeldBack = 3;
-  buffer_.reserve(longest_piece(tokenizer_) + kHeldBack);
+  buffer_.reserve(tokenizer_.longest_piece() + kHeldBack);
 }
 
 std::string_view Detokenizer::push(TokenId id) {

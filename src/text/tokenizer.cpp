@@ -148,8 +148,4 @@ void finish_loading(const Tokenizer& tokenizer) { tokenizer.impl().processor(); 
 
 std::size_t Tokenizer::longest_piece() const { return impl_->vocabulary.longest_piece; }
 
-std::size_t longest_piece(const Tokenizer& tokenizer) {
-  return tokenizer.impl().vocabulary.longest_piece;
-}
-
 }  // namespace lapidary

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstddef>
 #include <memory>
 
 #include "formats/weight_source.h"
@@ -19,8 +18,5 @@ Tokenizer load_tokenizer(const WeightSource& source);
 /// vocabulary (a duplicate token). Call it once when everything else of a file is loaded: encode()
 /// throws nothing afterwards.
 void finish_loading(const Tokenizer& tokenizer);
-
-/// Bytes of the longest piece: what a buffer for one id must hold.
-std::size_t longest_piece(const Tokenizer& tokenizer);
 
 }  // namespace lapidary

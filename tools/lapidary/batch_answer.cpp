@@ -77,24 +77,8 @@ Json id_of(const Json& line) {
 
 // The end of the JSON value that `text` begins with; npos when it does not end there.
 std::size_t end_of_value(std::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      ++depth;
-    } else if (c == ']' || c == '}') {
-      if (--depth < 0) return i;
-    } else if (c == ',' && depth == 0) {
-      return i;
-    }
-  }
-  return std::string_view::npos;
+  return find_in_json(
+      text, [](char c, int depth) { return depth == 0 && (c == ',' || c == ']' || c == '}'); });
 }
 
 }  // namespace

@@ -10,25 +10,11 @@ namespace cli {
 
 namespace {
 
-// Offset of the bracket that opens one level too many; npos when there is none. Brackets in strings
-// do not count. Whatever else is wrong, the parser will say.
+// Offset of the bracket that opens one level too many; npos when there is none. Whatever else is
+// wrong, the parser will say.
 std::size_t find_too_deep(std::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxJsonDepth) return i;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return std::string_view::npos;
+  return find_in_json(
+      text, [](char c, int depth) { return (c == '[' || c == '{') && depth >= kMaxJsonDepth; });
 }
 
 // Finds a name that stands twice in one object: the parser would keep one of the two values and say

@@ -15,6 +15,26 @@ using Json = nlohmann::ordered_json;
 /// process.
 inline constexpr int kMaxJsonDepth = 200;
 
+/// Offset of the first character of JSON, outside strings, that `found(character, depth)` is true
+/// of; npos when there is none. `depth`: brackets that are open in front of it.
+template <class Found>
+std::size_t find_in_json(std::string_view text, Found found) {
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      in_string = c != '"';
+      continue;
+    }
+    if (found(c, depth)) return i;
+    in_string = c == '"';
+    depth += (c == '[' || c == '{') ? 1 : (c == ']' || c == '}') ? -1 : 0;
+  }
+  return std::string_view::npos;
+}
+
 /// The value of `text`, or a discarded one (`is_discarded()`) with the reason in `error`: what is
 /// wrong and at which byte, counted from 1.
 Json parse_json(std::string_view text, std::string& error);

@@ -43,15 +43,17 @@ struct VisionInfo {
   int text_width = 0;  ///< Of the projector's output.
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
-  std::uint64_t weight_bytes = 0;  ///< Packed in memory.
+  std::uint64_t weight_bytes = 0;     ///< Packed in memory.
+  std::vector<std::string> warnings;  ///< As those of ModelInfo.
 };
 
 /// How a conversation is written for a model.
 enum class ChatTemplate {
-  kNone,    ///< The file has no template: a base model.
+  kNone,    ///< Of a file: it has no template. Of a prompt: texts as they are, each message but the
+            ///< first on a line of its own.
   kGemma,   ///< Gemma's own, of any release: `<start_of_turn>user`.
   kChatML,  ///< `<|im_start|>user`, which many fine-tunes are made with.
-  kOther,   ///< One that is not known here.
+  kOther,   ///< One that is not known here. Of a prompt: Gemma's.
 };
 
 /// What a model file says of itself. Everything comes from metadata; nothing is decided by a name.
@@ -86,6 +88,11 @@ struct ModelInfo {
     std::uint64_t bytes = 0;
   };
   std::vector<TypeCount> types;  ///< Largest first.
+
+  /// What turns are written in unless told otherwise: ChatML for a file of that, else Gemma's own.
+  ChatTemplate turns() const {
+    return chat_template == ChatTemplate::kChatML ? chat_template : ChatTemplate::kGemma;
+  }
 
   /// Bytes of keys and values at `tokens` tokens of context: with the 5:1 windows, or as if every
   /// layer were global.

@@ -153,9 +153,9 @@ class Session {
   /// (the last one is computed with what is appended next, or when its logits are asked for).
   Completion generate(const GenerateOptions& options, const OnText& on_text = {});
 
-  /// Adds a user turn in Gemma's chat template (opened with BOS, and with `system` in front, when
-  /// it is the first), not computed until the reply. Closes the model's turn before it where that
-  /// is open.
+  /// Adds a user turn in the model's turns() (opened with BOS, and with `system` in front, when it
+  /// is the first), not computed until the reply. Closes the model's turn before it where that is
+  /// open.
   void add_user(std::string_view text, std::string_view system = {});
 
   /// The same with pictures in front of the text. They are encoded here, with the session's
@@ -249,20 +249,23 @@ struct Message {
   std::vector<ContentPart> parts = {};  ///< Not empty: instead of `content`. Pictures: user only.
 };
 
-/// A conversation in a chat template (kNone and kOther count as Gemma's), BOS first, ending where
-/// the model's turn begins. Throws Error(kUsage) when roles do not alternate or one is unknown, or
-/// for a picture where the vocabulary has no image tokens.
+/// A conversation in the turns of `as`, BOS first, ending where the model's turn begins. Gemma's
+/// own have no role for a system text, which goes in front of the first user's, and trim every
+/// text. The markers of ChatML are control tokens where the vocabulary has them as such, else text:
+/// then a user's text can forge them. Throws Error(kUsage) when roles do not alternate or one is
+/// unknown, when the vocabulary has no tokens for Gemma's turns, or no image tokens for a picture.
 Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages,
-                   ChatTemplate kind = ChatTemplate::kGemma);
+                   ChatTemplate as = ChatTemplate::kGemma);
 
-/// What follows a model's reply, its stop id left out: the end of its turn, one more of the user,
-/// and where the model's next begins. Behind chat_prompt() and a reply these are the ids that
-/// chat_prompt() gives for the whole conversation.
-Prompt next_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                 ChatTemplate kind = ChatTemplate::kGemma);
+/// What follows `reply`, drawn behind a chat_prompt() or another next_turn(): the end of the
+/// model's turn, as far as the reply does not hold it, and a user's `message` up to where the
+/// model's next turn begins.
+Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply, const Message& message,
+                 ChatTemplate as = ChatTemplate::kGemma);
 
-/// The text that ends a turn in a template, to stop at where the vocabulary has no token for it.
-std::string_view end_of_turn_text(ChatTemplate kind);
+/// Texts that end a model's turn and that no stop id stands for, to be added to
+/// GenerateOptions::stop; usually none.
+std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as);
 
 /// BOS and raw text (as it is, not trimmed) with pictures.
 Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,

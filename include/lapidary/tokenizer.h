@@ -51,7 +51,8 @@ class Tokenizer {
   TokenId end_of_image() const;    ///< `<end_of_image>`, or -1.
   TokenId image_token() const;     ///< `<image_soft_token>`, or -1: each stands for one soft token.
 
-  /// The ids that end a generation: from metadata, and always `<eos>` and `<end_of_turn>`.
+  /// The ids that end a generation: from metadata, and always `<eos>`, `<end_of_turn>` and
+  /// `<|im_end|>`.
   std::span<const TokenId> stop_ids() const;
 
   /// One line for every repair of the file's token types that was needed; usually empty.

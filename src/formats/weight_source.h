@@ -65,10 +65,16 @@ class WeightSource {
   virtual std::uint64_t file_bytes() const = 0;
 };
 
-/// Throws Error(kFile) that names `tensor` when `bytes`, its end or all of it, are all zero: a
-/// download that was broken off leaves such a file where space was reserved first.
-void refuse_zeros(const WeightSource& source, const TensorInfo& tensor,
-                  std::span<const std::byte> bytes);
+/// The number at `key`, or `fallback` where there is none. Throws Error(kFile) naming the key when
+/// it is not within [low, high], which must leave out what is 0 or infinite once it is a float.
+float read_float(const WeightSource& source, const std::string& key, double low, double high,
+                 float fallback);
+
+/// One line that names the tensors of `source` that are not among those `used`; empty where there
+/// are none. Throws Error(kFile) when one of them has a name that begins with `layers`: without it
+/// a layer would compute something else.
+std::string describe_unused(const WeightSource& source, std::span<const TensorInfo* const> used,
+                            std::string_view layers);
 
 /// Opens a GGUF file, version 2 or 3. Every length is checked against the bytes that remain before
 /// anything is allocated. Throws Error(kFile) with one line that names the path and the key or

@@ -29,14 +29,6 @@ int read_int(const WeightSource& source, const char* name, int low, int high, in
   return static_cast<int>(*value);
 }
 
-float read_positive(const WeightSource& source, const char* name, double fallback) {
-  // As a float: what is too small or too large for one would end in divisions by zero.
-  const auto value = static_cast<float>(source.find_float(key(name)).value_or(fallback));
-  if (!(value > 0) || !std::isfinite(value))
-    fail(source, "key " + key(name) + " is not a positive number");
-  return value;
-}
-
 void require_multiple(const WeightSource& source, const char* name, int value, int of) {
   if (value % of != 0) {
     fail(source, "key " + key(name) + " is " + std::to_string(value) + ", expected a multiple of " +
@@ -67,20 +59,19 @@ std::vector<bool> read_pattern(const WeightSource& source, int layers, int windo
 }
 
 void read_rope(const WeightSource& source, Config& config) {
-  config.global_rope_base = read_positive(source, "rope.freq_base", 1e6);
-  config.local_rope_base = read_positive(source, "rope.freq_base_swa", 1e4);
-  // A factor without a type is a linear one, as old converters' only kind of scaling is.
-  const char* const factor =
-      source.find_float(key("rope.scaling.factor")) ? "rope.scaling.factor" : "rope.scale_linear";
-  const bool scaled = source.find_float(key(factor)).has_value();
-  const std::string type =
-      source.find_string(key("rope.scaling.type")).value_or(scaled ? "linear" : "none");
-  if (type == "linear") {
-    config.global_rope_factor = read_positive(source, factor, 1.0);
-  } else if (type != "none") {
+  // Below 1, the turns of a long context are no floats.
+  constexpr double kLow = 1, kHigh = 1e12;
+  config.global_rope_base = read_float(source, key("rope.freq_base"), kLow, kHigh, 1e6F);
+  config.local_rope_base = read_float(source, key("rope.freq_base_swa"), kLow, kHigh, 1e4F);
+  const std::string type = source.find_string(key("rope.scaling.type")).value_or("linear");
+  if (type == "none") return;
+  if (type != "linear") {
     fail(source, "key " + key("rope.scaling.type") + " is '" + printable_value(type) +
                      "', expected linear or none");
   }
+  // Old converters had a key of their own for it.
+  const float old = read_float(source, key("rope.scale_linear"), 1e-3, 1e6, 1.0F);
+  config.global_rope_factor = read_float(source, key("rope.scaling.factor"), 1e-3, 1e6, old);
 }
 
 }  // namespace
@@ -107,7 +98,8 @@ Config read_config(const WeightSource& source) {
   require_multiple(source, "embedding_length", c.width, 32);
   require_multiple(source, "feed_forward_length", c.feed_forward, 32);
   require_multiple(source, "attention.key_length", c.head_dim, 32);
-  c.norm_epsilon = read_positive(source, "attention.layer_norm_rms_epsilon", 1e-6);
+  c.norm_epsilon =
+      read_float(source, key("attention.layer_norm_rms_epsilon"), 1e-30, 1, c.norm_epsilon);
   read_rope(source, c);
   c.local = read_pattern(source, c.layers, c.sliding_window);
   // The 27B scales by d / heads, in no key of its file; 62 layers whose heads do not fill the width
@@ -115,11 +107,10 @@ Config read_config(const WeightSource& source) {
   const bool by_width = c.layers == 62 && c.width / c.query_heads != c.head_dim;
   c.query_scale =
       1.0F / std::sqrt(static_cast<float>(by_width ? c.width / c.query_heads : c.head_dim));
-  const auto cap =
-      static_cast<float>(source.find_float(key("final_logit_softcapping")).value_or(0.0));
-  if (!(cap >= 0) || !std::isfinite(cap))
-    fail(source, "key " + key("final_logit_softcapping") + " is negative or no number");
-  c.logit_softcap = cap;
+  // Only 0 itself means none.
+  const std::string cap = key("final_logit_softcapping");
+  if (source.find_float(cap).value_or(0.0) != 0)
+    c.logit_softcap = read_float(source, cap, 1e-3, 1e6, 0.0F);
   const TensorInfo* embedding = source.find("token_embd.weight");
   if (embedding == nullptr) fail(source, "tensor token_embd.weight is missing");
   if (embedding->rows() < 4 || embedding->rows() > (1U << 24)) {

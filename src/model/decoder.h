@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "base/team.h"
 #include "lapidary/stats.h"
@@ -28,11 +29,11 @@ using WeightsPtr = std::unique_ptr<const Weights, WeightsDeleter>;
 /// right shape and type. Throws Error(kFile) naming the tensor.
 std::uint64_t packed_weight_bytes(const WeightSource& source, const Config& config);
 
-/// The names of tensors that the model does not use. Throws Error(kFile) for one that claims to
-/// belong to a layer: without it the model would be another.
-std::vector<std::string> unused_tensors(const WeightSource& source, const Config& config);
+/// One line that names the tensors of `source` that the model does not use; empty: it uses all.
+/// Throws Error(kFile) for one of a layer.
+std::string unused_tensors(const WeightSource& source, const Config& config);
 
-/// Of those, the bytes that decoding one token reads.
+/// Of the packed weights, the bytes that decoding one token reads.
 std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& config);
 
 /// Multiply-adds of one token in the layers' matrices, the head not counted.

@@ -2,12 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <set>
-#include <span>
 #include <string>
-#include <string_view>
 
-#include "formats/printable.h"
+#include "formats/zero_tail.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -22,6 +19,7 @@ struct Slot {
   PackedMatrix* matrix;  // Or
   const float** norm;
   PackedMatrix* copy = nullptr;  // The matrix once more, in another packing.
+  TensorKind kind = TensorKind::kOther;
 };
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) {
@@ -63,7 +61,8 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
       out.packing = kernels::Packing::kQ8Split;
     if (head && c.screened_head && out.packing == kernels::Packing::kQ6_K)
       out.packing = kernels::Packing::kQ6Split;
-    slots.push_back({&tensor, &out, nullptr});
+    const TensorKind kind = head ? TensorKind::kOther : TensorKind::kLayerMatrix;
+    slots.push_back({&tensor, &out, nullptr, nullptr, kind});
   };
   const auto norm = [&](const std::string& name, int columns, const float*& out) {
     slots.push_back({&require(source, name, columns, 1), nullptr, &out});
@@ -98,8 +97,6 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
   return slots;
 }
 
-constexpr std::string_view kLayerPrefix = "blk.";
-
 std::size_t matrix_bytes(const Slot& slot) {
   const std::size_t bytes =
       slot.matrix != nullptr ? slot.matrix->bytes() : slot.tensor->columns() * sizeof(float);
@@ -113,7 +110,9 @@ std::size_t slot_bytes(const Slot& slot) {
 void load_norm(const WeightSource& source, const Slot& slot, Arena& arena) {
   std::vector<std::byte> bytes(slot.tensor->bytes);
   source.read(*slot.tensor, 0, bytes);
-  refuse_zeros(source, *slot.tensor, bytes);
+  ZeroTail tail;
+  tail.look(0, bytes);
+  check_tail(source, *slot.tensor, slot.kind, tail);
   const auto values = arena.allocate_array<float>(slot.tensor->columns());
   dequantize(slot.tensor->type, bytes, values);
   for (float v : values) {
@@ -127,17 +126,19 @@ void load_norm(const WeightSource& source, const Slot& slot, Arena& arena) {
 /// Some panels of one matrix: what one thread reads and packs at a time.
 struct Piece {
   const Slot* slot;
+  ZeroTail* tail;  // Of the whole matrix.
   int panel_begin, panel_end;
 };
 
-std::vector<Piece> cut(const std::vector<Slot>& slots) {
+std::vector<Piece> cut(const std::vector<Slot>& slots, std::vector<ZeroTail>& tails) {
   std::vector<Piece> pieces;
-  for (const Slot& slot : slots) {
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const Slot& slot = slots[i];
     if (slot.matrix == nullptr) continue;
     const std::size_t panel = slot.tensor->bytes / slot.tensor->rows() * kernels::kPanelRows;
     const int step = static_cast<int>(std::max<std::size_t>(1, kReadBytes / panel));
     for (int p = 0; p < slot.matrix->panel_count(); p += step) {
-      pieces.push_back({&slot, p, std::min(p + step, slot.matrix->panel_count())});
+      pieces.push_back({&slot, &tails[i], p, std::min(p + step, slot.matrix->panel_count())});
     }
   }
   return pieces;
@@ -162,12 +163,9 @@ std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
   const int first = piece.panel_begin * kernels::kPanelRows;
   const int last = std::min(piece.panel_end * kernels::kPanelRows, matrix.rows);
   buffer.resize(static_cast<std::size_t>(last - first) * row_bytes);
-  source.read(tensor, static_cast<std::uint64_t>(first) * row_bytes, buffer);
-  // Rows of zeros are no sign of anything in an embedding, which is padded with them.
-  if (last == matrix.rows && tensor.name.starts_with(kLayerPrefix)) {
-    const std::size_t tail = std::min(buffer.size(), kernels::kPanelRows * row_bytes);
-    refuse_zeros(source, tensor, std::span(buffer).last(tail));
-  }
+  const std::uint64_t offset = static_cast<std::uint64_t>(first) * row_bytes;
+  source.read(tensor, offset, buffer);
+  piece.tail->look(offset, buffer);
   for (int p = piece.panel_begin; p < piece.panel_end; ++p) {
     const int row = p * kernels::kPanelRows;
     const std::byte* rows = buffer.data() + static_cast<std::size_t>(row - first) * row_bytes;
@@ -194,22 +192,11 @@ std::uint64_t packed_weight_bytes(const WeightSource& source, const Config& conf
   return total;
 }
 
-std::vector<std::string> unused_tensors(const WeightSource& source, const Config& config) {
+std::string unused_tensors(const WeightSource& source, const Config& config) {
   Weights shapes;
-  std::set<std::string_view> used;
-  for (const Slot& slot : plan(source, config, shapes)) used.insert(slot.tensor->name);
-  std::vector<std::string> unused;
-  for (const TensorInfo& tensor : source.tensors()) {
-    if (used.contains(tensor.name)) continue;
-    const std::string name = printable_value(tensor.name);
-    if (tensor.name.starts_with(kLayerPrefix)) {
-      throw Error(ErrorCode::kFile, source.path() + ": tensor " + name +
-                                        " belongs to a layer, but no Gemma 3 layer has it; the "
-                                        "model would be another without it");
-    }
-    unused.push_back(name);
-  }
-  return unused;
+  std::vector<const TensorInfo*> used;
+  for (const Slot& slot : plan(source, config, shapes)) used.push_back(slot.tensor);
+  return describe_unused(source, used, "blk.");
 }
 
 std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& config) {
@@ -251,7 +238,8 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
       load_norm(source, slot, weights->arena);
     }
   }
-  const std::vector<Piece> pieces = cut(slots);
+  std::vector<ZeroTail> tails(slots.size());
+  const std::vector<Piece> pieces = cut(slots, tails);
   std::atomic<std::uint64_t> done{0};
   auto body = [&](Worker& worker) {
     std::vector<std::byte> buffer;
@@ -261,6 +249,9 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
     });
   };
   team.run(body);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i].matrix != nullptr) check_tail(source, *slots[i].tensor, slots[i].kind, tails[i]);
+  }
   if (progress) progress(file_bytes, file_bytes);
   if (source.find("output.weight") == nullptr) weights->head = weights->embedding;
   if (weights->head.split()) weights->screen = weights->head;

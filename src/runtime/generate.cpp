@@ -176,7 +176,7 @@ Completion Session::reply_to_end(const GenerateOptions& options, const OnText& o
                                  const Progress& progress) {
   Generation::check(options);  // Before the prefill, which may take long.
   impl_->append_queue(progress, options.cancel);
-  return generate(options, on_text);
+  return generate(impl_->reply_options(options), on_text);
 }
 
 }  // namespace lapidary

@@ -72,14 +72,10 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
   info.trained_context = config.trained_context;
   info.vocabulary = config.vocabulary;
   const std::optional<std::string> chat = source.find_string("tokenizer.chat_template");
-  info.instruction_tuned = chat.has_value();
-  if (chat) info.chat_template = recognise_template(*chat);
-  if (info.chat_template == ChatTemplate::kOther) {
-    info.warnings.push_back(
-        "the file's chat template is none that is known here; Gemma's is used instead");
-  }
-  for (const std::string& name : unused_tensors(source, config))
-    info.warnings.push_back("tensor " + name + " is not used");
+  info.chat_template = recognise_template(chat.value_or(""));
+  info.instruction_tuned = info.chat_template != ChatTemplate::kNone;
+  if (std::string unused = unused_tensors(source, config); !unused.empty())
+    info.warnings.push_back(std::move(unused));
   for (const TensorInfo& tensor : source.tensors())
     info.parameters += tensor.columns() * tensor.rows();
   info.file_bytes = source.file_bytes();

@@ -36,7 +36,7 @@ const Completion& Reply::completion() const { return state_->completion(); }
 Reply Session::reply(const GenerateOptions& options) {
   Generation::check(options);
   impl_->append_queue({}, options.cancel);
-  return Reply(std::make_unique<Reply::State>(*impl_, options));
+  return Reply(std::make_unique<Reply::State>(*impl_, impl_->reply_options(options)));
 }
 
 }  // namespace lapidary

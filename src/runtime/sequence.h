@@ -98,6 +98,9 @@ class Sequence {
 
   void add_user(std::span<const ContentPart> parts, std::string_view system);
 
+  /// `options` with what ends a turn of the model.
+  GenerateOptions reply_options(GenerateOptions options) const;
+
   /// Appends what add_user left. A queue that does not fit is dropped; one that is interrupted
   /// keeps its rest.
   void append_queue(const Progress& progress, const std::atomic<bool>* cancel);
@@ -131,7 +134,6 @@ class Sequence {
   void prepare_logits(int first, int count);
   std::span<float> logit_rows(int count) const;
   std::span<const float> row_logits(int row) const;
-  bool model_turn_is_open() const;
 
   HugeBuffer logits_;     // [kLogitRows][vocabulary]
   int logits_first_ = 0;  // Rows [first, first + count) of the last forward that are in logits_.

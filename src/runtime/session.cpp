@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <string>
 
 #include "lapidary/error.h"
@@ -338,28 +339,18 @@ void Sequence::rewind(std::size_t count) {
   ahead_ = {};
 }
 
-bool Sequence::model_turn_is_open() const {
-  const Tokenizer& tokenizer = model.tokenizer();
-  if (model.info().chat_template == ChatTemplate::kChatML) {
-    const TokenId end =
-        tokenizer.encode(end_of_turn_text(ChatTemplate::kChatML), /*parse_control=*/true).back();
-    return queue_.ids.empty() && !ids.empty() && ids.back() != end;
-  }
-  for (const std::vector<TokenId>* part : {&queue_.ids, &ids}) {
-    const auto marker = std::find_if(part->rbegin(), part->rend(), [&](TokenId id) {
-      return id == tokenizer.start_of_turn() || id == tokenizer.end_of_turn();
-    });
-    if (marker != part->rend()) return *marker == tokenizer.start_of_turn();
-  }
-  return false;
-}
-
 void Sequence::add_user(std::span<const ContentPart> parts, std::string_view system) {
-  const bool first = ids.empty() && queue_.ids.empty();
-  const Prompt turn = user_turn(model.tokenizer(), parts, system, first, model_turn_is_open(),
-                                model.info().chat_template);
+  std::vector<TokenId> before = ids;
+  before.insert(before.end(), queue_.ids.begin(), queue_.ids.end());
+  const Prompt turn = user_turn(model.tokenizer(), parts, system, before, model.info().turns());
   queue_.ids.insert(queue_.ids.end(), turn.ids.begin(), turn.ids.end());
   queue_.images.insert(queue_.images.end(), turn.images.begin(), turn.images.end());
+}
+
+GenerateOptions Sequence::reply_options(GenerateOptions options) const {
+  std::ranges::move(turn_stops(model.tokenizer(), model.info().turns()),
+                    std::back_inserter(options.stop));
+  return options;
 }
 
 void Sequence::append_queue(const Progress& progress, const std::atomic<bool>* cancel) {

@@ -55,6 +55,8 @@ VisionInfo describe_vision(const WeightSource& source, const VisionConfig& confi
     info.parameters += tensor.columns() * tensor.rows();
   info.file_bytes = source.file_bytes();
   info.weight_bytes = vision_weight_bytes(source, config);
+  if (std::string unused = unused_vision_tensors(source, config); !unused.empty())
+    info.warnings.push_back(std::move(unused));
   return info;
 }
 

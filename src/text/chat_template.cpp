@@ -13,6 +13,34 @@ namespace {
 /// Soft tokens of one view of a picture, in every Gemma 3.
 constexpr int kViewTokens = 256;
 
+/// What stands around the texts of a conversation.
+struct Turns {
+  std::string_view start, end;  // Markers of a turn, the name of its role behind the first.
+  std::string_view model;       // The model's role.
+  bool own_system;              // The system text is a turn, else it opens the first user's.
+  bool trimmed;                 // Texts lose the white space around them.
+};
+constexpr Turns kGemmaTurns{"<start_of_turn>", "<end_of_turn>", "model", false, true};
+constexpr Turns kChatMlTurns{"<|im_start|>", "<|im_end|>", "assistant", true, false};
+constexpr Turns kBareTurns{"", "", "", false, false};
+
+const Turns& turns_of(ChatTemplate as) {
+  if (as == ChatTemplate::kChatML) return kChatMlTurns;
+  return as == ChatTemplate::kNone ? kBareTurns : kGemmaTurns;
+}
+
+bool is_bare(const Turns& turns) { return turns.start.empty(); }
+
+std::string_view content(const Turns& turns, std::string_view text) {
+  return turns.trimmed ? trim(text) : text;
+}
+
+/// The control token called `name`, or -1.
+TokenId find_marker(const Tokenizer& tokenizer, std::string_view name) {
+  const std::vector<TokenId> ids = tokenizer.encode(name, true);
+  return ids.size() == 1 && tokenizer.is_control(ids.front()) ? ids.front() : -1;
+}
+
 /// Puts a prompt together: control tokens as ids, and all text between two of them as one string
 /// for SentencePiece, the template's own included ("user\n" before "\n\n" is one token of three
 /// newlines).
@@ -28,12 +56,10 @@ class PromptWriter {
     return *this;
   }
 
-  /// A mark of turns: the id that the vocabulary has for it, or its text.
-  PromptWriter& mark(std::string_view mark) {
-    flush();
-    const std::vector<TokenId> ids = tokenizer_.encode(mark, true);
-    prompt_.ids.insert(prompt_.ids.end(), ids.begin(), ids.end());
-    return *this;
+  /// The control token called `name`, or its name as text where the vocabulary has none.
+  PromptWriter& marker(std::string_view name) {
+    const TokenId id = find_marker(tokenizer_, name);
+    return id >= 0 ? control(id) : text(name);
   }
 
   PromptWriter& text(std::string_view text) {
@@ -94,79 +120,92 @@ class PromptWriter {
   Prompt prompt_;
 };
 
-void check_turn_tokens(const Tokenizer& tokenizer, ChatTemplate kind) {
-  if (kind == ChatTemplate::kChatML) return;
+void check_turn_tokens(const Tokenizer& tokenizer, const Turns& turns) {
+  if (turns.start != kGemmaTurns.start) return;
   if (tokenizer.start_of_turn() >= 0 && tokenizer.end_of_turn() >= 0) return;
   throw Error(ErrorCode::kUsage,
               "the model's vocabulary has no <start_of_turn> and <end_of_turn>, which its chat "
               "template needs");
 }
 
-std::span<const ContentPart> parts_of(const Message& message, ContentPart& content) {
+std::span<const ContentPart> parts_of(const Message& message, ContentPart& whole) {
   if (!message.parts.empty()) return message.parts;
-  content.text = message.content;
-  return {&content, 1};
+  whole.text = message.content;
+  return {&whole, 1};
 }
 
-/// The text of a message that can show no picture, each part trimmed.
-std::string text_of(const Message& message, std::size_t index) {
-  ContentPart content;
+/// The text of a message that can show no picture.
+std::string text_of(const Turns& turns, const Message& message, std::size_t index) {
+  ContentPart whole;
   std::string text;
-  for (const ContentPart& part : parts_of(message, content)) {
+  for (const ContentPart& part : parts_of(message, whole)) {
     if (part.image) {
       throw Error(ErrorCode::kUsage, "message " + std::to_string(index + 1) + " has role \"" +
                                          message.role +
                                          "\" and a picture, expected pictures in the role "
                                          "\"user\" only");
     }
-    text += trim(part.text);
+    text += content(turns, part.text);
   }
   return text;
 }
 
-constexpr std::string_view kChatMlStart = "<|im_start|>";
-constexpr std::string_view kChatMlEnd = "<|im_end|>";
-
-void end_turn(PromptWriter& writer, const Tokenizer& tokenizer, ChatTemplate kind) {
-  if (kind == ChatTemplate::kChatML) {
-    writer.mark(kChatMlEnd);
-  } else {
-    writer.control(tokenizer.end_of_turn());
-  }
-  writer.text("\n");
-}
-
-void start_turn(PromptWriter& writer, const Tokenizer& tokenizer, ChatTemplate kind,
-                std::string_view role) {
-  if (kind == ChatTemplate::kChatML) {
-    writer.mark(kChatMlStart);
-  } else {
-    writer.control(tokenizer.start_of_turn());
-  }
-  writer.text(role).text("\n");
-}
-
-// Gemma has no turn for a system text: it stands in front of the user's first one.
-void write_user_turn(PromptWriter& writer, const Tokenizer& tokenizer,
-                     std::span<const ContentPart> parts, std::string_view system,
-                     ChatTemplate kind) {
-  const bool chat_ml = kind == ChatTemplate::kChatML;
-  if (chat_ml && !trim(system).empty()) {
-    start_turn(writer, tokenizer, kind, "system");
-    writer.text(trim(system));
-    end_turn(writer, tokenizer, kind);
-  }
-  start_turn(writer, tokenizer, kind, "user");
-  if (!chat_ml && !trim(system).empty()) writer.text(trim(system)).text("\n\n");
+void write_parts(PromptWriter& writer, const Turns& turns, std::span<const ContentPart> parts) {
   for (const ContentPart& part : parts) {
     if (part.image) {
       writer.picture(*part.image);
     } else {
-      writer.text(trim(part.text));
+      writer.text(content(turns, part.text));
     }
   }
-  end_turn(writer, tokenizer, kind);
-  start_turn(writer, tokenizer, kind, chat_ml ? "assistant" : "model");
+}
+
+/// A system text and a user's message, up to where the model's turn begins.
+void write_user_turn(PromptWriter& writer, const Turns& turns, std::span<const ContentPart> parts,
+                     std::string_view system) {
+  const bool has_system = !trim(system).empty();
+  if (is_bare(turns)) {
+    if (has_system) writer.text(system).text("\n");
+    return write_parts(writer, turns, parts);
+  }
+  if (has_system && turns.own_system)
+    writer.marker(turns.start).text("system\n").text(system).marker(turns.end).text("\n");
+  writer.marker(turns.start).text("user\n");
+  if (has_system && !turns.own_system) writer.text(content(turns, system)).text("\n\n");
+  write_parts(writer, turns, parts);
+  writer.marker(turns.end).text("\n").marker(turns.start).text(turns.model).text("\n");
+}
+
+/// Ends the model's turn behind `reply`, which holds the end already where that is text that it
+/// drew.
+void write_end(PromptWriter& writer, const Tokenizer& tokenizer, const Turns& turns,
+               std::span<const TokenId> reply) {
+  if (is_bare(turns)) {
+    writer.text("\n");
+    return;
+  }
+  const bool drawn_as_text = find_marker(tokenizer, turns.end) < 0;
+  const std::string text = drawn_as_text ? tokenizer.decode(reply) : "";
+  const std::size_t begun = text.rfind(turns.start);
+  const std::size_t end = text.find(turns.end, begun == std::string::npos ? 0 : begun);
+  if (end == std::string::npos) {
+    writer.marker(turns.end).text("\n");
+  } else if (text.size() == end + turns.end.size()) {
+    writer.text("\n");
+  }
+}
+
+/// Whether `ids` end in a turn that has begun and not ended.
+bool turn_is_open(const Tokenizer& tokenizer, const Turns& turns, std::span<const TokenId> ids) {
+  if (is_bare(turns)) return !ids.empty();
+  const TokenId start = find_marker(tokenizer, turns.start);
+  const TokenId end = find_marker(tokenizer, turns.end);
+  if (start >= 0 && end >= 0) {
+    const auto marker = std::find_if(ids.rbegin(), ids.rend(),
+                                     [&](TokenId id) { return id == start || id == end; });
+    return marker != ids.rend() && *marker == start;
+  }
+  return tokenizer.decode(ids).find(turns.start) != std::string::npos;
 }
 
 bool is_space(char32_t c) {
@@ -191,6 +230,18 @@ std::size_t last_character(std::string_view text) {
 
 }  // namespace
 
+ChatTemplate recognise_template(std::string_view text) {
+  constexpr std::string_view kOthers[] = {
+      "[INST]",  "<|start_header_id|>", "<|user|>",       "<|assistant|>",
+      "<|turn>", "<|start|>",           "### Instruction"};
+  const auto has = [&](std::string_view part) { return text.find(part) != text.npos; };
+  if (trim(text).empty()) return ChatTemplate::kNone;
+  const bool gemma = has(kGemmaTurns.start) && has(kGemmaTurns.end);
+  const bool chatml = has(kChatMlTurns.start) && has(kChatMlTurns.end);
+  if (gemma == chatml || std::ranges::any_of(kOthers, has)) return ChatTemplate::kOther;
+  return gemma ? ChatTemplate::kGemma : ChatTemplate::kChatML;
+}
+
 std::string_view trim(std::string_view text) {
   while (!text.empty()) {
     const Utf8Step step = next_utf8(text);
@@ -207,38 +258,38 @@ std::string_view trim(std::string_view text) {
 }
 
 Prompt user_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                 std::string_view system, bool first, bool close_model_turn, ChatTemplate kind) {
-  check_turn_tokens(tokenizer, kind);
+                 std::string_view system, std::span<const TokenId> before, ChatTemplate as) {
+  const Turns& turns = turns_of(as);
+  check_turn_tokens(tokenizer, turns);
   PromptWriter writer(tokenizer);
-  if (first) writer.control(tokenizer.bos());
-  if (close_model_turn) end_turn(writer, tokenizer, kind);
-  write_user_turn(writer, tokenizer, parts, first ? system : std::string_view(), kind);
+  if (before.empty()) writer.control(tokenizer.bos());
+  if (turn_is_open(tokenizer, turns, before)) write_end(writer, tokenizer, turns, before);
+  write_user_turn(writer, turns, parts, before.empty() ? system : std::string_view());
   return writer.take();
 }
 
-Prompt next_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                 ChatTemplate kind) {
-  return user_turn(tokenizer, parts, {}, false, true, kind);
+Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply, const Message& message,
+                 ChatTemplate as) {
+  const Turns& turns = turns_of(as);
+  check_turn_tokens(tokenizer, turns);
+  PromptWriter writer(tokenizer);
+  write_end(writer, tokenizer, turns, reply);
+  ContentPart whole;
+  write_user_turn(writer, turns, parts_of(message, whole), {});
+  return writer.take();
 }
 
-std::string_view end_of_turn_text(ChatTemplate kind) {
-  return kind == ChatTemplate::kChatML ? kChatMlEnd : "<end_of_turn>";
+std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as) {
+  const Turns& turns = turns_of(as);
+  if (is_bare(turns) || find_marker(tokenizer, turns.end) >= 0) return {};
+  return {std::string(turns.end)};
 }
 
-ChatTemplate recognise_template(std::string_view source) {
-  const auto writes = [&](std::string_view mark) {
-    return source.find(mark) != std::string_view::npos;
-  };
-  if (writes("<start_of_turn>") && writes("<end_of_turn>")) return ChatTemplate::kGemma;
-  if (writes(kChatMlStart) && writes(kChatMlEnd)) return ChatTemplate::kChatML;
-  return ChatTemplate::kOther;
-}
-
-Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages,
-                   ChatTemplate kind) {
-  check_turn_tokens(tokenizer, kind);
+Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages, ChatTemplate as) {
+  const Turns& turns = turns_of(as);
+  check_turn_tokens(tokenizer, turns);
   const bool has_system = !messages.empty() && messages.front().role == "system";
-  const std::string system = has_system ? text_of(messages.front(), 0) : std::string();
+  const std::string system = has_system ? text_of(turns, messages.front(), 0) : std::string();
   const std::size_t turns_begin = has_system ? 1 : 0;
   if (messages.size() == turns_begin)
     throw Error(ErrorCode::kUsage, "no message with role \"user\" in the conversation");
@@ -250,9 +301,9 @@ Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages
     if (user_turn && role != "user")
       fail_roles(i, role, "\"user\": the roles user and model alternate");
     if (user_turn) {
-      ContentPart content;
-      write_user_turn(writer, tokenizer, parts_of(messages[i], content),
-                      i == turns_begin ? std::string_view(system) : std::string_view(), kind);
+      ContentPart whole;
+      write_user_turn(writer, turns, parts_of(messages[i], whole),
+                      i == turns_begin ? std::string_view(system) : std::string_view());
       continue;
     }
     if (role != "model" && role != "assistant") {
@@ -260,8 +311,8 @@ Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages
     }
     if (i + 1 == messages.size())
       fail_roles(i, role, "\"user\" in the last message, for the model to answer");
-    writer.text(text_of(messages[i], i));
-    end_turn(writer, tokenizer, kind);
+    writer.text(text_of(turns, messages[i], i));
+    write_end(writer, tokenizer, turns, {});
   }
   return writer.take();
 }

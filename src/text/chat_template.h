@@ -8,14 +8,18 @@
 
 namespace lapidary {
 
-/// One user turn in a chat template, to be put behind what a session holds; in Gemma's:
+/// Which template a file's `text` is, by what it writes: the markers in it, and none of another
+/// kind's. An empty one is none.
+ChatTemplate recognise_template(std::string_view text);
+
+/// One user turn, to be put behind what a session holds; in Gemma's own template:
 ///
 ///     [<bos>][<end_of_turn>\n]<start_of_turn>user\n{system, blank
 ///     line}{parts}<end_of_turn>\n<start_of_turn>model\n
 ///
-/// with `<bos>` when it is the `first` turn, and `<end_of_turn>\n` when `close_model_turn`, the
-/// model's reply being still open. Each text and the system text are trimmed, the parts joined with
-/// nothing between; the system text counts in the first turn only. A picture becomes
+/// with `<bos>` when `before`, the ids that are there, are none, and `<end_of_turn>\n` when they
+/// end in a model's turn that is open. Each text and the system text are trimmed, the parts joined
+/// with nothing between; the system text counts in the first turn only. A picture becomes
 ///
 ///     \n\n<start_of_image><image_soft_token>…<end_of_image>\n\n
 ///
@@ -24,11 +28,8 @@ namespace lapidary {
 /// gives for the whole of it. Throws Error(kUsage) when the vocabulary has no turn tokens, or no
 /// image tokens for a picture.
 Prompt user_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                 std::string_view system, bool first, bool close_model_turn,
-                 ChatTemplate kind = ChatTemplate::kGemma);
-
-/// The kind of a template, which is a program in Jinja, by the marks of turns that it writes.
-ChatTemplate recognise_template(std::string_view source);
+                 std::string_view system, std::span<const TokenId> before,
+                 ChatTemplate as = ChatTemplate::kGemma);
 
 /// `text` without the white space around it, as Python's str.strip() sees it (that is what the
 /// templates were written for): Unicode spaces such as U+3000 included.

@@ -22,6 +22,7 @@ constexpr std::string_view kControlNames[] = {
     "<mask>",         "<start_of_turn>",
     "<end_of_turn>",  "<start_of_image>",
     "<end_of_image>", "<image_soft_token>",
+    "<|im_start|>",   "<|im_end|>",
 };
 
 [[noreturn]] void fail(const WeightSource& source, const std::string& key,
@@ -261,7 +262,8 @@ void Vocabulary::find_specials(const WeightSource& source) {
   start_of_image = find_control("<start_of_image>");
   end_of_image = find_control("<end_of_image>");
   image_token = find_control("<image_soft_token>");
-  for (const TokenId id : {eos, end_of_turn, by_key("eos"), by_key("eot"), by_key("eom")}) {
+  for (const TokenId id : {eos, end_of_turn, find_control("<|im_end|>"), by_key("eos"),
+                           by_key("eot"), by_key("eom")}) {
     if (id >= 0 && std::ranges::find(stop_ids, id) == stop_ids.end()) stop_ids.push_back(id);
   }
 }

@@ -55,7 +55,7 @@ void check(int width, int height, const ImageOptions& o) {
   }
   if (o.pan_and_scan && (grid || o.auto_tiles)) {
     throw Error(ErrorCode::kUsage,
-                "pan_and_scan and tiles cut the same picture: only one of them can be chosen");
+                "strips and tiles cut the same picture: only one of them can be chosen");
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <vector>
@@ -76,8 +77,9 @@ std::array<float, 3> read_colours(const WeightSource& source, const char* name, 
   for (std::size_t i = 0; i < out.size(); ++i) {
     const double value = (*values)[i];
     if (!(value >= low && value <= 1.0)) {
-      fail(source, "key " + key(name) + " holds " + std::to_string(value) +
-                       ", expected numbers from " + std::to_string(low) + " to 1");
+      char text[80];
+      std::snprintf(text, sizeof text, "%g, expected numbers from %g to 1", value, low);
+      fail(source, "key " + key(name) + " holds " + text);
     }
     out[i] = static_cast<float>(value);
   }
@@ -111,11 +113,8 @@ VisionConfig read_vision_config(const WeightSource& source) {
     fail(source, "key " + key("image_size") + " gives " + std::to_string(c.tokens()) +
                      " soft tokens a picture, expected " + std::to_string(kTokens));
   }
-  const double epsilon = source.find_float(key("attention.layer_norm_epsilon")).value_or(1e-6);
-  if (!(epsilon > 0 && epsilon < 1)) {
-    fail(source, "key " + key("attention.layer_norm_epsilon") + " is not between 0 and 1");
-  }
-  c.norm_epsilon = static_cast<float>(epsilon);
+  c.norm_epsilon =
+      read_float(source, key("attention.layer_norm_epsilon"), 1e-30, 1, c.norm_epsilon);
   c.mean = read_colours(source, "image_mean", 0.0);
   c.deviation = read_colours(source, "image_std", 1.0 / 1024);
   return c;

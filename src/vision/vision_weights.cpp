@@ -4,6 +4,7 @@
 #include <atomic>
 #include <string>
 
+#include "formats/zero_tail.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -17,6 +18,7 @@ struct Slot {
   BfpMatrix* matrix;
   const float** values;
   bool transposed;
+  bool bias;  // May be zeros.
 
   std::size_t bytes() const {
     if (matrix == nullptr)
@@ -103,11 +105,11 @@ class Planner {
               bool transposed = false) {
     const TensorInfo& tensor = require(name, shape);
     out = {rows, columns, block, nullptr, nullptr};
-    slots_.push_back({&tensor, &out, nullptr, transposed});
+    slots_.push_back({&tensor, &out, nullptr, transposed, false});
   }
 
   void values(const std::string& name, const std::vector<std::uint64_t>& shape, const float*& out) {
-    slots_.push_back({&require(name, shape), nullptr, &out, false});
+    slots_.push_back({&require(name, shape), nullptr, &out, false, name.ends_with(".bias")});
   }
 
   const TensorInfo& require(const std::string& name, const std::vector<std::uint64_t>& shape) {
@@ -128,12 +130,15 @@ class Planner {
   std::vector<Slot> slots_;
 };
 
-/// `count` values of `tensor` from value `first` on, in fp32. Both must lie on block borders.
+/// The values of `tensor` from value `first` on that fill `out`, in fp32; `tail` is shown their
+/// bytes. Both ends must lie on block borders.
 void read_values(const WeightSource& source, const TensorInfo& tensor, std::uint64_t first,
-                 std::span<float> out, std::vector<std::byte>& buffer) {
+                 std::span<float> out, std::vector<std::byte>& buffer, ZeroTail& tail) {
   const BlockTraits& traits = *find_block_traits(tensor.type);
+  const std::uint64_t offset = first / traits.values * traits.bytes;
   buffer.resize(out.size() / traits.values * traits.bytes);
-  source.read(tensor, first / traits.values * traits.bytes, buffer);
+  source.read(tensor, offset, buffer);
+  tail.look(offset, buffer);
   dequantize(tensor.type, buffer, out);
   for (float v : out) {
     if (!(v > -3e38F && v < 3e38F)) {
@@ -151,7 +156,7 @@ struct Buffers {
 };
 
 void pack(const WeightSource& source, const Slot& slot, int panel, const kernels::Kernels& kernels,
-          const std::vector<float>& transposed, Buffers& buffers) {
+          const std::vector<float>& transposed, Buffers& buffers, ZeroTail& tail) {
   const BfpMatrix& m = *slot.matrix;
   const auto columns = static_cast<std::size_t>(m.columns);
   const int first = panel * kPanelRows;
@@ -166,13 +171,21 @@ void pack(const WeightSource& source, const Slot& slot, int panel, const kernels
     }
   } else {
     read_values(source, *slot.tensor, static_cast<std::uint64_t>(first) * columns, buffers.rows,
-                buffers.bytes);
-    if (first + count == m.rows) refuse_zeros(source, *slot.tensor, buffers.bytes);
+                buffers.bytes, tail);
   }
   const auto p = static_cast<std::size_t>(panel);
   pack_bfp_panel(kernels, buffers.rows.data(), columns, count, m.columns, m.block,
                  m.values + p * m.panel_values(), m.scales + p * m.panel_scales(),
                  buffers.words.data());
+}
+
+void check_tails(const WeightSource& source, const std::vector<Slot>& slots,
+                 const std::vector<ZeroTail>& tails) {
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const Slot& slot = slots[i];
+    const TensorKind kind = slot.matrix != nullptr ? TensorKind::kLayerMatrix : TensorKind::kOther;
+    if (!slot.bias) check_tail(source, *slot.tensor, kind, tails[i]);
+  }
 }
 
 }  // namespace
@@ -182,6 +195,13 @@ std::uint64_t vision_weight_bytes(const WeightSource& source, const VisionConfig
   std::uint64_t total = 0;
   for (const Slot& slot : Planner(source, config, shapes).plan()) total += slot.bytes();
   return total;
+}
+
+std::string unused_vision_tensors(const WeightSource& source, const VisionConfig& config) {
+  VisionWeights shapes;
+  std::vector<const TensorInfo*> used;
+  for (const Slot& slot : Planner(source, config, shapes).plan()) used.push_back(slot.tensor);
+  return describe_unused(source, used, "v.blk.");
 }
 
 std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& source,
@@ -201,12 +221,14 @@ std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& sou
   weights->arena = Arena(bytes);
   std::vector<float> transposed;  // The projection as the file has it.
   std::vector<std::byte> buffer;
-  std::vector<std::pair<const Slot*, int>> panels;
-  for (const Slot& slot : slots) {
+  std::vector<ZeroTail> tails(slots.size());
+  std::vector<std::pair<std::size_t, int>> panels;  // Which slot, and which of its panels.
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const Slot& slot = slots[i];
     if (slot.matrix == nullptr) {
       const auto values =
           weights->arena.allocate_array<float>(slot.tensor->columns() * slot.tensor->rows());
-      read_values(source, *slot.tensor, 0, values, buffer);
+      read_values(source, *slot.tensor, 0, values, buffer, tails[i]);
       *slot.values = values.data();
       continue;
     }
@@ -215,22 +237,23 @@ std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& sou
     m.scales = weights->arena.allocate_array<float>(m.scale_count()).data();
     if (slot.transposed) {
       transposed.resize(slot.tensor->columns() * slot.tensor->rows());
-      read_values(source, *slot.tensor, 0, transposed, buffer);
-      refuse_zeros(source, *slot.tensor, buffer);
+      read_values(source, *slot.tensor, 0, transposed, buffer, tails[i]);
     }
-    for (int p = 0; p < m.panel_count(); ++p) panels.emplace_back(&slot, p);
+    for (int p = 0; p < m.panel_count(); ++p) panels.emplace_back(i, p);
   }
   std::atomic<std::uint64_t> done{0};
   auto body = [&](Worker& worker) {
     Buffers own;
     worker.for_each(static_cast<int>(panels.size()), [&](int i) {
-      const auto& [slot, panel] = panels[static_cast<std::size_t>(i)];
-      pack(source, *slot, panel, kernels, transposed, own);
-      done += slot->tensor->bytes / static_cast<std::uint64_t>(slot->matrix->panel_count());
+      const auto& [index, panel] = panels[static_cast<std::size_t>(i)];
+      const Slot& slot = slots[index];
+      pack(source, slot, panel, kernels, transposed, own, tails[index]);
+      done += slot.tensor->bytes / static_cast<std::uint64_t>(slot.matrix->panel_count());
       if (progress && worker.index() == 0) progress(std::min<std::uint64_t>(done, total), total);
     });
   };
   team.run(body);
+  check_tails(source, slots, tails);
   if (progress) progress(total, total);
   return weights;
 }

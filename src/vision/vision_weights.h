@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/memory.h"
@@ -46,6 +47,10 @@ struct VisionWeights {
 /// Bytes that the packed weights take. Throws Error(kFile) naming a tensor that is missing or has
 /// another shape.
 std::uint64_t vision_weight_bytes(const WeightSource& source, const VisionConfig& config);
+
+/// One line that names the tensors that the encoder does not use; empty: it uses all. Throws
+/// Error(kFile) for one of a layer.
+std::string unused_vision_tensors(const WeightSource& source, const VisionConfig& config);
 
 /// Reads and packs all weights; `progress` gets bytes of tensors. Throws Error(kFile) naming the
 /// tensor (also for a value that is not finite), Error(kMemory).

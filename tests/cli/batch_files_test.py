@@ -4,9 +4,12 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
+import unittest
 
-from harness import TINY, Case, main
+import pictures
+from harness import LAPIDARY, TINY, Case, main
 
 
 class Files(Case):
@@ -34,8 +37,7 @@ class NotOurs(Files):
             b'{"id":1,"rows":[1,2,3]}',
             b'{"id":"x","name":"cut in the mid',
             b"no JSON at all",
-            b"{",
-        ][:-1]:
+        ]:
             with self.subTest(text=text):
                 self.path("out.jsonl", text)
                 done = self.batch()
@@ -84,7 +86,182 @@ class NotOurs(Files):
         self.ok("logits", "-m", TINY, "--ids", ids, "--out", "/dev/null")
 
 
+    def test_a_last_line_that_lacks_only_its_newline_is_kept(self):
+        self.requests({"id": 1, "prompt": "x", "max_tokens": 2}, {"id": 2, "prompt": "x"})
+        answer = {"id": 1, "text": "kept", "finish_reason": "stop", "usage": {}}
+        self.path("out.jsonl", json.dumps(answer))
+        self.assertEqual(self.batch("-n", "1").returncode, 0)
+        self.assertEqual([a["id"] for a in self.answers()], [1, 2])
+        self.assertEqual(self.answers()[0], answer)
+
+    def test_a_line_without_end_is_no_answer(self):
+        self.requests({"id": 1, "prompt": "x"})
+        with open(self.path("out.jsonl"), "wb") as file:
+            file.write(b'{"id":1,"text":"')
+            file.truncate(70 << 20)
+        done = self.batch()
+        self.assertEqual(done.returncode, 3)
+        self.assertIn(b"more than 64 MiB", done.stderr)
+        self.assertEqual(os.path.getsize(self.path("out.jsonl")), 70 << 20)
+
+    @unittest.skipIf(os.geteuid() == 0 and not shutil.which("setpriv"), "root reads every file")
+    def test_a_file_that_cannot_be_read_is_not_emptied(self):
+        self.requests({"id": 1, "prompt": "x", "max_tokens": 1})
+        out = self.path("out.jsonl", b"secret\n")
+        os.chmod(out, 0o222)
+        as_user = []
+        if os.geteuid() == 0:  # Without what lets root read it all the same.
+            as_user = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+        done = subprocess.run(
+            [*as_user, LAPIDARY, "batch", "-m", TINY, self.path("in.jsonl"), "-o", out],
+            capture_output=True,
+            env=self.environment,
+        )
+        os.chmod(out, 0o666)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn(b"out.jsonl: Permission denied", done.stderr)
+        self.assertEqual(self.content(), b"secret\n")
+
+    def test_no_input_is_written_over(self):
+        ids = self.path("ids.i32", b"\2\0\0\0\3\0\0\0")
+        model = shutil.copy(TINY, self.path("model.gguf"))
+        vision = shutil.copy(pictures.MMPROJ, self.path("mmproj-model.gguf"))
+        picture = shutil.copy(pictures.SMALL, self.path("a.png"))
+        logits = ["logits", "-m", model, "--ids", ids, "--out"]
+        encode = ["encode-image", "-m", model, "--image", picture]
+        self.fails(2, "the model", *logits, model)
+        self.fails(2, "the vision file", *encode, "--out", vision)
+        self.fails(2, "the picture", *logits, picture, "--image", picture)
+        # Of two pictures the first is saved under the name of the second.
+        second = shutil.copy(picture, self.path("00.a.00.png"))
+        before = sorted(os.listdir(self.folder))
+        self.fails(2, "the picture", *encode, "--image", second, "--save-inputs", self.folder)
+        self.assertEqual(sorted(os.listdir(self.folder)), before)
+
+    def test_a_replaced_file_keeps_its_mode(self):
+        ids = self.path("ids.i32", b"\2\0\0\0")
+        out = self.path("out.f32", "old")
+        os.chmod(out, 0o600)
+        self.ok("logits", "-m", TINY, "--ids", ids, "--out", out)
+        self.assertEqual(os.stat(out).st_mode & 0o777, 0o600)
+
+
 class Again(Files):
+    def test_a_repaired_line_of_broken_json_is_answered_again(self):
+        good = {"id": "a", "prompt": "x", "max_tokens": 2}
+        self.path("in.jsonl", "{broken\n" + json.dumps({**good, "id": "b"}) + "\n")
+        self.assertEqual(self.batch().returncode, 1)
+        second = self.answers()[1]
+        self.requests(good, {**good, "id": "b"})
+        done = self.batch()
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"--retry-failed", done.stderr)
+        done = self.batch("--retry-failed")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        first, again = self.answers()
+        self.assertEqual(first["id"], "a")
+        self.assertEqual(again, second)
+        # Its seed follows from that of its neighbour.
+        self.assertEqual(first["usage"]["seed"] + 1, second["usage"]["seed"])
+
+    def test_a_retry_that_was_stopped_keeps_failures_and_seed(self):
+        request = {"prompt": "x", "max_tokens": 2}
+        bad = {**request, "top_p": 2}
+        self.requests(*[bad] * 4)
+        self.assertEqual(self.batch().returncode, 1)
+        self.requests(request, bad, request, request)
+        self.assertEqual(self.batch("--retry-failed", "--seed", "70").returncode, 1)
+        whole = self.content()
+        lines = whole.splitlines(True)
+        errors = self.batch_of_errors([bad] * 4)
+        # As a kill leaves it: the answers as they were, and two lines beside them.
+        for stop in (1, 2, 3, 4):
+            with self.subTest(stop=stop):
+                self.requests(request, bad, request, request)
+                self.path("out.jsonl", errors)
+                self.path("out.jsonl.retry", b"".join(lines[:stop]))
+                self.assertEqual(self.batch("--retry-failed").returncode, 1)
+                self.assertEqual(self.content(), whole)
+                self.assertNotIn("out.jsonl.retry", os.listdir(self.folder))
+
+    def batch_of_errors(self, requests):
+        self.requests(*requests)
+        self.assertEqual(self.batch(out="errors.jsonl").returncode, 1)
+        return self.content("errors.jsonl")
+
+    def test_what_a_retry_left_is_not_thrown_away(self):
+        good = {"prompt": "x", "max_tokens": 2, "seed": 1}
+        errors = self.batch_of_errors([{**good, "top_p": 2}] * 2)
+        self.requests(good, good)
+        self.path("out.jsonl", errors)
+        self.assertEqual(self.batch("--retry-failed").returncode, 0)
+        first = self.content().splitlines(True)[0]
+        self.path("out.jsonl", errors)
+        self.path("out.jsonl.retry", first)
+        done = self.batch("--retry-failed", "--temp", "0.5")
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn(b"remove", done.stderr)
+        self.assertEqual((self.content(), self.content("out.jsonl.retry")), (errors, first))
+        self.path("out.jsonl.retry", "a letter to my aunt\n")
+        self.assertEqual(self.batch("--retry-failed").returncode, 3)
+        self.assertEqual(self.content("out.jsonl.retry"), b"a letter to my aunt\n")
+
+    def test_a_retry_follows_links_and_keeps_the_mode(self):
+        good = {"prompt": "x", "max_tokens": 2, "seed": 1}
+        errors = self.batch_of_errors([{**good, "top_p": 2}])
+        self.requests(good)
+        os.chmod(self.path("errors.jsonl"), 0o600)
+        os.symlink("errors.jsonl", self.path("out.jsonl"))
+        self.assertEqual(self.batch("--retry-failed").returncode, 0)
+        self.assertTrue(os.path.islink(self.path("out.jsonl")))
+        self.assertEqual(os.stat(self.path("out.jsonl")).st_mode & 0o777, 0o600)
+        self.assertNotEqual(self.content("errors.jsonl"), errors)
+
+    def test_another_model_is_noticed_by_its_weights(self):
+        self.requests({"prompt": "x", "max_tokens": 2})
+        with open(TINY, "rb") as file:
+            weights = bytearray(file.read())
+        self.path("model.gguf", bytes(weights))
+        model = ["-m", self.path("model.gguf")]
+        self.assertEqual(self.batch(*model).returncode, 0)
+        os.rename(self.path("model.gguf"), self.path("moved.gguf"))
+        model = ["-m", self.path("moved.gguf")]
+        self.assertEqual(self.batch(*model).returncode, 0)  # Where it lies does not matter.
+        at = len(weights) // 64 * 32  # A fine-tune: the same header and size.
+        weights[at] ^= 1
+        self.path("moved.gguf", bytes(weights))
+        done = self.batch(*model)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"the model has changed", done.stderr)
+
+    def test_what_does_not_change_an_answer_is_no_change(self):
+        os.mkdir(self.path("lone"))
+        model = ["-m", shutil.copy(TINY, self.path("lone/model.gguf"))]
+        chat = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
+        self.requests({"prompt": "x", "max_tokens": 2})
+        self.assertEqual(self.batch(*model).returncode, 0)
+        shutil.copy(pictures.MMPROJ, self.path("lone/mmproj-model.gguf"))
+        for options in (["--pan-and-scan"], ["-c", "100"], ["--mmproj", pictures.MMPROJ]):
+            self.assertEqual(self.batch(*model, *options).returncode, 0, options)
+        self.requests(chat)
+        self.assertEqual(self.batch(*model, out="chat.jsonl").returncode, 0)
+        self.assertEqual(self.batch(*model, "--chat", out="chat.jsonl").returncode, 0)
+
+    def test_pictures_are_known_from_anywhere(self):
+        shutil.copy(pictures.SMALL, self.path("a.png"))
+        self.requests({"prompt": "x", "images": ["a.png"], "max_tokens": 1})
+        self.assertEqual(self.batch().returncode, 0)
+        names = ["in.jsonl", "./in.jsonl", os.path.join("..", os.path.basename(self.folder), "in.jsonl")]
+        for name in names:
+            done = subprocess.run(
+                [LAPIDARY, "batch", "-m", os.path.abspath(TINY), name, "-o", "out.jsonl"],
+                cwd=self.folder,
+                capture_output=True,
+                env=self.environment,
+            )
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.batch("--pan-and-scan").returncode, 2)
+
     def test_failed_lines_are_answered_again_in_place(self):
         good = [{"id": i, "prompt": f"number {i}", "max_tokens": 3, "seed": i} for i in range(4)]
         bad = [dict(r) for r in good]
@@ -206,16 +383,74 @@ class Streams(Files):
         self.assertEqual(json.loads(done.stdout)["id"], 1)
         self.assertIn(b"1 line in", done.stderr)
 
-    def test_interrupts_say_how_to_go_on(self):
-        seed = int(self.endless()[-1])
-        self.requests({"id": 1, "prompt": "hello", "max_tokens": 2000, "top_k": 3, "seed": seed})
-        process = self.start("batch", "-m", TINY, self.path("in.jsonl"), "-o", self.path("out.jsonl"))
-        time.sleep(0.3)
+    def begin(self, *requests, out="out.jsonl"):
+        """A batch that waits for more requests, once it has answered these."""
+        process = self.start("batch", "-m", TINY, "-", "-o", self.path(out), stdin=subprocess.PIPE)
+        self.addCleanup(process.stdin.close)
+        self.send(process, *requests)
+        while not os.path.exists(self.path(out)) or self.content(out).count(b"\n") < len(requests):
+            self.assertIsNone(process.poll())
+            time.sleep(0.005)
+        return process
+
+    def send(self, process, *requests):
+        for request in requests:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+
+    def interrupt(self, process):
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate()
-        if process.returncode != 0:  # Not where it was faster than the signal.
-            self.assertEqual(process.returncode, 130)
-            self.assertEqual(error, b"lapidary: interrupted; run the same command to go on\n")
+        code = process.wait(60)
+        error = process.stderr.read().decode()
+        self.assertEqual(code, 130, error)
+        return error
+
+    def test_interrupts_say_how_to_go_on(self):
+        go_on = "lapidary: interrupted; run the same command to go on\n"
+        short = {"id": 1, "prompt": "x", "max_tokens": 1}
+        seed = int(self.endless()[-1])
+        drawing = {"id": 2, "prompt": "hello", "top_k": 3, "seed": seed}
+        reading = {"id": 2, "prompt": "word " * 6000, "max_tokens": 1}
+        for number, more in enumerate(([], [drawing], [reading])):
+            with self.subTest(more=more):
+                process = self.begin(short, out=f"{number}.jsonl")
+                self.send(process, *more)
+                time.sleep(0.02)
+                self.assertEqual(self.interrupt(process), go_on)
+                self.assertEqual(len(self.answers(f"{number}.jsonl")), 1)
+
+    def test_interrupts_while_the_model_is_loaded(self):
+        seed = int(self.endless()[-1])
+        self.requests({"id": 1, "prompt": "hello", "top_k": 3, "seed": seed})
+        process = self.start(
+            "batch", "-m", TINY, self.path("in.jsonl"), "-o", self.path("out.jsonl")
+        )
+        while not os.path.exists(self.path("out.jsonl")):
+            self.assertIsNone(process.poll())
+            time.sleep(0.001)
+        self.assertIn("run the same command to go on", self.interrupt(process))
+
+    def test_a_pipe_without_a_reader_ends_it(self):
+        os.mkfifo(self.path("pipe"))
+        self.requests(*[{"prompt": "hello", "max_tokens": 40}] * 600)
+        process = self.start("batch", "-m", TINY, self.path("in.jsonl"), "-o", self.path("pipe"))
+        with open(self.path("pipe"), "rb") as pipe:
+            self.assertEqual(json.loads(pipe.readline())["id"], None)
+        self.assertEqual(process.wait(60), 1)
+
+    def test_answers_are_not_read_as_requests(self):
+        text = json.dumps({"prompt": "x", "max_tokens": 1}) + "\n"
+        requests = self.path("in.jsonl", text)
+        with open(requests, "ab") as out:
+            done = subprocess.run(
+                [LAPIDARY, "batch", "-m", TINY, requests, "-o", "-"],
+                stdout=out,
+                stderr=subprocess.PIPE,
+                timeout=60,
+                env=self.environment,
+            )
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertEqual(self.content("in.jsonl").decode(), text)
 
     def test_lines_without_end(self):
         long = self.path("in.jsonl")

@@ -74,10 +74,10 @@ class Case(unittest.TestCase):
             self.assertIn(word, error)
         return error
 
-    def start(self, *arguments, **more):
+    def start(self, *arguments, stdin=subprocess.DEVNULL, **more):
         process = subprocess.Popen(
             [LAPIDARY, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self.environment,

@@ -272,6 +272,14 @@ TEST(VisionWeights, OfEveryTypeAreReadAsTheValuesTheyAre) {
   EXPECT_EQ(encode(q8), encode(plain));
 }
 
+TEST(VisionWeights, BiasesMayBeZeros) {
+  GgufBuilder file = tiny_vision();
+  for (GgufBuilder::Tensor& tensor : file.tensors) {
+    if (tensor.name.ends_with(".bias")) tensor.data.assign(tensor.data.size(), '\0');
+  }
+  for (const float value : encode(file)) ASSERT_TRUE(std::isfinite(value));
+}
+
 TEST(VisionWeights, OlderFilesCallUpAndDownByEachOthersNames) {
   GgufBuilder file = tiny_vision();
   const std::vector<float> want = encode(file);
@@ -294,7 +302,19 @@ std::vector<Damage> damages() {
   const auto holds_nan = [=](const std::string& tensor) {
     return [=](GgufBuilder& file) { file.tensor(tensor).data.replace(40, 4, nan); };
   };
+  const auto ends_in_zeros = [](const std::string& tensor) {
+    return [=](GgufBuilder& file) {
+      std::string& data = file.tensor(tensor).data;
+      data.replace(data.size() / 4, std::string::npos, data.size() - data.size() / 4, '\0');
+    };
+  };
   return {
+      {"MatrixThatEndsInZeros", "v.blk.1.ffn_up.weight is zeros from byte",
+       ends_in_zeros("v.blk.1.ffn_up.weight")},
+      {"NormThatEndsInZeros", "v.blk.0.ln2.weight is zeros from byte 64 of 256 on: the download",
+       ends_in_zeros("v.blk.0.ln2.weight")},
+      {"ProjectionThatEndsInZeros", "mm.input_projection.weight is zeros",
+       ends_in_zeros("mm.input_projection.weight")},
       {"MissingMatrix", "v.blk.1.attn_q.weight",
        [](GgufBuilder& file) { file.remove_tensor("v.blk.1.attn_q.weight"); }},
       {"MissingBias", "v.blk.0.ffn_up.bias",

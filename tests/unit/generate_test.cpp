@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "gguf_builder.h"
 #include "model_fixture.h"
 
 namespace lapidary::testing {
@@ -260,6 +261,23 @@ TEST(Chat, TurnsFollowTheTemplateAndKeepTheCache) {
   EXPECT_EQ(ids[2], tokenizer.start_of_turn());
   EXPECT_EQ(std::count(chat.ids().begin(), chat.ids().end(), tokenizer.bos()), 1);
   EXPECT_GE(two.usage.cached_tokens, before - 1);
+}
+
+TEST(Chat, AFileOfChatMlIsAnsweredInIt) {
+  test::GgufBuilder builder = test::tiny_model();
+  builder.set_string("tokenizer.chat_template", "<|im_start|>{{ role }}<|im_end|>");
+  const test::TempFile file(builder.build());
+  const Model model = Model::load(file.path());
+  EXPECT_EQ(model.info().chat_template, ChatTemplate::kChatML);
+  EXPECT_TRUE(model.info().instruction_tuned);
+  Session chat(model, kOneThread);
+  chat.add_user("Name a gem.");
+  chat.reply_to_end(greedy(1));
+  const std::vector<Message> messages = {{"user", "Name a gem."}};
+  const std::vector<TokenId> expected =
+      chat_prompt(model.tokenizer(), messages, ChatTemplate::kChatML).ids;
+  ASSERT_GE(chat.ids().size(), expected.size());
+  EXPECT_TRUE(std::equal(expected.begin(), expected.end(), chat.ids().begin()));
 }
 
 TEST(Chat, AReplyIsARangeOfPieces) {

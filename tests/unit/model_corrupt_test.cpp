@@ -1,6 +1,7 @@
 // Files whose header is sound and whose model is not: each is one line that names the key or
 // tensor.
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <string>
@@ -105,14 +106,32 @@ std::vector<Damage> damages() {
        [](GgufBuilder& file) {
          file.add_tensor("blk.6.attn_norm.weight", {64}, BlockType::kF32, std::string(256, '\1'));
        }},
-      {"BaseThatIsZeroAsAFloat", "rope.freq_base is not a positive number",
+      {"BaseThatIsZeroAsAFloat", "rope.freq_base is 9.99989e-321, expected a number from 1 to",
        [](GgufBuilder& file) { file.set("gemma3.rope.freq_base", 12, number_bytes(1e-320)); }},
-      {"EpsilonThatIsInfiniteAsAFloat", "layer_norm_rms_epsilon is not a positive number",
+      {"EpsilonThatIsInfiniteAsAFloat", "layer_norm_rms_epsilon is 1e+300",
        [](GgufBuilder& file) {
          file.set("gemma3.attention.layer_norm_rms_epsilon", 12, number_bytes(1e300));
        }},
-      {"FactorOfZeroWithoutAType", "rope.scaling.factor is not a positive number",
+      {"FactorOfZeroWithoutAType", "rope.scaling.factor is 0",
        [](GgufBuilder& file) { file.set_f32("gemma3.rope.scaling.factor", 0); }},
+      {"RopeBaseBelow1", "rope.freq_base is 1e-30",
+       [](GgufBuilder& file) { file.set_f32("gemma3.rope.freq_base", 1e-30F); }},
+      {"InfiniteOldRopeFactor", "rope.scale_linear is inf",
+       [](GgufBuilder& file) {
+         file.set_f32("gemma3.rope.scale_linear", std::numeric_limits<float>::infinity());
+       }},
+      {"SoftcapThatIsNoFloat", "final_logit_softcapping is 1e-60",
+       [](GgufBuilder& file) {
+         file.set("gemma3.final_logit_softcapping", 12, number_bytes(1e-60));
+       }},
+      {"EmbeddingThatIsMostlyZeros", "the download may be incomplete",
+       zeros_from("token_embd.weight", 0.4)},
+      {"LastRowOfTheFile", down + " is zeros",
+       [=](GgufBuilder& file) {
+         const GgufBuilder::Tensor last = file.tensor(down);
+         file.remove_tensor(down).tensors.push_back(last);
+         zeros_from(down, 63.0 / 64)(file);
+       }},
       {"ScalingOfAnotherKind", "is 'yarn two', expected linear",
        [](GgufBuilder& file) { file.set_string("gemma3.rope.scaling.type", "yarn\ntwo"); }},
   };
@@ -165,6 +184,16 @@ TEST(RopeScaling, AFactorWithoutATypeIsLinear) {
   EXPECT_NE(linear, scaled([](GgufBuilder&) {}));
 }
 
+TEST(UnusedTensors, AreToldInOneLine) {
+  GgufBuilder builder = test::tiny_model({});
+  builder.add_tensor("rope_freqs.weight", {8}, BlockType::kF32, std::string(32, '\1'));
+  for (const char* name : {"v.blk.0.ln1.weight", "v.blk.0.ln2.weight", "v.post_ln.weight"})
+    builder.add_tensor(name, {8}, BlockType::kF32, std::string(32, '\1'));
+  EXPECT_EQ(inspect(TempFile(builder.build()).path()).warnings,
+            std::vector<std::string>{"4 tensors are not used: rope_freqs.weight, "
+                                     "v.blk.0.ln1.weight and 2 like it"});
+}
+
 TEST(UnusedTensors, AreTold) {
   GgufBuilder builder = test::tiny_model({});
   builder.add_tensor("mm.spare", {32}, BlockType::kF32, std::string(128, '\1'));
@@ -172,6 +201,34 @@ TEST(UnusedTensors, AreTold) {
   EXPECT_EQ(Model::load(file.path()).info().warnings,
             std::vector<std::string>{"tensor mm.spare is not used"});
   EXPECT_EQ(inspect(file.path()).warnings.size(), 1U);
+}
+
+// Tokens that nobody uses, a padded width, a row that training made nothing of.
+TEST(DamagedModel, SomeZerosAreNoDamage) {
+  GgufBuilder builder = test::tiny_model();
+  zeros_from("token_embd.weight", 0.6)(builder);
+  zeros_from("blk.0.ffn_up.weight", 0.95)(builder);
+  zeros_from("blk.1.attn_q_norm.weight", 0.8)(builder);
+  builder.tensor("blk.2.attn_k.weight").data.replace(256, 256, 256, '\0');
+  const TempFile file(builder.build());
+  EXPECT_NO_THROW(Model::load(file.path()));
+}
+
+// Space that a download reserved: from any place on, the file is zeros.
+TEST(DamagedModel, FileWhoseEndIsZerosIsRefused) {
+  const GgufBuilder builder = test::tiny_model({.layers = 2});
+  const std::string content = builder.build();
+  const std::size_t header = builder.header().size();
+  TinyRandom random(10);
+  for (int i = 0; i < 40; ++i) {
+    std::string cut = content;
+    const std::size_t from = header + 32 + random.below(content.size() - header - 256);
+    std::fill(cut.begin() + static_cast<std::ptrdiff_t>(from), cut.end(), '\0');
+    const TempFile file(cut);
+    const Error error = thrown_error([&] { Model::load(file.path()); });
+    EXPECT_EQ(error.code(), ErrorCode::kFile) << error.what();
+    EXPECT_TRUE(contains(error.what(), "the download may be incomplete")) << error.what();
+  }
 }
 
 // A flipped bit of a weight is another weight, or a scale that is not finite; never a crash.

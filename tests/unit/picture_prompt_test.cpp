@@ -130,10 +130,10 @@ TEST_P(PicturePrompt, PutsTheSystemTextAndTurnsRoundPictures) {
                    "<start_of_turn>user\nAnd<image><end_of_turn>\n<start_of_turn>model\n"));
   EXPECT_EQ(prompt.images.size(), 3U);
 
-  Ids turns = user_turn(*tokenizer_, messages[1].parts, "Bebrief.", true, false).ids;
+  Ids turns = user_turn(*tokenizer_, messages[1].parts, "Bebrief.", {}).ids;
   const auto append = [&](const Ids& ids) { turns.insert(turns.end(), ids.begin(), ids.end()); };
   append(tokenizer_->encode("Agem."));
-  append(user_turn(*tokenizer_, messages[3].parts, {}, false, true).ids);
+  append(user_turn(*tokenizer_, messages[3].parts, {}, turns).ids);
   EXPECT_EQ(turns, prompt.ids);
 }
 

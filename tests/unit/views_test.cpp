@@ -212,38 +212,37 @@ void expect_usage_error(const std::string& text, Change&& change) {
 TEST(Views, OptionsOutOfRangeAreNamed) {
   for (const int value :
        {0, -1, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()}) {
-    expect_usage_error("min_crop", [&](ImageOptions& o) { o.min_crop = value; });
-    expect_usage_error("max_crops", [&](ImageOptions& o) { o.max_crops = value; });
-    expect_usage_error("max_tiles", [&](ImageOptions& o) { o.max_tiles = value; });
+    expect_usage_error("least side of a strip", [&](ImageOptions& o) { o.min_crop = value; });
+    expect_usage_error("number of strips", [&](ImageOptions& o) { o.max_crops = value; });
+    expect_usage_error("number of tiles", [&](ImageOptions& o) { o.max_tiles = value; });
   }
-  expect_usage_error("max_crops", [](ImageOptions& o) { o.max_crops = 1; });
+  expect_usage_error("number of strips", [](ImageOptions& o) { o.max_crops = 1; });
   for (const double value :
        {0.0, 0.99, -2.0, std::nan(""), std::numeric_limits<double>::infinity()})
-    expect_usage_error("min_ratio", [&](ImageOptions& o) { o.min_ratio = value; });
+    expect_usage_error("ratio of sides", [&](ImageOptions& o) { o.min_ratio = value; });
   for (const int value : {-1, 257, std::numeric_limits<int>::max()}) {
-    expect_usage_error("tile_columns", [&](ImageOptions& o) {
+    expect_usage_error("number of columns", [&](ImageOptions& o) {
       o.tile_columns = value;
       o.tile_rows = 1;
     });
-    expect_usage_error("tile_rows", [&](ImageOptions& o) {
+    expect_usage_error("number of rows", [&](ImageOptions& o) {
       o.tile_columns = 1;
       o.tile_rows = value;
     });
   }
-  expect_usage_error("tile_rows", [](ImageOptions& o) { o.tile_columns = 3; });
-  expect_usage_error("tile_columns", [](ImageOptions& o) { o.tile_rows = 3; });
-  expect_usage_error("tile_columns times tile_rows",
-                     [](ImageOptions& o) { o.tile_columns = o.tile_rows = 17; });
+  expect_usage_error("number of rows", [](ImageOptions& o) { o.tile_columns = 3; });
+  expect_usage_error("number of columns", [](ImageOptions& o) { o.tile_rows = 3; });
+  expect_usage_error("number of tiles", [](ImageOptions& o) { o.tile_columns = o.tile_rows = 17; });
 }
 
 TEST(Views, OnlyOneWayOfCutting) {
-  expect_usage_error("pan_and_scan and tiles",
+  expect_usage_error("strips and tiles",
                      [](ImageOptions& o) { o.pan_and_scan = o.auto_tiles = true; });
-  expect_usage_error("pan_and_scan and tiles", [](ImageOptions& o) {
+  expect_usage_error("strips and tiles", [](ImageOptions& o) {
     o.pan_and_scan = true;
     o.tile_columns = o.tile_rows = 2;
   });
-  expect_usage_error("auto_tiles", [](ImageOptions& o) {
+  expect_usage_error("a grid is chosen by the picture or given", [](ImageOptions& o) {
     o.auto_tiles = true;
     o.tile_columns = o.tile_rows = 2;
   });

@@ -7,6 +7,7 @@
 #include "model_fixture.h"
 #include "test_data.h"
 #include "vision/vision_config.h"
+#include "vision_builder.h"
 
 namespace lapidary::testing {
 namespace {
@@ -71,6 +72,20 @@ TEST(VisionConfig, ReadsWhatIsOptional) {
   EXPECT_EQ(c.deviation, (std::array{0.125F, 0.25F, 1.0F}));
 }
 
+TEST(VisionFile, TensorsThatNothingUsesAreToldOrRefused) {
+  test::GgufBuilder builder = test::tiny_vision();
+  EXPECT_TRUE(inspect_vision(test::TempFile(builder.build()).path()).warnings.empty());
+  builder.add_tensor("a.blk.0.weight", {8}, BlockType::kF32, std::string(32, '\1'));
+  const test::TempFile heard(builder.build());
+  EXPECT_EQ(inspect_vision(heard.path()).warnings,
+            std::vector<std::string>{"tensor a.blk.0.weight is not used"});
+  builder.add_tensor("v.blk.1.ls1.weight", {64}, BlockType::kF32, std::string(256, '\1'));
+  const test::TempFile scaled(builder.build());
+  const Error error = thrown_error([&] { Model::load(kTiny, {.vision = scaled.path()}); });
+  EXPECT_EQ(error.code(), ErrorCode::kFile);
+  EXPECT_TRUE(contains(error.what(), "v.blk.1.ls1.weight belongs to a layer")) << error.what();
+}
+
 TEST(VisionConfig, RefusesWhatIsWrongNamingTheKey) {
   using Change = std::function<void(test::GgufBuilder&)>;
   const auto number = [](const char* key, std::uint32_t value) {
@@ -106,7 +121,11 @@ TEST(VisionConfig, RefusesWhatIsWrongNamingTheKey) {
       {[](test::GgufBuilder& file) {
          file.set_f32("clip.vision.attention.layer_norm_epsilon", -1.0F);
        },
-       "layer_norm_epsilon"},
+       "layer_norm_epsilon is -1"},
+      {[](test::GgufBuilder& file) {
+         file.set("clip.vision.attention.layer_norm_epsilon", 12, test::number_bytes(1e-320));
+       },
+       "layer_norm_epsilon is 9.99989e-321"},
   };
   for (const auto& [change, part] : changes) {
     test::GgufBuilder file = vision_header();

@@ -8,15 +8,16 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <utility>
+
+#include "line_reader.h"
 
 namespace cli {
 
 using lapidary::Error;
 using lapidary::ErrorCode;
 
-AnswerFile::AnswerFile(std::string path) : path_(std::move(path)) {
+AnswerFile::AnswerFile(std::string path, mode_t mode) : path_(std::move(path)), mode_(mode) {
   try {
     open();
   } catch (...) {
@@ -39,39 +40,47 @@ void AnswerFile::open() {
     file_ = STDOUT_FILENO;
     return;
   }
-  file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  const int error = errno;
-  // A pipe or a terminal can be written but not read: nothing to resume there.
-  if (file_ < 0) file_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  if (file_ < 0) fail(ErrorCode::kFile, "cannot write ", error);
   struct stat status = {};
+  const bool there = ::stat(path_.c_str(), &status) == 0;
+  // Of a pipe that this process could read as well, it would never notice that the reader has gone.
+  const int flags = there && !S_ISREG(status.st_mode) ? O_WRONLY : O_RDWR | O_CREAT;
+  file_ = ::open(path_.c_str(), flags | O_APPEND | O_CLOEXEC, mode_);
+  if (file_ < 0) fail(ErrorCode::kFile, "cannot write ", errno);
   if (fstat(file_, &status) != 0 || !S_ISREG(status.st_mode)) return;
+  mode_ = status.st_mode & 0777U;
   if (flock(file_, LOCK_EX | LOCK_NB) != 0)
     throw Error(ErrorCode::kFailed, path_ + ": another batch is writing this file");
   recover();
 }
 
 void AnswerFile::recover() {
-  std::ifstream lines(path_);
-  std::string line;
-  while (std::getline(lines, line)) {
-    const std::string where = path_ + " line " + std::to_string(records_.size() + 1);
-    if (lines.eof()) {
-      if (begins_answer(line)) break;
-      throw Error(ErrorCode::kFile,
-                  where + ": expected the beginning of a line that a batch writes, found " +
-                      shortened(line, 60) + "; the file is left as it is");
-    }
-    std::optional<AnswerRecord> record = read_answer(line);
-    if (!record)
-      throw Error(ErrorCode::kFile, where + ": expected a line that a batch wrote, found " +
-                                        shortened(line, 60) + "; the file is left as it is");
-    records_.push_back(*std::move(record));
-    offsets_.push_back(offsets_.back() + line.size() + 1);
+  LineReader lines(file_, path_);
+  bool whole = true;
+  for (std::string line; lines.next(line);) {
+    whole = lines.whole();
+    take_line(line, whole, lines.too_long());
   }
-  if (lines.bad()) fail(ErrorCode::kFile, "cannot read ", errno);
+  if (whole) return;
+  // Nothing but the newline is missing, or what there is of the last line is of no use.
+  if (offsets_.back() > lines.read()) return write("\n");
   if (ftruncate(file_, static_cast<off_t>(offsets_.back())) != 0)
     fail(ErrorCode::kFailed, "cannot cut ", errno);
+}
+
+void AnswerFile::take_line(const std::string& line, bool whole, bool too_long) {
+  std::optional<AnswerRecord> record = read_answer(line);
+  if (!record && (whole || too_long || !begins_answer(line))) {
+    const char* wanted = whole ? "a line that a batch wrote" : "the beginning of such a line";
+    throw Error(ErrorCode::kFile, path_ + " line " + std::to_string(records_.size() + 1) +
+                                      ": expected " + wanted + ", found " +
+                                      (too_long       ? "more than 64 MiB"
+                                       : line.empty() ? "an empty line"
+                                                      : shortened(line, 60)) +
+                                      "; the file is left as it is");
+  }
+  if (!record) return;
+  records_.push_back(*std::move(record));
+  offsets_.push_back(offsets_.back() + line.size() + 1);
 }
 
 std::string AnswerFile::line(std::size_t index) const {

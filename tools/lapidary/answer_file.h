@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <vector>
 
@@ -12,14 +14,15 @@ namespace cli {
 /// anything but answers is left as it is: Error(kFile).
 class AnswerFile {
  public:
-  /// "-" is standard output. A pipe or a device is only written. Throws Error(kFailed) when another
-  /// batch is writing the file.
-  explicit AnswerFile(std::string path);
+  /// "-" is standard output. A pipe or a device is only written. A file that is not there gets
+  /// `mode`. Throws Error(kFailed) when another batch is writing the file.
+  explicit AnswerFile(std::string path, mode_t mode = 0666);
   ~AnswerFile();
   AnswerFile(const AnswerFile&) = delete;
   AnswerFile& operator=(const AnswerFile&) = delete;
 
   const std::string& path() const { return path_; }
+  mode_t mode() const { return mode_; }
 
   /// What the lines that were there answer, in order.
   const std::vector<AnswerRecord>& records() const { return records_; }
@@ -37,8 +40,10 @@ class AnswerFile {
   [[noreturn]] void fail(lapidary::ErrorCode code, const char* what, int error) const;
   void open();
   void recover();
+  void take_line(const std::string& line, bool whole, bool too_long);
 
   std::string path_;
+  mode_t mode_;
   int file_ = -1;
   std::vector<AnswerRecord> records_;
   std::vector<std::uint64_t> offsets_{0};  // Where each record's line begins, and the end.

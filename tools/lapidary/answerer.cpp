@@ -1,5 +1,11 @@
 #include "answerer.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <new>
 #include <utility>
@@ -24,18 +30,30 @@ RequestError request_error(const Error& error) {
   }
 }
 
-// The model by what its file says, not by where it lies.
-std::string describe_setup(const BatchOptions& options, const lapidary::Model& model, bool chat) {
-  const lapidary::ModelInfo& info = model.info();
-  const lapidary::VisionInfo* vision = model.vision();
-  const lapidary::ImageOptions shown = options.images.options();
+// Tells files of weights apart wherever they lie: by size and by pieces from all over, since two
+// fine-tunes of a model may have the same header.
+std::string fingerprint_file(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) throw Error(ErrorCode::kFile, "cannot open " + path + ": " + std::strerror(errno));
+  struct stat status = {};
+  const off_t size = ::fstat(file, &status) == 0 ? status.st_size : 0;
+  std::string pieces = std::to_string(size);
+  constexpr off_t kPieces = 64;
+  for (off_t i = 0; i < kPieces; ++i) {
+    char piece[4096];
+    const ssize_t got = ::pread(file, piece, sizeof piece, size / kPieces * i);
+    if (got > 0) pieces.append(piece, static_cast<std::size_t>(got));
+  }
+  ::close(file);
+  return fingerprint(pieces);
+}
+
+std::string describe_views(const ImageFlags& images, const lapidary::Model& model) {
+  const lapidary::ImageOptions shown = images.options();
   Json all;
-  all["model"] = {info.name, info.file_bytes, info.parameters, info.vocabulary};
-  all["vision"] = vision == nullptr ? Json(nullptr) : Json(vision->file_bytes);
-  all["chat"] = chat;
-  all["template"] = static_cast<int>(options.chat.kind(model));
-  all["views"] = {options.images.alpha, shown.pan_and_scan, shown.min_crop,     shown.max_crops,
-                  shown.min_ratio,      shown.auto_tiles,   shown.tile_columns, shown.tile_rows};
+  if (model.vision() != nullptr) all["vision"] = fingerprint_file(model.vision()->path);
+  all["views"] = {images.alpha,    shown.pan_and_scan, shown.min_crop,     shown.max_crops,
+                  shown.min_ratio, shown.auto_tiles,   shown.tile_columns, shown.tile_rows};
   return to_line(all);
 }
 
@@ -49,9 +67,24 @@ Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
       folder_(options.image_root.empty() ? std::filesystem::path(options.in).parent_path().string()
                                          : options.image_root),
       chat_(options.chat.chosen(model)),
-      setup_(describe_setup(options, model, chat_)) {
-  name_ = model.info().name.empty() ? std::filesystem::path(options.model.model).filename().string()
-                                    : model.info().name;
+      turns_(" turns " + std::to_string(static_cast<int>(options.chat.kind(model)))),
+      views_(describe_views(options.images, model)),
+      name_(model.info().name) {
+  options.chat.tell(model, options.model.quiet);
+  const std::string file = find_model(options.model.model);
+  weights_ = fingerprint_file(file);
+  if (name_.empty()) name_ = std::filesystem::path(file).filename().string();
+}
+
+bool Answerer::in_turns(const BatchRequest& request) const {
+  return !request.messages.empty() || (chat_ && !request.raw);
+}
+
+std::string Answerer::digest(const BatchRequest& request) const {
+  std::string all = meaning(request, folder_) + weights_;
+  if (in_turns(request)) all += turns_;
+  if (request.has_pictures()) all += views_;
+  return fingerprint(all);
 }
 
 BatchItem Answerer::read(const RequestFile& requests, const std::string& line) const {
@@ -62,9 +95,9 @@ BatchItem Answerer::read(const RequestFile& requests, const std::string& line) c
     if (requests.too_long())
       throw RequestError{
           "invalid_request",
-          "the line is longer than " + std::to_string(RequestFile::kMostLineBytes >> 20U) + " MiB"};
+          "the line is longer than " + std::to_string(LineReader::kMostBytes >> 20U) + " MiB"};
     parse_request(line, options_.sampling, folder_, item.request);
-    item.digest = fingerprint(meaning(item.request) + setup_);
+    item.digest = digest(item.request);
   } catch (const RequestError& error) {
     item.wrong = error;
   } catch (const std::bad_alloc&) {
@@ -122,7 +155,7 @@ lapidary::Prompt Answerer::make_prompt(const BatchRequest& request,
   if (!messages.empty())
     return lapidary::chat_prompt(tokenizer, messages, options_.chat.kind(model_));
   std::vector<lapidary::ContentPart> parts = read_parts(request.prompt, pictures);
-  if (request.raw || !chat_) return lapidary::text_prompt(tokenizer, parts);
+  if (!in_turns(request)) return lapidary::text_prompt(tokenizer, parts);
   const lapidary::Message user{"user", {}, std::move(parts)};
   return lapidary::chat_prompt(tokenizer, {&user, 1}, options_.chat.kind(model_));
 }
@@ -135,8 +168,7 @@ BatchAnswer Answerer::compute(const BatchRequest& request, std::uint64_t seed) {
   session_.clear();
   session_.append(prompt, {}, &interrupted);
   lapidary::GenerateOptions wanted = request.sampling.options(seed);
-  if (!request.messages.empty() || (chat_ && !request.raw))
-    options_.chat.stop_at_turns(model_, wanted.stop);
+  if (in_turns(request)) options_.chat.stop_at_turns(model_, wanted.stop);
   options_.speculation.apply(wanted);
   const lapidary::Completion completion = session_.generate(wanted);
   if (completion.finish_reason == lapidary::FinishReason::kCancelled)

@@ -48,6 +48,8 @@ class Answerer {
  private:
   std::vector<lapidary::ContentPart> read_parts(const std::vector<RequestPart>& parts,
                                                 std::vector<Picture>& pictures) const;
+  bool in_turns(const BatchRequest& request) const;
+  std::string digest(const BatchRequest& request) const;
   lapidary::Prompt make_prompt(const BatchRequest& request, std::vector<Picture>& pictures) const;
   BatchAnswer compute(const BatchRequest& request, std::uint64_t seed);
 
@@ -57,7 +59,9 @@ class Answerer {
   PictureEncoder encoder_;
   std::string folder_;  // Of the requests, from which names of pictures go out.
   bool chat_;
-  std::string setup_;  // What decides answers beside the requests.
+  std::string weights_;  // What decides answers beside the requests: of all,
+  std::string turns_;    // of those in turns,
+  std::string views_;    // of those with pictures.
   std::string name_;
   long drawn_ = 0;
   lapidary::Usage guesses_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <utility>
 
@@ -275,29 +276,39 @@ bool BatchRequest::has_pictures() const {
 
 namespace {
 
-Json describe_parts(const std::vector<RequestPart>& parts) {
+// The same however the folder was named: by another path, from another folder.
+std::string name_under(const std::string& folder, const std::string& name) {
+  namespace fs = std::filesystem;
+  const fs::path file = fs::absolute(name).lexically_normal();
+  const fs::path below =
+      file.lexically_relative(fs::absolute(folder.empty() ? "." : folder).lexically_normal());
+  return (below.empty() || *below.begin() == ".." ? file : below).string();
+}
+
+Json describe_parts(const std::vector<RequestPart>& parts, const std::string& folder) {
   Json list = Json::array();
   for (const RequestPart& part : parts) {
     if (!part.picture) {
       list.push_back(part.text);
       continue;
     }
-    const auto* bytes = reinterpret_cast<const char*>(part.picture->bytes.data());
-    list.push_back({{"picture", part.picture->name},
-                    {"data", fingerprint({bytes, part.picture->bytes.size()})}});
+    const std::vector<std::byte>& bytes = part.picture->bytes;
+    const auto* data = reinterpret_cast<const char*>(bytes.data());
+    list.push_back({{"picture", bytes.empty() ? name_under(folder, part.picture->name)
+                                              : fingerprint({data, bytes.size()})}});
   }
   return list;
 }
 
 }  // namespace
 
-std::string meaning(const BatchRequest& request) {
+std::string meaning(const BatchRequest& request, const std::string& folder) {
   Json all;
   all["raw"] = request.raw;
-  all["prompt"] = describe_parts(request.prompt);
+  all["prompt"] = describe_parts(request.prompt, folder);
   all["messages"] = Json::array();
   for (const RequestMessage& message : request.messages)
-    all["messages"].push_back({message.role, describe_parts(message.parts)});
+    all["messages"].push_back({message.role, describe_parts(message.parts, folder)});
   for (const Setting& setting : sampling_settings())
     all[setting.member] = setting.get(request.sampling);
   all["seed"] = request.sampling.seed ? Json(*request.sampling.seed) : Json(nullptr);

@@ -49,7 +49,7 @@ void parse_request(const std::string& line, const SamplingFlags& defaults,
 
 /// What makes up the answer to `request`, as text: its prompt or messages, where its pictures are,
 /// and how tokens are drawn. Two requests with the same text have the same answer from the same
-/// model, where neither or both have a seed.
-std::string meaning(const BatchRequest& request);
+/// model, where neither or both have a seed. Where `folder` itself lies does not matter.
+std::string meaning(const BatchRequest& request, const std::string& folder);
 
 }  // namespace cli

@@ -115,9 +115,11 @@ class Chat {
   }
 
   void handle(const std::string& text) {
+    // Before the commands: a path begins as they do.
+    if (attach_pasted(trim(text))) return;
     if (text.starts_with('/') && !text.starts_with("//")) return command(text);
     const std::string message = text.starts_with("//") ? text.substr(1) : text;
-    if (trim(message).empty() || attach_pasted(trim(message))) return;
+    if (trim(message).empty()) return;
     if (const auto at = find_invalid_utf8(message)) {
       return fail(Error(ErrorCode::kUsage,
                         "the message is not valid UTF-8 at offset " + std::to_string(*at)));
@@ -428,14 +430,9 @@ int chat(const Options& options) {
   const lapidary::Model model = load_model(
       options.model, options.images, pictures.empty() ? Vision::kIfThere : Vision::kNeeded, {},
       true, decoded_bytes(pictures) + options.speculation.draft_bytes(options.model));
-  const lapidary::Tokenizer& tokenizer = model.tokenizer();
-  if (options.chat.name == "none")
-    throw Error(ErrorCode::kUsage, "a conversation needs a template; generate takes plain text");
-  const bool gemma = options.chat.kind(model) != lapidary::ChatTemplate::kChatML;
-  if (gemma && (tokenizer.start_of_turn() < 0 || tokenizer.end_of_turn() < 0)) {
-    throw Error(ErrorCode::kUsage,
-                "this model cannot chat: its vocabulary has no <start_of_turn> and <end_of_turn>");
-  }
+  options.chat.tell(model, options.model.quiet);
+  const lapidary::Message probe{"user", {}};
+  lapidary::chat_prompt(model.tokenizer(), {&probe, 1}, options.chat.kind(model));  // Can it chat?
   if (!model.info().instruction_tuned) {
     warn(options.model.quiet,
          "this is a base model without chat training; expect it to continue text rather than to "

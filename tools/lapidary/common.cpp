@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <system_error>
 
 namespace cli {
@@ -64,13 +65,22 @@ bool ChatFlag::chosen(const lapidary::Model& model) const {
 }
 
 lapidary::ChatTemplate ChatFlag::kind(const lapidary::Model& model) const {
+  if (name == "gemma") return lapidary::ChatTemplate::kGemma;
   if (name == "chatml") return lapidary::ChatTemplate::kChatML;
-  return name.empty() ? model.info().chat_template : lapidary::ChatTemplate::kGemma;
+  return name == "none" ? lapidary::ChatTemplate::kNone : model.info().turns();
+}
+
+const char* const kUnknownTemplate =
+    "the file's chat template is none that is known here; Gemma's is used instead (--template "
+    "chooses)";
+
+void ChatFlag::tell(const lapidary::Model& model, bool quiet) const {
+  if (name.empty() && model.info().chat_template == lapidary::ChatTemplate::kOther)
+    warn(quiet, kUnknownTemplate);
 }
 
 void ChatFlag::stop_at_turns(const lapidary::Model& model, std::vector<std::string>& stop) const {
-  if (kind(model) == lapidary::ChatTemplate::kChatML)
-    stop.emplace_back(end_of_turn_text(lapidary::ChatTemplate::kChatML));
+  std::ranges::move(lapidary::turn_stops(model.tokenizer(), kind(model)), std::back_inserter(stop));
 }
 
 void add_template_flag(CLI::App& app, ChatFlag& flag) {
@@ -211,6 +221,10 @@ lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions optio
   lapidary::Model model = lapidary::Model::load(find_model(flags.model), options);
   bar.finish();
   for (const std::string& warning : model.info().warnings) warn(flags.quiet, warning);
+  if (model.vision() != nullptr) {
+    for (const std::string& warning : model.vision()->warnings)
+      warn(flags.quiet, model.vision()->path + ": " + warning);
+  }
   if (flags.context > model.info().trained_context) {
     warn(flags.quiet,
          format("a context of %d tokens is more than the %d that the model was trained for",

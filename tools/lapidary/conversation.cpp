@@ -13,20 +13,32 @@ using lapidary::ImageFeatures;
 using lapidary::Prompt;
 using lapidary::TokenId;
 
+namespace {
+
+lapidary::Message message_of(const UserMessage& user) {
+  lapidary::Message message{"user", {}};
+  for (const UserPicture& picture : user.pictures) message.parts.push_back({{}, picture.encoded});
+  message.parts.push_back({user.text});
+  return message;
+}
+
+}  // namespace
+
 Conversation::Conversation(const lapidary::Model& model, const lapidary::SessionOptions& options,
                            std::string system, lapidary::ChatTemplate kind)
     : session_(model, options), system_(std::move(system)), kind_(kind) {}
 
-Prompt Conversation::opening(const UserMessage& message, bool first) const {
-  const lapidary::Tokenizer& tokenizer = session_.model().tokenizer();
-  std::vector<lapidary::ContentPart> parts;
-  for (const UserPicture& picture : message.pictures) parts.push_back({{}, picture.encoded});
-  parts.push_back({message.text});
-  if (!first) return lapidary::next_turn(tokenizer, parts, kind_);
+Prompt Conversation::first_turn(const UserMessage& message) const {
   std::vector<lapidary::Message> messages;
   if (!system_.empty()) messages.push_back({"system", system_});
-  messages.push_back({"user", {}, std::move(parts)});
-  return lapidary::chat_prompt(tokenizer, messages, kind_);
+  messages.push_back(message_of(message));
+  return lapidary::chat_prompt(session_.model().tokenizer(), messages, kind_);
+}
+
+Prompt Conversation::opening(const UserMessage& message) const {
+  if (turns_.empty()) return first_turn(message);
+  return lapidary::next_turn(session_.model().tokenizer(), turns_.back().reply, message_of(message),
+                             kind_);
 }
 
 Prompt Conversation::prompt() const {
@@ -49,7 +61,7 @@ int Conversation::image_tokens() const {
 
 void Conversation::check_room(const UserMessage& message) const {
   check_text(session_, message.text.size());
-  const Prompt turn = opening(message, turns_.empty());
+  const Prompt turn = opening(message);
   cli::check_room(session_, prompt().ids.size() + turn.ids.size());
 }
 
@@ -78,7 +90,7 @@ void Conversation::drop_computed(Prompt& wanted) {
 Reply Conversation::say(const UserMessage& message, const lapidary::GenerateOptions& options,
                         const lapidary::OnText& on_text, const lapidary::Progress& progress) {
   check_room(message);
-  turns_.push_back({message, opening(message, turns_.empty()), {}});
+  turns_.push_back({message, opening(message), {}});
   Prompt wanted = prompt();
   const std::size_t whole = wanted.ids.size();
   Reply reply;
@@ -105,7 +117,7 @@ void Conversation::undo() { turns_.pop_back(); }
 
 void Conversation::set_system(std::string text) {
   system_ = std::move(text);
-  if (!turns_.empty()) turns_.front().opening = opening(turns_.front().user, true);
+  if (!turns_.empty()) turns_.front().opening = first_turn(turns_.front().user);
 }
 
 }  // namespace cli

@@ -67,8 +67,9 @@ class Conversation {
         reply;  // Without a stop id, and without image tokens: nothing would fill them.
   };
 
-  lapidary::Prompt opening(const UserMessage& message, bool first) const;
-  lapidary::Prompt prompt() const;  // All turns.
+  lapidary::Prompt first_turn(const UserMessage& message) const;
+  lapidary::Prompt opening(const UserMessage& message) const;  // Behind the turns that there are.
+  lapidary::Prompt prompt() const;                             // All turns.
   void drop_computed(lapidary::Prompt& wanted);
 
   lapidary::Session session_;

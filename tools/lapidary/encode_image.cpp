@@ -70,6 +70,7 @@ void save_inputs(const Options& options, std::span<const Picture> pictures, int 
   if (!std::filesystem::is_directory(options.inputs))
     throw Error(ErrorCode::kFile, options.inputs + ": is no folder and cannot be made one" +
                                       (error ? ": " + error.message() : ""));
+  const std::filesystem::path folder(options.inputs);
   std::uint64_t total = 0;
   for (const Picture& picture : pictures) total += picture.views.size();
   ProgressBar bar("saving", options.model.quiet);
@@ -78,10 +79,21 @@ void save_inputs(const Options& options, std::span<const Picture> pictures, int 
     for (std::size_t v = 0; v < pictures[p].views.size(); ++v) {
       const lapidary::Image input = lapidary::encoder_input(pictures[p].image, pictures[p].views[v],
                                                             size, options.model.threads);
-      const std::filesystem::path folder(options.inputs);
+      if (interrupted) throw Error(ErrorCode::kInterrupted, "interrupted");
       write_png((folder / input_name(pictures, p, v)).string(), input);
       bar.update(++done, total);
     }
+  }
+}
+
+// None of what is given may be written over.
+void check_outputs(const Options& options, std::span<const Picture> pictures) {
+  refuse_inputs(options.out, options.model, options.images);
+  if (options.inputs.empty()) return;
+  const std::filesystem::path folder(options.inputs);
+  for (std::size_t p = 0; p < pictures.size(); ++p) {
+    for (std::size_t v = 0; v < pictures[p].views.size(); ++v)
+      refuse_inputs((folder / input_name(pictures, p, v)).string(), options.model, options.images);
   }
 }
 
@@ -101,19 +113,20 @@ void encode(const Options& options, const lapidary::Model& model,
   }
   if (out) out->keep();
   if (options.model.quiet) return;
-  write_all(STDERR_FILENO, format("load vision %.2f s; %d views encoded in %.2f s (%d were in the "
-                                  "cache)\n",
-                                  encoder.load_seconds(), encoder.views() - encoder.cached(),
-                                  encoder.seconds(), encoder.cached()));
+  const int encoded = encoder.views() - encoder.cached();
+  write_all(
+      STDERR_FILENO,
+      format("load vision %.2f s; %s encoded in %.2f s (%d were in the cache)\n",
+             encoder.load_seconds(), counted(static_cast<std::uint64_t>(encoded), "view").c_str(),
+             encoder.seconds(), encoder.cached()));
 }
 
 int encode_image(const Options& options) {
-  for (const std::string& image : options.images.images)
-    refuse_same_file(options.out, image, "the picture");
   const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   const lapidary::Model model =
       load_model(options.model, options.images, Vision::kNeeded, {.screened_head = false}, false,
                  decoded_bytes(pictures));
+  check_outputs(options, pictures);
   hold_interrupts(Interrupts::kStop);
   Output output;
   for (const Picture& picture : pictures) {

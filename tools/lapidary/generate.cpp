@@ -64,6 +64,7 @@ lapidary::Prompt make_prompt(const Options& options, const lapidary::Model& mode
   for (const Picture& picture : pictures) parts.push_back({{}, unencoded(picture, model)});
   parts.push_back({text});
   if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), parts);
+  options.chat.tell(model, options.model.quiet);
   if (!model.info().instruction_tuned) {
     warn(options.model.quiet,
          "this is a base model without chat training; --no-chat completes plain text");

@@ -1,7 +1,10 @@
 #include "image_flags.h"
 
 #include <charconv>
+#include <filesystem>
 #include <utility>
+
+#include "output_file.h"
 
 namespace cli {
 
@@ -103,6 +106,16 @@ lapidary::Model load_model(const ModelFlags& model, const ImageFlags& images, Vi
   if (vision != Vision::kNeeded) planned.vision.clear();
   check_memory(found, planned, session, beside);
   return load_model(found, options);
+}
+
+void refuse_inputs(const std::string& out, const ModelFlags& model, const ImageFlags& images) {
+  std::error_code none;
+  if (!std::filesystem::is_regular_file(out, none)) return;
+  for (const std::string& image : images.images) refuse_same_file(out, image, "the picture");
+  const std::string weights = find_model(model.model);
+  refuse_same_file(out, weights, "the model");
+  refuse_same_file(out, images.vision.empty() ? lapidary::find_vision_file(weights) : images.vision,
+                   "the vision file");
 }
 
 }  // namespace cli

@@ -46,6 +46,9 @@ lapidary::Model load_model(const ModelFlags& model, const ImageFlags& images, Vi
                            lapidary::ModelOptions options = {}, bool session = true,
                            std::uint64_t beside = 0);
 
+/// Throws Error(kUsage) when `out` is the model, its vision file or a picture, which would be lost.
+void refuse_inputs(const std::string& out, const ModelFlags& model, const ImageFlags& images);
+
 /// What is wrong when a picture meets a model that was loaded without a vision file.
 extern const char* const kNoVisionFile;
 

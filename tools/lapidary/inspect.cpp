@@ -58,6 +58,7 @@ const char* template_name(lapidary::ChatTemplate kind) {
 
 std::vector<std::string> warnings(const Facts& facts) {
   std::vector<std::string> all = facts.info.warnings;
+  if (facts.info.chat_template == lapidary::ChatTemplate::kOther) all.push_back(kUnknownTemplate);
   std::ranges::copy(facts.tokenizer.warnings(), std::back_inserter(all));
   if (facts.context > facts.info.trained_context) {
     all.push_back(

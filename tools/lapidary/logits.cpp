@@ -72,7 +72,7 @@ int logits(const Options& options) {
   lapidary::Prompt prompt{read_ids(options.ids), {}};
   const std::vector<TokenId>& ids = prompt.ids;
   refuse_same_file(options.out, options.ids, "the ids");
-  refuse_same_file(options.out, find_model(options.model.model), "the model");
+  refuse_inputs(options.out, options.model, options.images);
   const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   const lapidary::Model model =
       load_model(options.model, options.images,

@@ -30,10 +30,13 @@ OutputFile::OutputFile(std::string path) : path_(std::move(path)) {
   if (replace && (!there || ::access(path_.c_str(), W_OK) == 0))
     written_ = path_ + "." + std::to_string(::getpid()) + ".partial";
   const std::string& name = written_.empty() ? path_ : written_;
-  const int flags = O_WRONLY | O_CLOEXEC | (written_.empty() ? 0 : O_CREAT | O_TRUNC);
+  const int flags = O_WRONLY | O_CLOEXEC | (written_.empty() ? 0 : O_CREAT | O_EXCL);
   file_ = ::open(name.c_str(), flags, there ? status.st_mode & 0777 : 0666);
-  if (file_ < 0)
-    throw Error(ErrorCode::kFile, "cannot write " + path_ + ": " + std::strerror(errno));
+  if (file_ < 0) {
+    const std::string reason = std::strerror(errno);
+    written_.clear();
+    throw Error(ErrorCode::kFile, "cannot write " + path_ + ": " + reason);
+  }
 }
 
 OutputFile::~OutputFile() {
@@ -55,18 +58,22 @@ void OutputFile::check() const {
 void OutputFile::keep() {
   if (error_ == 0 && ::close(std::exchange(file_, -1)) != 0) error_ = errno;
   if (error_ == 0 && !written_.empty()) {
-    if (std::rename(written_.c_str(), path_.c_str()) != 0)
-      error_ = errno;
-    else
-      written_.clear();
+    const std::string written = std::exchange(written_, "");
+    if (std::rename(written.c_str(), path_.c_str()) != 0)
+      throw Error(ErrorCode::kFailed, "cannot write " + path_ + ": " + std::strerror(errno) +
+                                          "; what was computed is in " + written);
   }
   check();
 }
 
 void refuse_same_file(const std::string& out, const std::string& in, const std::string& what) {
   std::error_code none;
-  if (out.empty() || in.empty() || !fs::equivalent(out, in, none)) return;
-  throw Error(ErrorCode::kUsage, "the output would be written over " + what + ", " + in);
+  const std::string to = out == "-" ? "/dev/stdout" : out;
+  const std::string from = in == "-" ? "/dev/stdin" : in;
+  // A terminal or /dev/null is read and written as one likes.
+  if (!fs::is_regular_file(from, none) || !fs::equivalent(to, from, none)) return;
+  throw Error(ErrorCode::kUsage, "the output would be written over " + what + ", " +
+                                     (in == "-" ? "standard input" : in));
 }
 
 }  // namespace cli

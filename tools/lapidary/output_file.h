@@ -33,6 +33,7 @@ class OutputFile {
 };
 
 /// Throws Error(kUsage) when `out` is the same file as `in`, which `what` names: it would be lost.
+/// "-" is a standard stream.
 void refuse_same_file(const std::string& out, const std::string& in, const std::string& what);
 
 }  // namespace cli

@@ -23,12 +23,21 @@ std::atomic<bool> interrupted{false};
 namespace {
 
 std::atomic<Interrupts> reaction{Interrupts::kExit};
+std::atomic<const char*> last_words{nullptr};
 static_assert(std::atomic<bool>::is_always_lock_free &&
-              std::atomic<Interrupts>::is_always_lock_free);
+              std::atomic<Interrupts>::is_always_lock_free &&
+              std::atomic<const char*>::is_always_lock_free);
 
 extern "C" void on_interrupt(int) {
   const Interrupts what = reaction.load();
-  if (what == Interrupts::kExit || (what == Interrupts::kStop && interrupted.load())) _exit(130);
+  if (what == Interrupts::kExit || (what == Interrupts::kStop && interrupted.load())) {
+    if (const char* words = last_words.load()) {
+      // What a progress bar has drawn is overwritten.
+      if (isatty(STDERR_FILENO) == 1) write_all(STDERR_FILENO, "\r\x1b[K");
+      for (const char* text : {"lapidary: ", words, "\n"}) write_all(STDERR_FILENO, text);
+    }
+    _exit(130);
+  }
   interrupted.store(true);
 }
 
@@ -66,6 +75,8 @@ void install_signal_handlers() {
 }
 
 void hold_interrupts(Interrupts what) { reaction.store(what); }
+
+void say_when_interrupted(const char* message) { last_words.store(message); }
 
 std::string printable(std::string_view text) {
   std::string out;

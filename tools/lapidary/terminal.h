@@ -27,6 +27,10 @@ enum class Interrupts {
 };
 void hold_interrupts(Interrupts what);
 
+/// What complain() would say is said when an interrupt ends the process at once; nothing by
+/// default. `message` must stay valid.
+void say_when_interrupted(const char* message);
+
 /// Thrown when the reader of our output has gone: the process ends with 1 and says nothing.
 struct ClosedPipe {};
 

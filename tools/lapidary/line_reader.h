@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace cli {
+
+/// Lines of a file that may be endless, or have no lines: no more than kMostBytes are held.
+class LineReader {
+ public:
+  static constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 20;
+
+  /// Reads `file` from where it stands and does not close it; `name` stands in messages.
+  LineReader(int file, std::string name);
+
+  /// The next line without its newline; false at the end. Throws Error(kFile) when the file cannot
+  /// be read or has no line's end in 4 GiB, Error(kInterrupted) when `interrupted` is set.
+  bool next(std::string& line);
+
+  bool too_long() const { return too_long_; }   ///< The last line had more, and is empty here.
+  bool whole() const { return whole_; }         ///< It ended in a newline.
+  int number() const { return number_; }        ///< Of the last line, from 1.
+  std::uint64_t read() const { return read_; }  ///< Bytes, up to the end of the last line.
+
+ private:
+  bool fill();
+
+  int file_;
+  std::string name_;
+  std::string buffer_;
+  std::size_t at_ = 0;  // Of buffer_, what comes next.
+  int number_ = 0;
+  bool too_long_ = false;
+  bool whole_ = false;
+  std::uint64_t read_ = 0;
+};
+
+}  // namespace cli

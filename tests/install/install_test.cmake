@@ -20,17 +20,20 @@ endfunction()
 file(REMOVE_RECURSE ${WORK})
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix --config ${CONFIG})
 
-# The manual page and the completions are made by the program that is installed.
-file(GLOB_RECURSE pages ${WORK}/prefix/lapidary.1 ${WORK}/prefix/_lapidary ${WORK}/prefix/lapidary.fish)
-list(LENGTH pages count)
-if(NOT count EQUAL 3)
-  message(FATAL_ERROR "expected a manual page and completions for zsh and fish, found: ${pages}")
-endif()
-foreach(page IN LISTS pages)
-  file(READ ${page} text)
-  string(FIND "${text}" "retry" place)
-  if(place EQUAL -1)
-    message(FATAL_ERROR "${page} does not know the options")
+# The manual page and the completions lie where man and the shells look, and are made by the program that is installed.
+foreach(page IN ITEMS ${MANDIR}/man1/lapidary.1=manual
+    "${DATADIR}/bash-completion/completions/lapidary=completion;bash"
+    "${DATADIR}/zsh/site-functions/_lapidary=completion;zsh"
+    "${DATADIR}/fish/vendor_completions.d/lapidary.fish=completion;fish")
+  string(REPLACE "=" ";" words "${page}")
+  list(POP_FRONT words file)
+  if(NOT EXISTS ${WORK}/prefix/${file})
+    message(FATAL_ERROR "expected ${file} to be installed")
+  endif()
+  file(READ ${WORK}/prefix/${file} text)
+  run(${WORK}/prefix/${BINDIR}/lapidary ${words})
+  if(NOT text STREQUAL output OR text STREQUAL "")
+    message(FATAL_ERROR "${file} is not what the program prints")
   endif()
 endforeach()
 

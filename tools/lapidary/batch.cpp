@@ -311,6 +311,7 @@ void add_batch(CLI::App& app, Run& run) {
   add_positional(
       command, "in", options->in,
       "requests: {id, prompt or messages, …} or OpenAI's batch format; -: standard input")
+      .show_type("FILE")
       .required();
   add_option(command, "-o,--out", options->out,
              "answers, in the order of the requests; -: standard output")

@@ -273,7 +273,8 @@ int inspect(const Options& options) {
 void add_inspect(CLI::App& app, Run& run) {
   CLI::App& command = add_command(app, "inspect", "sizes, types and memory of a model file");
   const auto options = std::make_shared<Options>();
-  add_positional(command, "file", options->file, "model or vision file (GGUF), or a model's name");
+  add_positional(command, "file", options->file, "model or vision file (GGUF), or a model's name")
+      .show_type("MODEL");
   add_option(command, "-m,--model", options->model, "the same as an option").show_type("MODEL");
   add_option(command, "-c,--context", options->context,
              "tokens of context to count the memory for; 0: as other commands take")

@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "common.h"
+#include "completion.h"
 #include "config_file.h"
+#include "declared.h"
 #include "manual.h"
 #include "usage_errors.h"
 
@@ -45,7 +47,7 @@ int print(const std::string& text) {
 // What these two print is made of all the others.
 void add_manual(CLI::App& app, cli::Run& run) {
   CLI::App& manual = cli::add_command(app, "manual", "print the manual page, for man -l -");
-  cli::when_chosen(manual, run, [&app] { return print(cli::manual_page(app)); });
+  cli::when_chosen(manual, run, [&app] { return print(cli::manual_page(cli::declared(app))); });
   CLI::App& completion =
       cli::add_command(app, "completion", "print a completion script: bash, zsh or fish");
   const auto what = std::make_shared<std::string>();
@@ -53,7 +55,8 @@ void add_manual(CLI::App& app, cli::Run& run) {
       .one_of({"bash", "zsh", "fish", "models"})
       .required();
   cli::when_chosen(completion, run, [&app, what] {
-    return print(*what == "models" ? cli::model_names() : cli::completion_script(app, *what));
+    return print(*what == "models" ? cli::model_names()
+                                   : cli::completion_script(cli::declared(app), *what));
   });
 }
 

@@ -42,6 +42,8 @@ class Option {
   Option& environment(const std::string& name);
   Option& describe(const std::string& help);
   Option& show_default(const std::string& text);
+  /// What stands in the help for a value. Completion goes by it: FILE, FOLDER, and MODEL for a file
+  /// or the name of a model.
   Option& show_type(const std::string& type);
 
   bool given() const;

@@ -1,8 +1,12 @@
 """Every member of a request is used, changes nothing, or is refused by name."""
 
 import json
+import resource
+import subprocess
+import time
+import unittest
 
-from harness import TINY, Case, main
+from harness import LAPIDARY, TIMEOUT, TINY, Case, main
 
 
 class Requests(Case):
@@ -227,10 +231,46 @@ class Attacks(Requests):
             deep,
             "[" * 100_000,
         ]:
-            self.refused(line, "nested deeper than 200 levels at byte", code="invalid_json")
+            self.refused(line, "too large: it has more than 200 levels of nesting at byte", code="invalid_json")
         self.assertIn("text", self.answer({"prompt": "[" * 1000 + '\\"' + "{" * 1000}))
         metadata = "[" * 150 + "]" * 150
         self.assertIn("text", self.answer(f'{{"metadata": {metadata}, "prompt": "x"}}'))
+
+    def test_members_and_values(self):
+        """Objects are looked up one member after the other, and the library's destructor takes memory."""
+        members = ",".join(f'"m{i}":{i}' for i in range(100_000))
+        start = time.monotonic()
+        self.refused(f'{{"prompt": "x", {members}}}', "more than 1000 members in one object at byte", code="invalid_json")
+        self.refused(f'{{"prompt": "x", "metadata": {{{members}}}}}', "more than 1000 members", code="invalid_json")
+        self.refused('{"prompt": [' + "0," * 5_000_000 + "0]}", "more than 1000000 brackets", code="invalid_json")
+        self.refused('{"prompt": [' + "{}," * 5_000_000 + "{}]}", "more than 1000000 brackets", code="invalid_json")
+        self.assertLess(time.monotonic() - start, 20)
+        few = ",".join(f'"m{i}":{i}' for i in range(1000))
+        self.assertIn("text", self.answer(f'{{"prompt": "x", "metadata": {{{few}}}}}'))
+
+    @unittest.skipIf("asan" in LAPIDARY, "sanitizers take memory of their own")
+    def test_a_line_without_memory_costs_that_line(self):
+        """Under a hard limit of the process, whichever step it is that fails."""
+        seen = set()
+        values = '{"id": 1, "prompt": "x", "user": [' + "{}," * 400_000 + "{}]}"
+        text = '{"id": 1, "prompt": "x", "user": "' + "y" * 60_000_000 + '"}'
+        for line in [values, text]:
+            requests = self.path("in.jsonl", line + '\n{"id": 2, "prompt": "x"}\n')
+            for limit in range(130, 330, 10):
+                done = subprocess.run(
+                    [LAPIDARY, "batch", "-m", TINY, "-n", "1", "-o", "-", requests],
+                    capture_output=True,
+                    timeout=TIMEOUT,
+                    env=self.environment,
+                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit << 20, limit << 20)),
+                )
+                if done.returncode == 4 and not done.stdout:
+                    continue  # The threads that load reserve address space, some more, some less.
+                answers = [json.loads(answer) for answer in done.stdout.splitlines()]
+                self.assertEqual(len(answers), 2, done.stderr)
+                self.assertIn("text", answers[1])
+                seen.add(answers[0].get("error", {}).get("code"))
+        self.assertEqual(seen, {None, "out_of_memory"})
 
     def test_the_place_is_told(self):
         self.refused('{"id": 1, "prompt": x}', "not valid JSON at byte 21", code="invalid_json")
@@ -276,7 +316,7 @@ class Lines(Case):
             lines = self.path("t.jsonl", f'{{"{field}": {deep}}}\n')
             done = self.run_cli("tokenize", "-m", TINY, "--jsonl", lines, *options)
             self.assertEqual((done.returncode, done.stdout), (3, b""))
-            self.assertIn(b"line 1 is nested deeper than 200 levels", done.stderr)
+            self.assertIn(b"line 1 is too large: it has more than 200 levels", done.stderr)
             self.assertLess(len(done.stderr), 1000)
         self.fails(2, "the ids", "tokenize", "-m", TINY, "--decode", input=deep)
 

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "line_reader.h"
@@ -57,6 +58,7 @@ void AnswerFile::recover() {
   LineReader lines(file_, path_);
   bool whole = true;
   for (std::string line; lines.next(line);) {
+    if (lines.no_memory()) throw std::bad_alloc();
     whole = lines.whole();
     take_line(line, whole, lines.too_long());
   }

@@ -96,6 +96,7 @@ BatchItem Answerer::read(const RequestFile& requests, const std::string& line) c
       throw RequestError{
           "invalid_request",
           "the line is longer than " + std::to_string(LineReader::kMostBytes >> 20U) + " MiB"};
+    if (requests.no_memory()) throw std::bad_alloc();
     parse_request(line, options_.sampling, folder_, item.request);
     item.digest = digest(item.request);
   } catch (const RequestError& error) {

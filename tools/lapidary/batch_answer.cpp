@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <ctime>
 
+#include "memory_reserve.h"
+
 namespace cli {
 
 namespace {
@@ -122,7 +124,9 @@ std::string error_line(const BatchRequest& request, const RequestError& error,
 
 std::optional<AnswerRecord> read_answer(std::string_view text) {
   std::string wrong;
-  const Json line = parse_json(text, wrong);
+  Json line;
+  const MemoryReserve reserve(json_reserve(text));
+  line = parse_json(text, wrong);
   if (member(line, "id") == nullptr) return {};
   AnswerRecord record{id_of(line), false, "", {}};
   if (const Json* error = error_of(line)) {

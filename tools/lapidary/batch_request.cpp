@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "memory_reserve.h"
 #include "request_members.h"
 
 namespace cli {
@@ -251,7 +252,9 @@ void parse_request(const std::string& line, const SamplingFlags& defaults,
   request.sampling = defaults;
   request.sampling.seed.reset();  // Of a whole batch, not of each of its lines.
   std::string wrong;
-  const Json object = parse_json(line, wrong);
+  Json object;
+  const MemoryReserve reserve(json_reserve(line));
+  object = parse_json(line, wrong);
   if (object.is_discarded()) throw RequestError{"invalid_json", "the line is " + wrong};
   if (!object.is_object())
     throw RequestError{"invalid_json",

@@ -1,34 +1,86 @@
 #include "json.h"
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <set>
 #include <vector>
 
+#include "common.h"
+
 namespace cli {
 
 namespace {
 
-// Offset of the bracket that opens one level too many; npos when there is none. Whatever else is
-// wrong, the parser will say.
-std::size_t find_too_deep(std::string_view text) {
-  return find_in_json(
-      text, [](char c, int depth) { return (c == '[' || c == '{') && depth >= kMaxJsonDepth; });
-}
-
-// Finds a name that stands twice in one object: the parser would keep one of the two values and say
-// nothing.
-class Repeated {
+// Counts what the JSON library would build of a text before it builds any of it.
+class Limits {
  public:
-  bool operator()(int /*depth*/, Json::parse_event_t event, const Json& parsed) {
-    if (event == Json::parse_event_t::object_start) open_.emplace_back();
-    if (event == Json::parse_event_t::object_end) open_.pop_back();
-    if (event == Json::parse_event_t::key && !open_.back().insert(parsed).second && !name_)
-      name_ = quoted(parsed);
+  explicit Limits(int most_values) : most_values_(most_values) {}
+
+  // Whether the text goes beyond a limit at `c`, which stands outside strings. Whatever else is
+  // wrong with it, the parser will say.
+  bool operator()(char c, int depth) {
+    const bool opens = c == '[' || c == '{';
+    if (opens && depth >= kMaxJsonDepth) return beyond(kMaxJsonDepth, "levels of nesting");
+    if ((opens || c == ',') && ++values_ > kMaxJsonValues)
+      return beyond(kMaxJsonValues, "brackets and commas");
+    const auto level = static_cast<std::size_t>(std::max(depth, 0));
+    if (opens) members_[level + 1] = c == '{' ? 1 : kOfNoObject;
+    const bool another = c == ',' && members_[level] != kOfNoObject;
+    return another && ++members_[level] > kMaxJsonMembers &&
+           beyond(kMaxJsonMembers, "members in one object");
+  }
+  const std::string& what() const { return what_; }
+
+ private:
+  static constexpr int kOfNoObject = -1;
+
+  bool beyond(int limit, const char* of_what) {
+    what_ = format("more than %d %s", limit, of_what);
     return true;
   }
+
+  int most_values_;
+  int values_ = 1;
+  std::array<int, kMaxJsonDepth + 1> members_{kOfNoObject};  // Of the object open at each level.
+  std::string what_;
+};
+
+// Finds a name that stands twice in one object: the parser would keep one of the two values and say
+// nothing. (Its own callbacks would do for this, but they make it walk through every list again at
+// each of its objects.)
+class Repeated : public nlohmann::json_sax<Json> {
+ public:
   const std::optional<std::string>& name() const { return name_; }
+
+  bool start_object(std::size_t /*size*/) override {
+    open_.emplace_back();
+    return true;
+  }
+  bool end_object() override {
+    open_.pop_back();
+    return true;
+  }
+  bool key(std::string& name) override {
+    if (!open_.back().insert(name).second && !name_) name_ = quoted(Json(name));
+    return true;
+  }
+  bool start_array(std::size_t /*size*/) override { return true; }
+  bool end_array() override { return true; }
+  bool null() override { return true; }
+  bool boolean(bool /*value*/) override { return true; }
+  bool number_integer(number_integer_t /*value*/) override { return true; }
+  bool number_unsigned(number_unsigned_t /*value*/) override { return true; }
+  bool number_float(number_float_t /*value*/, const std::string& /*text*/) override { return true; }
+  bool string(std::string& /*value*/) override { return true; }
+  bool binary(binary_t& /*value*/) override { return true; }
+  // What is wrong is said when the value is built.
+  bool parse_error(std::size_t /*byte*/, const std::string& /*token*/,
+                   const Json::exception& /*error*/) override {
+    return false;
+  }
 
  private:
   std::vector<std::set<std::string>> open_;  // Names so far in each object that is open.
@@ -37,16 +89,17 @@ class Repeated {
 
 }  // namespace
 
-Json parse_json(std::string_view text, std::string& error) {
-  if (const std::size_t at = find_too_deep(text); at != std::string_view::npos) {
-    error = "nested deeper than " + std::to_string(kMaxJsonDepth) + " levels at byte " +
-            std::to_string(at + 1);
+Json parse_json(std::string_view text, std::string& error, int most_values) {
+  Limits limits(most_values);
+  const std::size_t at = find_in_json(text, std::ref(limits));
+  if (at != std::string_view::npos) {
+    error = "too large: it has " + limits.what() + " at byte " + std::to_string(at + 1);
     return Json(Json::value_t::discarded);
   }
   try {
     Repeated repeated;
-    Json value = Json::parse(text, std::ref(repeated));
-    if (!repeated.name()) return value;
+    const bool valid = Json::sax_parse(text, &repeated);
+    if (!valid || !repeated.name()) return Json::parse(text);
     error = "ambiguous: it has " + *repeated.name() + " twice in one object";
   } catch (const Json::parse_error& failure) {
     error = "not valid JSON at byte " + std::to_string(failure.byte);
@@ -54,6 +107,12 @@ Json parse_json(std::string_view text, std::string& error) {
     error = "not valid JSON: it has a number beyond 1.8e308";
   }
   return Json(Json::value_t::discarded);
+}
+
+std::size_t json_reserve(std::string_view text) {
+  // Destroyed values wait in a list, which doubles as it grows; none has less than a byte of text.
+  constexpr std::size_t kBytesOfOne = 2 * sizeof(Json);
+  return kBytesOfOne * std::min<std::size_t>(text.size() + 1, kMaxJsonValues);
 }
 
 std::string to_line(const Json& value) {

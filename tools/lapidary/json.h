@@ -15,6 +15,11 @@ using Json = nlohmann::ordered_json;
 /// process.
 inline constexpr int kMaxJsonDepth = 200;
 
+/// Members of one object, which the library looks up one after the other, and brackets and commas,
+/// each of which may stand for a hundred bytes of memory, that parse_json() takes.
+inline constexpr int kMaxJsonMembers = 1000;
+inline constexpr int kMaxJsonValues = 1'000'000;
+
 /// Offset of the first character of JSON, outside strings, that `found(character, depth)` is true
 /// of; npos when there is none. `depth`: brackets that are open in front of it.
 template <class Found>
@@ -37,7 +42,11 @@ std::size_t find_in_json(std::string_view text, Found found) {
 
 /// The value of `text`, or a discarded one (`is_discarded()`) with the reason in `error`: what is
 /// wrong and at which byte, counted from 1.
-Json parse_json(std::string_view text, std::string& error);
+Json parse_json(std::string_view text, std::string& error, int most_values = kMaxJsonValues);
+
+/// What a MemoryReserve must have for the value of `text` to be parsed and destroyed whatever
+/// happens.
+std::size_t json_reserve(std::string_view text);
 
 /// One line of JSON; bytes that are no valid UTF-8, such as half a character at the end of a text,
 /// become U+FFFD.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "lapidary/error.h"
@@ -38,9 +39,19 @@ bool LineReader::fill() {
   return got > 0;
 }
 
+// A line that there is no memory for is the loss of that line.
+void LineReader::append(std::string& line, std::string_view more) {
+  try {
+    line.append(more);
+  } catch (const std::bad_alloc&) {
+    no_memory_ = true;
+    std::string().swap(line);
+  }
+}
+
 bool LineReader::next(std::string& line) {
   line.clear();
-  too_long_ = whole_ = false;
+  too_long_ = no_memory_ = whole_ = false;
   std::uint64_t size = 0;
   while (!whole_ && (at_ < buffer_.size() || fill())) {
     const std::size_t end = std::min(buffer_.find('\n', at_), buffer_.size());
@@ -48,8 +59,8 @@ bool LineReader::next(std::string& line) {
     if (size > kMostBytes) {
       too_long_ = true;
       std::string().swap(line);
-    } else {
-      line.append(buffer_, at_, end - at_);
+    } else if (!no_memory_) {
+      append(line, {buffer_.data() + at_, end - at_});
     }
     if (size > kHopeless)
       throw Error(ErrorCode::kFile,

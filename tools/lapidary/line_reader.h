@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace cli {
 
@@ -18,13 +19,15 @@ class LineReader {
   /// be read or has no line's end in 4 GiB, Error(kInterrupted) when `interrupted` is set.
   bool next(std::string& line);
 
-  bool too_long() const { return too_long_; }   ///< The last line had more, and is empty here.
-  bool whole() const { return whole_; }         ///< It ended in a newline.
-  int number() const { return number_; }        ///< Of the last line, from 1.
-  std::uint64_t read() const { return read_; }  ///< Bytes, up to the end of the last line.
+  bool too_long() const { return too_long_; }    ///< The last line had more, and is empty here.
+  bool no_memory() const { return no_memory_; }  ///< There was none to hold it; it is empty here.
+  bool whole() const { return whole_; }          ///< It ended in a newline.
+  int number() const { return number_; }         ///< Of the last line, from 1.
+  std::uint64_t read() const { return read_; }   ///< Bytes, up to the end of the last line.
 
  private:
   bool fill();
+  void append(std::string& line, std::string_view more);
 
   int file_;
   std::string name_;
@@ -32,6 +35,7 @@ class LineReader {
   std::size_t at_ = 0;  // Of buffer_, what comes next.
   int number_ = 0;
   bool too_long_ = false;
+  bool no_memory_ = false;
   bool whole_ = false;
   std::uint64_t read_ = 0;
 };

@@ -43,7 +43,8 @@ bool RequestFile::next(std::string& line) {
   while (lines_.next(line)) {
     if (number() == 1 && line.starts_with(kMark)) line.erase(0, kMark.size());
     if (line.ends_with('\r')) line.pop_back();
-    if (too_long() || line.find_first_not_of(" \t\r") != std::string::npos) return true;
+    if (too_long() || no_memory() || line.find_first_not_of(" \t\r") != std::string::npos)
+      return true;
   }
   return false;
 }

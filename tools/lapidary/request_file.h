@@ -20,10 +20,11 @@ class RequestFile {
   /// The next request; false at the end. Throws as LineReader::next().
   bool next(std::string& line);
 
-  bool too_long() const { return lines_.too_long(); }   ///< The last line: no request.
-  int number() const { return lines_.number(); }        ///< Of the last line, from 1.
-  std::uint64_t read() const { return lines_.read(); }  ///< Bytes, up to the end of the last line.
-  std::uint64_t bytes() const { return bytes_; }        ///< Of the whole file; 0: not known.
+  bool too_long() const { return lines_.too_long(); }    ///< The last line: no request.
+  bool no_memory() const { return lines_.no_memory(); }  ///< To read it.
+  int number() const { return lines_.number(); }         ///< Of the last line, from 1.
+  std::uint64_t read() const { return lines_.read(); }   ///< Bytes, up to the end of the last line.
+  std::uint64_t bytes() const { return bytes_; }         ///< Of the whole file; 0: not known.
 
  private:
   int file_;

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <limits>
 #include <memory>
 #include <sstream>
 
@@ -27,12 +28,13 @@ struct Options {
 // A JSON array of ids, or numbers with spaces between them.
 std::vector<TokenId> read_ids(const std::string& text, const std::string& where, ErrorCode code) {
   std::string wrong;
-  Json parsed = parse_json(text, wrong);
+  constexpr int kAny = std::numeric_limits<int>::max();
+  Json parsed = parse_json(text, wrong, kAny);
   if (!parsed.is_array()) {
     std::istringstream words(text);
     std::string word, list;
     while (words >> word) list += (list.empty() ? "" : ",") + word;
-    parsed = parse_json("[" + list + "]", wrong);
+    parsed = parse_json("[" + list + "]", wrong, kAny);
   }
   if (!parsed.is_array()) throw Error(code, where + ": expected a JSON array of token ids");
   std::vector<TokenId> ids;
@@ -68,7 +70,7 @@ std::string convert_line(const Options& options, const lapidary::Tokenizer& toke
                          const std::string& line, const std::string& where) {
   const char* field = options.decode ? "ids" : "text";
   std::string wrong;
-  const Json object = parse_json(line, wrong);
+  const Json object = parse_json(line, wrong, std::numeric_limits<int>::max());
   if (object.is_discarded()) throw Error(ErrorCode::kFile, where + " is " + wrong);
   if (!object.is_object() || !object.contains(field))
     throw Error(ErrorCode::kFile, where + ": expected a JSON object with \"" + field + "\"");

@@ -46,6 +46,58 @@ class Unknown(Case):
         self.fails(2, ": --temp: ", "generate", "--temp", "hot", env={"LAPIDARY_TEMP": "1"})
 
 
+    def test_words_that_would_be_cut_in_two(self):
+        for words, expected in [
+            (["-fa"], "no option -fa: there is nothing to switch on (see lapidary generate"),
+            (["-print"], "no option -print; a value stands apart: -p rint"),
+            (["-md", "x"], "no option -md; a value stands apart: -m d"),
+            (["-ngl", "3"], "no option -ngl: there is no GPU"),
+            (["-q", "-prompt", "x"], "no option -prompt"),
+            (["--temp", "hot", "-p", "-nothing"], "--temp: expected a number"),
+        ]:
+            self.fails(2, expected, "generate", *words)
+        self.ok("generate", "-m", TINY, "-q", "-n1", "-p", "-fa")
+        self.ok("generate", "-m", TINY, "-q", "-n1", "--", "-fa")
+
+    def test_an_unknown_option_is_told_before_what_is_missing(self):
+        self.fails(2, "no option --bogus", "batch", "--bogus")
+        self.fails(2, "no option --bogus", "batch", "--bogus", "in.jsonl")
+        self.fails(2, "--out is required", "batch", "in.jsonl")
+
+    def test_flags_of_the_environment(self):
+        one = ["generate", "-m", TINY, "-n", "1", "x"]
+        self.fails(2, "LAPIDARY_QUIET: expected true or false, got maybe", *one, env={"LAPIDARY_QUIET": "maybe"})
+        # Of another command.
+        self.ok(*one, env={"LAPIDARY_RETRY_FAILED": "maybe"})
+        # A prompt that is typed counts more.
+        typed = self.generate("-n", "0", "typed")["usage"]
+        self.assertEqual(self.generate("-n", "0", "typed", env={"LAPIDARY_PROMPT": "another one"})["usage"], typed)
+        self.fails(2, "two prompts", "generate", "-m", TINY, "-p", "x", "y")
+        self.assertEqual(
+            self.ok("tokenize", "-m", TINY, "typed", env={"LAPIDARY_TOKENIZE_PROMPT": "x"}),
+            self.ok("tokenize", "-m", TINY, "typed"),
+        )
+
+    def test_files_of_options(self):
+        for text, expected in [
+            ("tempt = 1\n", "c: no option is called tempt; did you mean temp?"),
+            ("[generat]\ntemp = 1\n", "c: no subcommand is called generat; did you mean generate?"),
+            ("[generate]\ntemperature = 1\n", "c: no option is called generate.temperature"),
+            ("temp = [1, 2]\n", "c: temp: expected one value, found 2"),
+            ("temp = hot\n", "c: temp: expected a number from 0"),
+            ("quiet = maybe\n", "c: quiet: expected true or false, got maybe"),
+        ]:
+            config = self.path("c", text)
+            self.fails(2, expected, "generate", "--config", config, "-m", TINY, "-n", "1", "x")
+        config = self.path("c", 'stop = ["a", "b"]\nretry-failed = true\n')
+        self.ok("generate", "--config", config, "-m", TINY, "-n", "1", "x")
+        self.fails(3, "cannot open /nope/c, the file of options", "generate", "x", env={"LAPIDARY_CONFIG": "/nope/c"})
+
+    def test_one_is_no_plural(self):
+        done = self.run_cli("generate", "-m", TINY, "-n", "1", "x")
+        self.assertIn(b"decode 1 token in", done.stderr)
+
+
 class Settings(Case):
     def perplexity(self, *words, env=None):
         text = self.path("t.txt", "a gem is cut slowly. " * 40)

@@ -245,8 +245,8 @@ class BatchRun {
     const std::string guesses = describe_guesses(work_.guesses());
     std::string text = counted(lines_, "line") +
                        format(" in %.2f s (%zu were there), ", seconds, answers_.records().size());
-    text += format("%ld tokens drawn (%.1f t/s), ", work_.drawn(),
-                   rate(static_cast<double>(work_.drawn()), seconds));
+    text += counted(static_cast<std::size_t>(work_.drawn()), "token") +
+            format(" drawn (%.1f t/s), ", rate(static_cast<double>(work_.drawn()), seconds));
     text += counted(failed_, "line") + " failed, seed " + std::to_string(seed_);
     if (!guesses.empty()) text += ", " + guesses;
     write_all(STDERR_FILENO, text + "\n");

@@ -231,11 +231,11 @@ class Chat {
     const Reply& reply = *last_;
     const auto drawn = static_cast<double>(reply.completion.ids.size());
     const std::string guesses = describe_guesses(reply.completion.usage);
-    return format("read %d tokens at %.1f t/s, drew %.0f at %.1f t/s, %s, %d of %d tokens used%s",
-                  reply.read, rate(reply.read, reply.prefill_seconds), drawn,
-                  rate(drawn, reply.decode_seconds), finish_name(reply.completion.finish_reason),
-                  talk_.tokens(), talk_.session().context(),
-                  guesses.empty() ? "" : (", " + guesses).c_str());
+    return format("read %s at %.1f t/s, drew %.0f at %.1f t/s, %s, %d of %d tokens used%s",
+                  counted(static_cast<std::size_t>(reply.read), "token").c_str(),
+                  rate(reply.read, reply.prefill_seconds), drawn, rate(drawn, reply.decode_seconds),
+                  finish_name(reply.completion.finish_reason), talk_.tokens(),
+                  talk_.session().context(), guesses.empty() ? "" : (", " + guesses).c_str());
   }
 
   void command(const std::string& line) {
@@ -369,7 +369,8 @@ class Chat {
   void show(const std::string&) {
     const lapidary::Model& model = talk_.session().model();
     note("model: " + (model.info().name.empty() ? options_.model.model : model.info().name) + ", " +
-         model.isa() + ", " + std::to_string(talk_.session().threads()) + " threads");
+         model.isa() + ", " +
+         counted(static_cast<std::size_t>(talk_.session().threads()), "thread"));
     note("vision: " + (model.vision() == nullptr ? "(none)" : model.vision()->path));
     note("system: " + (talk_.system().empty() ? "(none)" : talk_.system()));
     for (const std::string& line : describe_settings(sampling_)) note(line);

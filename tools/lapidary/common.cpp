@@ -257,9 +257,14 @@ void warn(bool quiet, const std::string& text) {
   if (!quiet) complain("warning: " + text);
 }
 
-std::string prompt_text(std::string text) {
+std::string without_mark(std::string text) {
   constexpr std::string_view kMark = "\xEF\xBB\xBF";
   if (text.starts_with(kMark)) text.erase(0, kMark.size());
+  return text;
+}
+
+std::string prompt_text(std::string text) {
+  text = without_mark(std::move(text));
   if (text.ends_with('\n')) text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
   return text;

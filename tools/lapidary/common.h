@@ -82,6 +82,9 @@ inline constexpr std::uint64_t kMostTextBytes = std::uint64_t{1} << 30;
 std::string read_text_file(const std::string& path, std::uint64_t most = kMostPromptBytes);
 std::string read_standard_input(std::uint64_t most = kMostPromptBytes);
 
+/// `text` without the byte order mark that it may begin with.
+std::string without_mark(std::string text);
+
 /// What a person wrote into a file: `text` without the byte order mark at its beginning and the one
 /// line end (\n or \r\n) at its end, which belong to the file.
 std::string prompt_text(std::string text);

@@ -1,24 +1,72 @@
 #include "config_file.h"
 
+#include <algorithm>
 #include <sstream>
 #include <string>
 #include <utility>
 
+#include "common.h"
 #include "options.h"
+#include "suggest.h"
 
 namespace cli {
 
 namespace {
 
-// Whether a key outside all sections may set an option of `command`. One with an environment twin
-// of its own means something else than other commands' option of that name.
-bool takes(const CLI::App& command, const std::string& name, bool in_section) {
-  const CLI::Option* option = command.get_option_no_throw((name.size() == 1 ? "-" : "--") + name);
-  return option != nullptr &&
-         (in_section || option->get_envname() == environment_name(option->get_name()));
+const CLI::Option* find(const CLI::App& command, const std::string& name) {
+  return command.get_option_no_throw((name.size() == 1 ? "-" : "--") + name);
+}
+
+bool repeats(const CLI::Option& option) {
+  return option.get_multi_option_policy() != CLI::MultiOptionPolicy::TakeLast;
+}
+
+std::string meant(const std::string& word, const std::vector<std::string>& names) {
+  const std::string near = nearest(word, names);
+  return near.empty() ? "" : "; did you mean " + near + "?";
 }
 
 }  // namespace
+
+ConfigFile::ConfigFile(const CLI::App& app) : app_(app) {
+  for (const CLI::App* command : app_.get_subcommands({})) {
+    for (const CLI::Option* option : command->get_options()) {
+      if (option->nonpositional() && option->get_envname() == environment_name(option->get_name()))
+        shared_.insert(option);
+    }
+  }
+}
+
+// Whether `item` may set an option of `command`. A key outside all sections does not set one with
+// an environment twin of its own, which means something else than other commands' option of that
+// name.
+bool ConfigFile::takes(const CLI::App& command, const CLI::ConfigItem& item) const {
+  if (!item.parents.empty() && item.parents != std::vector<std::string>{command.get_name()})
+    return false;
+  const CLI::Option* option = find(command, item.name);
+  return option != nullptr && (!item.parents.empty() || shared_.count(option) > 0);
+}
+
+void ConfigFile::refuse(const CLI::ConfigItem& item) const {
+  std::vector<std::string> commands;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app_.get_subcommands({})) {
+    commands.push_back(command->get_name());
+    if (!item.parents.empty() && item.parents.front() != command->get_name()) continue;
+    for (const CLI::Option* option : command->get_options()) {
+      const std::vector<std::string>& more = option->get_lnames();
+      names.insert(names.end(), more.begin(), more.end());
+    }
+  }
+  if (!item.parents.empty() && std::ranges::find(commands, item.parents.front()) == commands.end())
+    throw wrong("no subcommand is called " + shortened(item.parents.front()) +
+                meant(item.parents.front(), commands));
+  throw wrong("no option is called " + shortened(item.fullname()) + meant(item.name, names));
+}
+
+CLI::ConfigError ConfigFile::wrong(const std::string& what) const {
+  return CLI::ConfigError(app_.get_config_ptr()->as<std::string>() + ": " + what);
+}
 
 std::vector<CLI::ConfigItem> ConfigFile::from_config(std::istream& given) const {
   // What has no end is not read to it. Pipes are as good as files here.
@@ -35,17 +83,17 @@ std::vector<CLI::ConfigItem> ConfigFile::from_config(std::istream& given) const 
     if (item.name == "++" || item.name == "--") continue;  // Marks of a section's begin and end.
     bool known = false;
     for (const CLI::App* command : app_.get_subcommands({})) {
-      if (!item.parents.empty() && item.parents != std::vector<std::string>{command->get_name()})
-        continue;
-      if (!takes(*command, item.name, !item.parents.empty())) continue;
+      if (!takes(*command, item)) continue;
       known = true;
-      if (!chosen.empty() && chosen.front() == command) {
-        CLI::ConfigItem routed = item;
-        routed.parents = {command->get_name()};
-        kept.push_back(std::move(routed));
-      }
+      if (chosen.empty() || chosen.front() != command) continue;
+      if (item.inputs.size() > 1 && !repeats(*find(*command, item.name)))
+        throw wrong(item.name + ": expected one value, found " +
+                    std::to_string(item.inputs.size()));
+      CLI::ConfigItem routed = item;
+      routed.parents = {command->get_name()};
+      kept.push_back(std::move(routed));
     }
-    if (!known) throw CLI::ConfigError("--config: no option is called " + item.fullname());
+    if (!known) refuse(item);
   }
   return kept;
 }

@@ -20,9 +20,10 @@ struct Options {
   ChatFlag chat;
   SpeculationFlags speculation;
   ImageFlags images;
-  std::string prompt;
-  Option given;  // The prompt as an argument,
-  Option named;  // and with -p.
+  std::string given_prompt;  // As an argument,
+  Option given;
+  std::string named_prompt;  // and with -p.
+  Option named;
   std::string file;
   bool json = false;
 };
@@ -38,9 +39,9 @@ struct Times {
 // loop over a list that calls this program keeps its list.
 std::string gather_prompt(const Options& options) {
   const bool given = options.given.given() || options.named.given() || !options.file.empty();
-  if (options.given.given() && options.named.given())
+  if (options.given.given() && options.named.typed())
     throw Error(ErrorCode::kUsage, "two prompts: one with -p and one without; give one of them");
-  std::string prompt = options.prompt;
+  std::string prompt = options.given.given() ? options.given_prompt : options.named_prompt;
   std::string text;
   if (!options.file.empty()) {
     text = prompt_text(read_text_file(options.file));
@@ -102,13 +103,15 @@ void print_statistics(std::size_t prompt, const lapidary::Completion& completion
   const std::size_t drawn = completion.ids.size();
   std::string text = format("load %.2f s; ", times.load);
   if (pictures.views() > 0) {
-    text += format("%d views encoded in %.2f s (%d were in the cache); ",
-                   pictures.views() - pictures.cached(), times.image, pictures.cached());
+    const auto encoded = static_cast<std::size_t>(pictures.views() - pictures.cached());
+    text += format("%s encoded in %.2f s (%d were in the cache); ",
+                   counted(encoded, "view").c_str(), times.image, pictures.cached());
   }
-  text += format(
-      "prefill %zu tokens in %.2f s (%.1f t/s); decode %zu tokens in %.2f s (%.1f t/s); %s", prompt,
-      times.prefill, rate(static_cast<double>(prompt), times.prefill), drawn, times.decode,
-      rate(static_cast<double>(drawn), times.decode), finish_name(completion.finish_reason));
+  text += format("prefill %s in %.2f s (%.1f t/s); decode %s in %.2f s (%.1f t/s); %s",
+                 counted(prompt, "token").c_str(), times.prefill,
+                 rate(static_cast<double>(prompt), times.prefill), counted(drawn, "token").c_str(),
+                 times.decode, rate(static_cast<double>(drawn), times.decode),
+                 finish_name(completion.finish_reason));
   const std::string guesses = describe_guesses(completion.usage);
   write_all(STDERR_FILENO, text + (guesses.empty() ? "" : "; " + guesses) + "; seed " +
                                std::to_string(seed) + "\n");
@@ -174,9 +177,10 @@ void add_generate(CLI::App& app, Run& run) {
   add_chat_flag(command, options->chat);
   add_speculation_flags(command, options->speculation);
   add_image_flags(command, options->images);
-  options->given = add_positional(command, "text", options->prompt,
+  options->given = add_positional(command, "text", options->given_prompt,
                                   "the prompt (without any: what comes on standard input)");
-  options->named = add_option(command, "-p,--prompt", options->prompt, "the same as an option");
+  options->named =
+      add_option(command, "-p,--prompt", options->named_prompt, "the same as an option");
   add_option(command, "-f,--file", options->file,
              "file to read the prompt from, behind that of -p; -: standard input")
       .show_type("FILE");

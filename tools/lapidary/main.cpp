@@ -2,7 +2,9 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <iostream>
 #include <memory>
@@ -85,6 +87,22 @@ int print_help(const CLI::App& app, const CLI::ParseError& asked) {
   return 1;
 }
 
+// CLI11 reads the environment for every command, and would stop at a bad value for another.
+void forget_twins_of_others(CLI::App& app, const std::string& chosen) {
+  if (chosen.empty() || chosen == "manual" || chosen == "completion") return;
+  for (CLI::App* command : app.get_subcommands({})) {
+    if (command->get_name() == chosen) continue;
+    for (CLI::Option* option : command->get_options()) option->envname("");
+  }
+}
+
+// CLI11 says that the file "was not readable (missing?)".
+std::string explain_config(const CLI::App& app, const CLI::FileError& error) {
+  const auto path = app.get_config_ptr()->as<std::string>();
+  if (::access(path.c_str(), R_OK) == 0) return error.what();
+  return "cannot open " + path + ", the file of options: " + std::strerror(errno);
+}
+
 int parse_and_run(int argc, char** argv) {
   CLI::App app(kAbout, "lapidary");
   // Read here, since CLI11 opens the file before it looks at environment twins.
@@ -93,14 +111,19 @@ int parse_and_run(int argc, char** argv) {
   app.set_config("--config", given ? config : "",
                  "file of options: name = value, or in a [subcommand] section", given)
       ->type_name("FILE");
-  app.config_formatter(std::make_shared<cli::ConfigFile>(app));
   cli::Run run;
   add_commands(app, run);
+  app.config_formatter(std::make_shared<cli::ConfigFile>(app));
   const std::vector<std::string> words(argv + 1, argv + argc);
+  if (const std::string wrong = cli::explain_glued(app, words); !wrong.empty()) {
+    cli::complain(wrong);
+    return 2;
+  }
+  forget_twins_of_others(app, cli::chosen_command(app, words));
   try {
     app.parse(argc, argv);
   } catch (const CLI::FileError& error) {
-    cli::complain(error.what());
+    cli::complain(explain_config(app, error));
     return 3;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return print_help(app, error);

@@ -5,6 +5,7 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -121,6 +122,13 @@ Option& Option::show_type(const std::string& type) {
 }
 
 bool Option::given() const { return option_ != nullptr && option_->count() > 0; }
+
+bool Option::typed() const {
+  if (!given()) return false;
+  const std::string& twin = option_->get_envname();
+  const char* value = twin.empty() ? nullptr : std::getenv(twin.c_str());
+  return value == nullptr || option_->results().back() != value;
+}
 
 std::string environment_name(const std::string& names) {
   std::string name = names.substr(names.find("--") + 2);

@@ -47,6 +47,8 @@ class Option {
   Option& show_type(const std::string& type);
 
   bool given() const;
+  /// On the command line or in a file of options, not by its environment twin.
+  bool typed() const;
 
  private:
   CLI::Option* option_ = nullptr;

@@ -62,7 +62,7 @@ void score_chunk(lapidary::Session& session, std::vector<TokenId> ids, Score& sc
 }
 
 int perplexity(const Options& options) {
-  const std::string text = read_text_file(options.file, kMostTextBytes);
+  const std::string text = without_mark(read_text_file(options.file, kMostTextBytes));
   require_utf8(text, options.file);
   check_memory(options.model, {.screened_head = false}, true);
   const lapidary::Model model = load_model(options.model, {.screened_head = false});

@@ -16,9 +16,10 @@ using lapidary::TokenId;
 
 struct Options {
   ModelFlags model;
-  std::string text;
-  Option given;  // The text as an argument,
-  Option named;  // and with -p.
+  std::string given_text;  // As an argument,
+  Option given;
+  std::string named_text;  // and with -p.
+  Option named;
   std::string file;
   std::string jsonl;
   bool parse_control = false;
@@ -47,13 +48,12 @@ std::vector<TokenId> read_ids(const std::string& text, const std::string& where,
   return ids;
 }
 
-bool has_text(const Options& options) { return options.given.given() || options.named.given(); }
-
 void convert_text(const Options& options, const lapidary::Tokenizer& tokenizer, Output& output) {
   // Every byte counts here, a file's last newline too.
-  const std::string text = has_text(options)      ? options.text
-                           : options.file.empty() ? read_standard_input(kMostTextBytes)
-                                                  : read_text_file(options.file, kMostTextBytes);
+  const std::string text = options.given.given()   ? options.given_text
+                           : options.named.given() ? options.named_text
+                           : options.file.empty()  ? read_standard_input(kMostTextBytes)
+                                                   : read_text_file(options.file, kMostTextBytes);
   if (options.decode) {
     output.write(
         tokenizer.decode(read_ids(text, "the ids", ErrorCode::kUsage), options.parse_control));
@@ -107,12 +107,12 @@ void convert_lines(const Options& options, const lapidary::Tokenizer& tokenizer,
 }
 
 int tokenize(const Options& options) {
-  const int sources = (options.given.given() ? 1 : 0) + (options.named.given() ? 1 : 0) +
+  const int sources = (options.given.given() ? 1 : 0) + (options.named.typed() ? 1 : 0) +
                       (options.file.empty() ? 0 : 1) + (options.jsonl.empty() ? 0 : 1);
   if (sources > 1)
     throw Error(ErrorCode::kUsage,
                 "several texts: give one, as an argument, with -p, -f or --jsonl");
-  if (sources == 0 && isatty(STDIN_FILENO) == 1) {
+  if (sources == 0 && !options.named.given() && isatty(STDIN_FILENO) == 1) {
     throw Error(ErrorCode::kUsage,
                 "no text: give it as an argument, on standard input or with --jsonl FILE");
   }
@@ -133,9 +133,9 @@ void add_tokenize(CLI::App& app, Run& run) {
   CLI::App& command = add_command(app, "tokenize", "turn text into token ids, or back");
   const auto options = std::make_shared<Options>();
   add_file_flags(command, options->model);
-  options->given = add_positional(command, "text", options->text,
+  options->given = add_positional(command, "text", options->given_text,
                                   "the text (without any: what comes on standard input)");
-  options->named = add_option(command, "-p,--prompt", options->text, "the same as an option")
+  options->named = add_option(command, "-p,--prompt", options->named_text, "the same as an option")
                        .environment("LAPIDARY_TOKENIZE_PROMPT");
   add_option(command, "-f,--file", options->file, "file to read the text from; -: standard input")
       .show_type("FILE")

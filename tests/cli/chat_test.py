@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import stat
+import termios
+import time
 
 from harness import TINY, Case, Terminal, main
 
@@ -101,7 +104,12 @@ class Script(Case):
 
     def test_what_does_not_fit(self):
         _, error = self.chat("word " * 100 + "\n", "-c", "50", code=5)
-        self.assertIn("50", error)
+        self.assertIn("holds 50; -c takes up to", error)
+        _, error = self.chat("hello\n" + "word " * 100 + "\n", "-c", "50", code=5)
+        self.assertIn("holds 50; /undo takes the last turn back, /clear begins anew, and -c takes up to", error)
+
+    def test_a_file_is_never_the_conversation_itself(self):
+        self.chat("/read -\nhello\n", code=3)
 
     def test_system_is_shown_set_and_removed(self):
         _, error = self.chat("/system\n/system Be brief.\n/system\n/system clear\n/system\n")
@@ -138,7 +146,7 @@ class Script(Case):
         out, error = self.chat(f"/set max-tokens 9\n/set stop {stop}\n/show\nhello\n")
         self.assertNotIn(stop, out)
         self.assertIn("stop: ", error)
-        self.assertEqual(self.chat(f"/set stop {stop}\n/set stop\nhello\n")[0], self.chat("hello\n")[0])
+        self.assertEqual(self.chat(f"/set stop {stop}\n/set stop clear\nhello\n")[0], self.chat("hello\n")[0])
 
     def test_top_k_is_a_whole_number(self):
         _, error = self.chat("/set top-k 5.5\n/set seed -1\n/set seed 9007199254740993\n/show\n")
@@ -244,6 +252,29 @@ class OnATerminal(Case):
         # Ctrl-C flushes what was typed before it.
         self.assertIn("by 1 turn", self.say(terminal, "/tokens"))
 
+    def test_the_terminal_is_given_back_by_whoever_ends_it(self):
+        for end in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            terminal = self.chat("-c", "100000", *self.endless_chat())
+            terminal.send("hello\r")
+            terminal.expect("\n")
+            while len(terminal.text) < 50:
+                self.assertTrue(terminal.read(60))
+            self.assertFalse(termios.tcgetattr(terminal.file)[3] & termios.ECHO)
+            os.kill(terminal.process, end)
+            self.assertEqual(terminal.finish(), -end)
+            self.assertTrue(termios.tcgetattr(terminal.file)[3] & termios.ECHO)
+
+    def test_a_pipe_without_an_end_can_be_left(self):
+        terminal = self.chat("-n", "5")
+        pipe = self.path("pipe")
+        os.mkfifo(pipe)
+        terminal.send(f"/read {pipe}\r")
+        terminal.expect("\n")
+        time.sleep(0.3)  # Nobody opens it.
+        terminal.send("\x03")
+        self.assertIn("stopped while reading", self.reply(terminal))
+        self.assertIn("by 0 turns", self.say(terminal, "/tokens"))
+
     def test_two_at_once_keep_their_lines(self):
         first, second = self.chat("-n", "2"), self.chat("-n", "2")
         self.say(first, "/nonsense one")
@@ -279,6 +310,17 @@ class OnATerminal(Case):
             lines = file.read().splitlines()
         self.assertEqual((len(lines), lines[1], lines[-1]), (1001, "line2000", "line2999"))
 
+    def test_a_history_that_is_a_link_stays_one(self):
+        os.makedirs(os.path.dirname(self.history()))
+        target = self.path("kept", "_HiStOrY_V2_\n" + "".join(f"line{i}\n" for i in range(3000)))
+        os.symlink(target, self.history())
+        terminal = self.chat("-n", "2")
+        terminal.send("\x04")
+        self.assertEqual(terminal.finish(), 0)
+        self.assertTrue(os.path.islink(self.history()))
+        with open(target) as file:
+            self.assertEqual(len(file.read().splitlines()), 1001)
+
     def test_tab_completes_commands_and_files(self):
         self.path("note one.txt", "a note")
         terminal = self.chat("-n", "2")
@@ -290,6 +332,14 @@ class OnATerminal(Case):
         terminal.expect("/s")
         terminal.send("how\r")
         self.assertIn("top-k", self.reply(terminal))
+        # Names that differ in the second byte of a letter.
+        for name in ("b\u00e4.txt", "b\u00f6.txt"):
+            self.path(name, "umlaut")
+        terminal.send("/read ~/b\t\t")
+        terminal.expect("b\u00e4.txt  b\u00f6.txt")
+        terminal.expect("~/b")
+        terminal.send("\u00f6\t\r")
+        self.assertIn("6 bytes of ", self.reply(terminal))
 
     def test_backspace_takes_what_looks_like_one_character(self):
         terminal = self.chat("-n", "2")

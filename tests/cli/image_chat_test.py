@@ -126,6 +126,10 @@ class ChatOnATerminal(Case):
             terminal.send(pasted + "\r")
             terminal.expect("attach it as a picture? [Y/n] ")
             self.assertIn("1 view, 260 tokens", self.say(terminal, "y"))
+        for pasted in ("file://" + spaced.replace(" ", "%20"), f"'{spaced}' {SMALL} "):
+            terminal.send(pasted + "\r")
+            terminal.expect("? [Y/n] ")
+            self.assertIn("1 view, 260 tokens", self.say(terminal, "y"))
         self.say(terminal, "/image")
         told = self.say(terminal, "/tokens")
         self.assertIn("256 of them by pictures", told)

@@ -46,28 +46,6 @@ int hex_digit(char c) {
   return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
 }
 
-// The path of a file: URL, its %XX decoded.
-std::string file_of(const std::string& url) {
-  std::string_view path = std::string_view(url).substr(kFileScheme.size());
-  if (has_scheme(path, "localhost/")) path.remove_prefix(std::string_view("localhost").size());
-  if (!path.starts_with('/')) refuse("expected file:///PATH, found " + shortened(url));
-  std::string file;
-  for (std::size_t i = 0; i < path.size(); ++i) {
-    if (path[i] != '%') {
-      file += path[i];
-      continue;
-    }
-    const int high = i + 2 < path.size() ? hex_digit(path[i + 1]) : -1;
-    const int low = i + 2 < path.size() ? hex_digit(path[i + 2]) : -1;
-    if (high < 0 || low < 0)
-      refuse("expected two hexadecimal digits behind each % of " + shortened(url));
-    file += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  if (file.find('\0') != std::string::npos) refuse("a file name holds no %00: " + shortened(url));
-  return file;
-}
-
 // A picture that someone put here as bare base64 is no name, and would fill the message.
 std::string checked_name(std::string name) {
   if (name.size() >= PATH_MAX) {
@@ -115,11 +93,32 @@ std::optional<std::vector<std::byte>> decode_base64(std::string_view text) {
   return bytes;
 }
 
+std::string path_of_file_url(const std::string& url) {
+  std::string_view path = std::string_view(url).substr(kFileScheme.size());
+  if (has_scheme(path, "localhost/")) path.remove_prefix(std::string_view("localhost").size());
+  if (!path.starts_with('/')) refuse("expected file:///PATH, found " + shortened(url));
+  std::string file;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    if (path[i] != '%') {
+      file += path[i];
+      continue;
+    }
+    const int high = i + 2 < path.size() ? hex_digit(path[i + 1]) : -1;
+    const int low = i + 2 < path.size() ? hex_digit(path[i + 2]) : -1;
+    if (high < 0 || low < 0)
+      refuse("expected two hexadecimal digits behind each % of " + shortened(url));
+    file += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  if (file.find('\0') != std::string::npos) refuse("a file name holds no %00: " + shortened(url));
+  return file;
+}
+
 PictureSource parse_picture_source(const std::string& text, const std::string& folder) {
   if (text.empty() || text.find('\0') != std::string::npos)
     refuse("expected the name of a file, found an empty one or one with a NUL");
   if (has_scheme(text, kDataScheme)) return data_of(text);
-  if (has_scheme(text, kFileScheme)) return {checked_name(file_of(text)), {}};
+  if (has_scheme(text, kFileScheme)) return {checked_name(path_of_file_url(text)), {}};
   if (const std::string scheme = scheme_of(text); !scheme.empty()) {
     throw RequestError{"unsupported", "pictures are not fetched from " + shortened(scheme, 40) +
                                           ":// addresses: expected a file or a data: URL, found " +

@@ -16,6 +16,9 @@ struct PictureSource {
   std::vector<std::byte> bytes;  ///< What a data: URL holds; empty: read the file.
 };
 
+/// The path of file:///PATH, its %XX decoded. Throws RequestError for what is no such URL.
+std::string path_of_file_url(const std::string& url);
+
 /// A file name, relative to `folder`; a file: URL; or a data: URL with base64. Throws RequestError
 /// for a URL of any other kind and for what is no base64.
 PictureSource parse_picture_source(const std::string& text, const std::string& folder);

@@ -136,32 +136,44 @@ class Chat {
 
   // In a terminal one sees what went wrong and goes on; a script gets the exit code.
   void fail(const Error& error) const {
-    if (!editor_.terminal()) throw error;
-    complain(error.what());
+    std::string text = error.what();
+    if (error.code() == ErrorCode::kContext) text += "; " + ways_to_room();
+    if (!editor_.terminal()) throw Error(error.code(), text);
+    complain(text);
+  }
+
+  std::string ways_to_room() const {
+    std::string text = talk_.empty() ? "" : "/undo takes the last turn back, /clear begins anew";
+    const int trained = talk_.session().model().info().trained_context;
+    if (trained <= talk_.session().context())
+      return text.empty() ? "that is all that the model was trained for" : text;
+    return text + (text.empty() ? "" : ", and ") + format("-c takes up to %d tokens", trained);
   }
 
   // A picture's name and nothing else: what a terminal pastes when a file is dragged into it.
   bool attach_pasted(const std::string& message) {
     if (!editor_.terminal() || talk_.session().model().vision() == nullptr) return false;
-    const std::string picture = pasted_picture(message);
-    if (picture.empty()) return false;
+    const std::vector<std::string> paths = pasted_pictures(message);
+    if (paths.empty()) return false;
     std::string answer;
-    if (editor_.read("attach it as a picture? [Y/n] ", answer) != LineEditor::Event::kLine)
-      return true;
+    const char* question =
+        paths.size() == 1 ? "attach it as a picture? [Y/n] " : "attach them as pictures? [Y/n] ";
+    if (editor_.read(question, answer) != LineEditor::Event::kLine) return true;
     if (answer.starts_with('n') || answer.starts_with('N')) return false;
-    attach({picture});
+    attach(paths);
     return true;
   }
 
   // A Ctrl-C is no failure to a person.
-  void fail_or_stop(const Error& error, const char* while_doing) {
+  void fail_or_stop(const Error& error, const std::string& while_doing) {
     if (error.code() != ErrorCode::kInterrupted || !editor_.terminal()) return fail(error);
     interrupted = false;
-    note(std::string("stopped while ") + while_doing + "; the message is taken back");
+    note("stopped while " + while_doing);
   }
 
   // The text behind the pictures that wait. True when there is a reply.
   bool send(const std::string& text) {
+    const NoEcho quiet;
     UserMessage message{text, waiting_.pictures()};
     if (!message.pictures.empty()) {
       interrupted = false;
@@ -169,7 +181,7 @@ class Chat {
         talk_.check_room(message);
         waiting_.encode();
       } catch (const Error& error) {
-        fail_or_stop(error, "encoding the pictures");
+        fail_or_stop(error, "encoding the pictures; the message is taken back");
         return false;
       }
       message.pictures = waiting_.pictures();
@@ -193,7 +205,7 @@ class Chat {
       };
       reply = talk_.say(message, options, write, bar.callback());
     } catch (const Error& error) {
-      fail_or_stop(error, "reading the message");
+      fail_or_stop(error, "reading the message, which is taken back");
     }
     output_.end_line();
     output_.check();
@@ -217,11 +229,8 @@ class Chat {
       if (editor_.terminal()) note("the reply was cut off by max-tokens (/set max-tokens)");
       return;
     }
-    const int trained = talk_.session().model().info().trained_context;
-    std::string text = "the context is full: /undo takes the last turn back, /clear begins anew";
-    if (trained > talk_.session().context())
-      text += format(", and -c takes up to %d tokens", trained);
-    complain(text);
+    if (editor_.terminal() || !options_.model.quiet)
+      complain("the context is full: " + ways_to_room());
   }
 
   // The one of /set or --seed, else one that this chat drew when it began.
@@ -323,7 +332,9 @@ class Chat {
       return drop_attached();
     }
     const std::vector<std::string> names = split_file_names(argument);
-    const std::string path = expand_home(names.size() == 1 ? names.front() : argument);
+    std::string path = expand_home(names.size() == 1 ? names.front() : argument);
+    if (path == "-") path = "./-";  // Standard input is the conversation.
+    interrupted = false;
     try {
       const std::string text = prompt_text(read_text_file(path));
       require_utf8(text, path);
@@ -332,7 +343,7 @@ class Chat {
       attached_ = all;
       note(counted(text.size(), "byte") + " of " + path + " go in front of the next message");
     } catch (const Error& error) {
-      fail(error);
+      fail_or_stop(error, "reading " + path);
     }
   }
 

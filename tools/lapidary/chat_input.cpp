@@ -8,6 +8,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "batch_images.h"
+#include "batch_request.h"
 #include "chat_pictures.h"
 
 namespace cli {
@@ -76,6 +78,20 @@ std::vector<std::string> complete_file(const std::string& word) {
   return found;
 }
 
+// The file that `name`, a path or a file: address, names, if it is there and a picture; else empty.
+std::string picture_at(const std::string& name) {
+  std::string path = expand_home(name);
+  if (name.starts_with("file://")) {
+    try {
+      path = path_of_file_url(name);
+    } catch (const RequestError&) {
+      return {};
+    }
+  }
+  std::error_code none;
+  return names_picture(path) && fs::is_regular_file(path, none) ? path : "";
+}
+
 }  // namespace
 
 std::string expand_home(const std::string& path) {
@@ -101,16 +117,14 @@ std::vector<std::string> complete_line(const std::string& line,
   return found;
 }
 
-std::string pasted_picture(const std::string& message) {
-  constexpr std::string_view kScheme = "file://";
-  if (message.empty() || message.find('\n') != std::string::npos) return {};
-  std::string text = message;
-  if (text.starts_with(kScheme)) text = text.substr(kScheme.size());
-  const std::vector<std::string> names = split_file_names(text);
-  if (names.size() != 1 || !names_picture(names[0])) return {};
-  const std::string path = expand_home(names[0]);
-  std::error_code none;
-  return fs::is_regular_file(path, none) ? path : "";
+std::vector<std::string> pasted_pictures(const std::string& message) {
+  if (const std::string path = picture_at(message); !path.empty()) return {path};
+  std::vector<std::string> paths;
+  for (const std::string& name : split_file_names(message)) {
+    paths.push_back(picture_at(name));
+    if (paths.back().empty()) return {};
+  }
+  return paths;
 }
 
 }  // namespace cli

@@ -14,8 +14,8 @@ std::string expand_home(const std::string& path);
 std::vector<std::string> complete_line(const std::string& line,
                                        std::span<const std::string> commands);
 
-/// The picture whose name is all of `message`, as terminals paste a file that is dragged into them:
-/// as it is, in quotes, with escaped blanks or as a file: address. Empty when it is none.
-std::string pasted_picture(const std::string& message);
+/// The pictures whose names are all of `message`, as terminals paste files that are dragged into
+/// them: as they are, in quotes, with escaped blanks or as file: addresses. Empty when one is none.
+std::vector<std::string> pasted_pictures(const std::string& message);
 
 }  // namespace cli

@@ -28,9 +28,12 @@ std::string change_setting(SamplingFlags& flags, const std::string& argument) {
     return "seed is " + show_seed(flags);
   }
   if (name == "stop") {
-    // Without a text there are none; each further one is added.
-    if (value.empty()) flags.stop.clear();
-    if (!value.empty()) flags.stop.push_back(value);
+    // Each further one is added.
+    if (value == "clear" || value == "\"\"") {
+      flags.stop.clear();
+    } else if (!value.empty()) {
+      flags.stop.push_back(value);
+    }
     return "stop: " + show_stop(flags);
   }
   std::string names = "seed, stop";

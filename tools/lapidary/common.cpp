@@ -240,6 +240,7 @@ std::string read_to_end(int file, const std::string& name, std::uint64_t most) {
   char buffer[1 << 16];
   for (;;) {
     const ssize_t got = ::read(file, buffer, sizeof buffer);
+    if (got < 0 && interrupted) throw Error(ErrorCode::kInterrupted, "interrupted");
     if (got == 0) return text;
     if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
     if (text.size() > most)
@@ -277,6 +278,7 @@ std::string read_standard_input(std::uint64_t most) {
 std::string read_text_file(const std::string& path, std::uint64_t most) {
   if (path == "-") return read_standard_input(most);
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0 && interrupted) throw Error(ErrorCode::kInterrupted, "interrupted");
   if (file < 0) throw Error(ErrorCode::kFile, "cannot open " + path + ": " + std::strerror(errno));
   struct Closer {
     int file;

@@ -102,10 +102,12 @@ void HistoryFile::append(const std::string& entry) const {
   const Lock lock(path_);
   const int file = open_private(path_, O_WRONLY | O_APPEND);
   if (file < 0) return;
+  const off_t size = ::lseek(file, 0, SEEK_END);
   std::FILE* const stream = ::fdopen(file, "a");
   // libedit begins a file, and only a file, with its mark.
   if (stream != nullptr) std::fseek(stream, 0, SEEK_END);
-  save(one.get(), stream);
+  // Half a line, where a disk is full, would be joined to the next.
+  if (!save(one.get(), stream) && ::truncate(path_.c_str(), size) != 0) return;
 }
 
 void HistoryFile::shorten() const {
@@ -118,11 +120,14 @@ void HistoryFile::shorten() const {
   const Entries newest = no_entries(kMostEntries);
   HistEvent event;
   if (history(newest.get(), &event, H_LOAD, path_.c_str()) < 0) return;
-  const fs::path partial = path_.string() + ".partial";
-  const int file = open_private(partial, O_WRONLY | O_TRUNC);
+  // Where the name is a link, what it points to is replaced.
   std::error_code error;
+  const fs::path place = fs::canonical(path_, error);
+  if (error) return;
+  const fs::path partial = place.string() + ".partial";
+  const int file = open_private(partial, O_WRONLY | O_TRUNC);
   if (file >= 0 && save(newest.get(), ::fdopen(file, "w"))) {
-    fs::rename(partial, path_, error);
+    fs::rename(partial, place, error);
   } else {
     fs::remove(partial, error);
   }

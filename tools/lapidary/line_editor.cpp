@@ -216,6 +216,8 @@ class LineEditor::Terminal {
       const auto [end, other] = std::ranges::mismatch(common, one);
       common.erase(end, common.end());
     }
+    // Not between the bytes of a character.
+    while (find_invalid_utf8(common)) common.pop_back();
     if (common.size() > before.size()) {
       el_insertstr(editor, common.c_str() + before.size());
       return CC_REFRESH;

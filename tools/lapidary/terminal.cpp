@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "lapidary/error.h"
@@ -187,16 +188,63 @@ lapidary::Progress ProgressBar::callback() {
   return [this](std::uint64_t done, std::uint64_t total) { update(done, total); };
 }
 
+namespace {
+
+// What NoEcho changed. Signal handlers read it: everything stands before the flag is set.
+termios with_echo, without_echo;
+constexpr int kEndings[] = {SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+struct sigaction actions_before[std::size(kEndings)];
+std::atomic<bool> echo_is_off{false};
+
+void handle_endings();
+
+// Gives the terminal back and lets the signal do what it does; after a stop, takes it again.
+extern "C" void on_ending(int signal) {
+  const int error = errno;
+  if (echo_is_off) tcsetattr(STDIN_FILENO, TCSANOW, &with_echo);
+  for (std::size_t i = 0; i < std::size(kEndings); ++i) {
+    if (kEndings[i] == signal) sigaction(signal, &actions_before[i], nullptr);
+  }
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, signal);
+  raise(signal);
+  sigprocmask(SIG_UNBLOCK, &blocked, nullptr);
+  // Here again after a stop, in the foreground or not.
+  if (echo_is_off) {
+    handle_endings();
+    if (tcgetpgrp(STDIN_FILENO) == getpgrp()) tcsetattr(STDIN_FILENO, TCSANOW, &without_echo);
+  }
+  errno = error;
+}
+
+void handle_endings() {
+  struct sigaction action = {};
+  sigemptyset(&action.sa_mask);
+  action.sa_handler = on_ending;
+  action.sa_flags = SA_RESTART;
+  for (std::size_t i = 0; i < std::size(kEndings); ++i)
+    sigaction(kEndings[i], &action, &actions_before[i]);
+}
+
+}  // namespace
+
 NoEcho::NoEcho() {
-  termios changed = {};
-  if (isatty(STDIN_FILENO) != 1 || tcgetattr(STDIN_FILENO, &changed) != 0) return;
-  before_ = changed;
-  changed.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-  tcsetattr(STDIN_FILENO, TCSANOW, &changed);
+  if (echo_is_off || isatty(STDIN_FILENO) != 1 || tcgetattr(STDIN_FILENO, &with_echo) != 0) return;
+  without_echo = with_echo;
+  without_echo.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+  changed_ = true;
+  handle_endings();
+  echo_is_off = true;
+  tcsetattr(STDIN_FILENO, TCSANOW, &without_echo);
 }
 
 NoEcho::~NoEcho() {
-  if (before_) tcsetattr(STDIN_FILENO, TCSANOW, &*before_);
+  if (!changed_) return;
+  tcsetattr(STDIN_FILENO, TCSANOW, &with_echo);
+  echo_is_off = false;
+  for (std::size_t i = 0; i < std::size(kEndings); ++i)
+    sigaction(kEndings[i], &actions_before[i], nullptr);
 }
 
 double now() {

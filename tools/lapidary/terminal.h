@@ -93,7 +93,8 @@ class ProgressBar {
 };
 
 /// While it lives, what is typed does not show among what is written. It is not lost: whoever reads
-/// next gets it.
+/// next gets it. A signal that ends or stops the process gives the terminal back first. One that is
+/// made while there is one already does nothing.
 class NoEcho {
  public:
   NoEcho();
@@ -102,7 +103,7 @@ class NoEcho {
   NoEcho& operator=(const NoEcho&) = delete;
 
  private:
-  std::optional<termios> before_;
+  bool changed_ = false;
 };
 
 /// Seconds on a clock that never goes back.

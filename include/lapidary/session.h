@@ -275,7 +275,9 @@ Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text, bool parse
 /// Tokens that a picture of `views` views takes in a prompt, the words around it included.
 int image_prompt_tokens(const Tokenizer& tokenizer, int views);
 
-/// What this machine can do with `threads` threads on `isa`; takes about a second. For `bench`.
+/// What this machine can do with `threads` threads on `isa`; takes about a second, and up to
+/// kMeasureMachineBytes of memory meanwhile. For `bench`.
+inline constexpr std::uint64_t kMeasureMachineBytes = std::uint64_t{512} << 20;
 struct MachineLimits {
   double read_gigabytes_per_second = 0;  ///< Streaming reads from memory.
   double int8_gigaops_per_second = 0;    ///< Multiplications and additions of the int8 dot product.

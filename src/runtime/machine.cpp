@@ -16,7 +16,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kStreamBytes = std::size_t{512} << 20;  // Far beyond any cache.
+constexpr std::size_t kStreamBytes{kMeasureMachineBytes};  // Far beyond any cache.
 constexpr std::size_t kMinStreamBytes = std::size_t{64} << 20;
 constexpr std::size_t kTaskBytes = std::size_t{4} << 20;
 constexpr int kRounds = 3;

@@ -32,7 +32,7 @@ MemoryPlan plan_memory(const std::string& path, const ModelOptions& model,
   MemoryPlan plan;
   plan.weights = packed_weight_bytes(*source, config);
   plan.vocabulary = vocabulary_bytes(config.vocabulary);
-  plan.process = kProcessBytes;
+  plan.process = kProcessBytes + static_cast<std::uint64_t>(threads) * kThreadBytes;
   int view_tokens = 0;
   if (!model.vision.empty()) {
     const std::unique_ptr<WeightSource> vision = open_gguf(model.vision);

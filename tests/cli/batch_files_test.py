@@ -459,7 +459,7 @@ class Streams(Files):
             file.write(json.dumps({"id": 2, "prompt": "x", "max_tokens": 1}).encode() + b"\n")
         self.assertEqual(self.batch().returncode, 1)
         first, second = self.answers()
-        self.assertIn("longer than 64 MiB", first["error"]["message"])
+        self.assertIn("longer than 64.0 MiB", first["error"]["message"])
         self.assertEqual(first["error"]["line"], 1)
         self.assertEqual(second["id"], 2)
 

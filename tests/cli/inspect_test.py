@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import struct
 import subprocess
 import unittest
 
@@ -153,6 +154,39 @@ class Memory(Case):
         cut = self.path("cut.gguf", data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
         self.fails(3, "the download may be incomplete", "generate", "-m", cut, "-p", "x")
         self.fails(4, "memory limit", "generate", "-m", cut, "-p", "x", "--memory-limit", "5M")
+
+
+    def test_bench_counts_what_it_measures_with(self):
+        bench = ("bench", "-m", TINY, "--prefill", "8", "--decode", "2", "--rounds", "1", "--memory-limit")
+        self.fails(4, "memory limit is 200.0 MiB", *bench, "200M")
+        self.ok(*bench, "600M")
+
+    def test_what_is_left_is_for_pictures_and_requests(self):
+        both = self.ok("inspect", TINY, "-c", "4096", "--json")
+        with_pictures = json.loads(both)["memory_bytes_with_pictures"]
+        self.assertGreater(with_pictures, self.announced(TINY, "4096"))
+        big = self.path("big.bmp", bmp(1500, 1500))  # 6.75 MB, and twice that while it is read.
+        lines = [{"id": 1, "images": [big], "prompt": "x"}, {"id": 2, "prompt": "y" * 3_000_000},
+                 {"id": 3, "prompt": "x"}]
+        requests = self.path("in.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        batch = ("batch", "-q", "-m", TINY, "--mmproj", MMPROJ, "-c", "4096", "-n", "1", requests, "-o", "-",
+                 "--memory-limit")
+        done = self.run_cli(*batch, str(with_pictures + 4_000_000))
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(answers[0]["error"]["code"], "out_of_memory")
+        self.assertIn("the line is longer than 488.3 KiB", answers[1]["error"]["message"])
+        self.assertIn("text", answers[2])
+        done = self.run_cli(*batch, str(with_pictures + 40_000_000))
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertIn("text", answers[0])
+        self.assertEqual(answers[1]["error"]["code"], "context_length_exceeded")
+
+
+def bmp(width, height):
+    """A black picture without compression."""
+    size = width * height * 3
+    return (b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54 + size, 0, 0, 54, 40, width, height, 1, 24, 0, size, 0, 0, 0, 0)
+            + bytes(size))
 
 
 class Endless(Case):

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -64,6 +65,7 @@ Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
       model_(model),
       session_(model, options.speculation.session(options.model, model)),
       encoder_(model, options.model, options.images, session_.memory_bytes()),
+      memory_(memory_left(options.model, model, options.speculation.draft_bytes(options.model))),
       folder_(options.image_root.empty() ? std::filesystem::path(options.in).parent_path().string()
                                          : options.image_root),
       chat_(options.chat.chosen(model)),
@@ -74,6 +76,12 @@ Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
   const std::string file = find_model(options.model.model);
   weights_ = fingerprint_file(file);
   if (name_.empty()) name_ = std::filesystem::path(file).filename().string();
+}
+
+// The line itself, its value, and what is made of that on the way to tokens.
+std::uint64_t Answerer::most_line_bytes() const {
+  constexpr std::uint64_t kTimes = 8;
+  return memory_ == 0 ? LineReader::kMostBytes : std::min(LineReader::kMostBytes, memory_ / kTimes);
 }
 
 bool Answerer::in_turns(const BatchRequest& request) const {
@@ -93,9 +101,8 @@ BatchItem Answerer::read(const RequestFile& requests, const std::string& line) c
   item.digest = fingerprint(line);
   try {
     if (requests.too_long())
-      throw RequestError{
-          "invalid_request",
-          "the line is longer than " + std::to_string(LineReader::kMostBytes >> 20U) + " MiB"};
+      throw RequestError{"invalid_request",
+                         "the line is longer than " + human_bytes(requests.most_bytes())};
     if (requests.no_memory()) throw std::bad_alloc();
     parse_request(line, options_.sampling, folder_, item.request);
     item.digest = digest(item.request);
@@ -134,7 +141,8 @@ std::vector<lapidary::ContentPart> Answerer::read_parts(const std::vector<Reques
       continue;
     }
     if (model_.vision() == nullptr) throw RequestError{"unsupported", kNoVisionFile};
-    pictures.push_back(read_picture(*part.picture, options_.images, options_.model.memory_limit,
+    pictures.push_back(read_picture(*part.picture, options_.images,
+                                    memory_left(memory_, decoded_bytes(pictures)),
                                     options_.image_root));
     content.push_back({{}, unencoded(pictures.back(), model_)});
   }

@@ -36,6 +36,9 @@ class Answerer {
   /// `options` and `model` must outlive it.
   Answerer(const BatchOptions& options, const lapidary::Model& model);
 
+  /// Bytes that a request may have.
+  std::uint64_t most_line_bytes() const;
+
   /// The request that `requests` gave last, whose text is `line`.
   BatchItem read(const RequestFile& requests, const std::string& line) const;
 
@@ -57,7 +60,8 @@ class Answerer {
   const lapidary::Model& model_;
   lapidary::Session session_;
   PictureEncoder encoder_;
-  std::string folder_;  // Of the requests, from which names of pictures go out.
+  std::uint64_t memory_;  // For requests and their pictures; 0: no limit.
+  std::string folder_;    // Of the requests, from which names of pictures go out.
   bool chat_;
   std::string weights_;  // What decides answers beside the requests: of all,
   std::string turns_;    // of those in turns,

@@ -100,6 +100,7 @@ void check_vision(const BatchOptions& options, const lapidary::Model& model, con
                   int after_line) {
   if (model.vision() != nullptr || !is_file(options.in)) return;
   RequestFile requests(options.in);
+  requests.set_most_bytes(work.most_line_bytes());
   for (std::string line; requests.next(line);) {
     if (requests.number() <= after_line || line.find("\"image") == std::string::npos) continue;
     if (work.read(requests, line).request.has_pictures())
@@ -146,6 +147,7 @@ class BatchRun {
         answers_(answers),
         work_(options, model),
         progress_(options.model.quiet) {
+    requests_.set_most_bytes(work_.most_line_bytes());
     const Standing standing = begin();
     const std::uint64_t no_work = requests.read() + kept_bytes_;
     work_bytes_ = requests.bytes() - std::min(requests.bytes(), no_work);
@@ -175,6 +177,7 @@ class BatchRun {
         options_.retry_failed && std::ranges::any_of(answers_.records(), &AnswerRecord::failed);
     if (!retry) return pass_answered(requests_, answers_, work_, options_);
     RequestFile again(options_.in);
+    again.set_most_bytes(work_.most_line_bytes());
     const Standing old = pass_answered(again, answers_, work_, options_);
     Standing standing = begin_retry(old);
     for (std::size_t i = retried_->records().size(); i < old.bytes.size(); ++i)

@@ -205,11 +205,17 @@ std::string table_row(const Json& test) {
 int bench(const Options& options) {
   if (options.image)
     return bench_image(options.model, options.images, options.rounds, options.json);
-  const bool screened = options.head == "screened";
-  const lapidary::Model model = load_model(options.model, {.screened_head = screened});
-  lapidary::SessionOptions wanted = options.model.session();
-  if (wanted.context == 0)
-    wanted.context = std::max(1, options.depth + std::max(options.prefill, options.decode));
+  ModelFlags flags = options.model;
+  if (flags.context == 0)
+    flags.context = std::max(1, options.depth + std::max(options.prefill, options.decode));
+  const lapidary::ModelOptions as{.screened_head = options.head == "screened"};
+  const lapidary::SessionOptions wanted = flags.session();
+  const lapidary::MemoryPlan plan = plan_memory(find_model(flags.model), as, wanted);
+  const auto more_sessions = static_cast<std::uint64_t>(options.sequences - 1);
+  // Without a limit the measurement of the machine makes do with what there is.
+  const std::uint64_t machine = flags.memory_limit > 0 ? lapidary::kMeasureMachineBytes : 0;
+  check_memory(flags, as, true, more_sessions * (plan.kv + plan.buffers) + machine);
+  const lapidary::Model model = load_model(options.model, as);
   std::vector<lapidary::Session> sessions;
   sessions.reserve(static_cast<std::size_t>(options.sequences));
   for (int i = 0; i < options.sequences; ++i) sessions.emplace_back(model, wanted);

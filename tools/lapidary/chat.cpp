@@ -36,7 +36,8 @@ class Chat {
         sampling_(options.sampling),
         talk_(model, options.speculation.session(options.model, model), options.system,
               options.chat.kind(model)),
-        waiting_(model, options.model, options.images, talk_.session().memory_bytes()) {
+        waiting_(model, options.model, options.images, talk_.session().memory_bytes(),
+                 options.speculation.draft_bytes(options.model)) {
     for (Picture& picture : pictures) note(waiting_.add(std::move(picture)));
   }
 

@@ -8,10 +8,11 @@
 namespace cli {
 
 WaitingPictures::WaitingPictures(const lapidary::Model& model, const ModelFlags& flags,
-                                 const ImageFlags& images, std::uint64_t held_bytes)
+                                 const ImageFlags& images, std::uint64_t held_bytes,
+                                 std::uint64_t beside)
     : model_(model),
       flags_(images),
-      memory_limit_(flags.memory_limit),
+      memory_(memory_left(flags, model, beside)),
       encoder_(model, flags, images, held_bytes) {}
 
 std::string WaitingPictures::add(Picture picture) {
@@ -26,8 +27,14 @@ std::vector<std::string> WaitingPictures::add(const std::vector<std::string>& pa
   encoder_.require_vision();
   std::vector<Picture> pictures;
   pictures.reserve(paths.size());
-  for (const std::string& path : paths)
-    pictures.push_back(read_picture(path, flags_, memory_limit_));
+  std::uint64_t held = 0;
+  for (const Waiting& waiting : waiting_) {
+    if (waiting.source) held += waiting.source->image.rgb().size();
+  }
+  for (const std::string& path : paths) {
+    pictures.push_back(read_picture(path, flags_, memory_left(memory_, held)));
+    held += pictures.back().image.rgb().size();
+  }
   std::vector<std::string> lines;
   lines.reserve(pictures.size());
   for (Picture& picture : pictures) lines.push_back(add(std::move(picture)));

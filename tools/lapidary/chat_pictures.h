@@ -13,9 +13,9 @@ namespace cli {
 /// when the message is taken back.
 class WaitingPictures {
  public:
-  /// `held_bytes`: of the session, for the memory limit.
+  /// `held_bytes`: of the session; `beside`: of a draft model. Both count for the memory limit.
   WaitingPictures(const lapidary::Model& model, const ModelFlags& flags, const ImageFlags& images,
-                  std::uint64_t held_bytes);
+                  std::uint64_t held_bytes, std::uint64_t beside);
 
   /// Returns its description. Throws Error(kUsage) when the model has no vision file.
   std::string add(Picture picture);
@@ -44,7 +44,7 @@ class WaitingPictures {
 
   lapidary::Model model_;
   ImageFlags flags_;
-  std::uint64_t memory_limit_;
+  std::uint64_t memory_;  // For decoded pictures; 0: no limit.
   PictureEncoder encoder_;
   std::vector<Waiting> waiting_;
 };

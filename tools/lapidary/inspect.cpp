@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "common.h"
 
@@ -24,7 +25,8 @@ struct Facts {
   lapidary::FileInfo file;
   lapidary::Tokenizer tokenizer;
   lapidary::MemoryPlan memory;
-  std::string vision;  // The file beside it.
+  std::optional<lapidary::MemoryPlan> with_pictures;  // Where there is a vision file.
+  std::string vision;                                 // The file beside it.
   int context = 0;
 };
 
@@ -117,6 +119,8 @@ Json describe(const Facts& facts, const Options& options) {
   object["buffer_bytes"] = facts.memory.buffers;
   object["process_bytes"] = facts.memory.process;
   object["memory_bytes"] = facts.memory.total();
+  object["memory_bytes_with_pictures"] =
+      facts.with_pictures ? Json(facts.with_pictures->total()) : Json(nullptr);
   object["types"] = Json::array();
   for (const auto& type : info.types) {
     object["types"].push_back(
@@ -170,6 +174,7 @@ void add_memory(Table& table, const Facts& facts) {
   table.row("  buffers", human_bytes(plan.buffers));
   table.row("  program", human_bytes(plan.process));
   table.row("  together", human_bytes(plan.total()));
+  if (facts.with_pictures) table.row("  with pictures", human_bytes(facts.with_pictures->total()));
 }
 
 std::string table_of(const Facts& facts, const Options& options) {
@@ -246,6 +251,18 @@ int inspect_vision_file(const Options& options, const std::string& path,
   return 0;
 }
 
+// None without a vision file, or where that is bad: other commands say so when it is needed.
+std::optional<lapidary::MemoryPlan> plan_with_pictures(const std::string& path,
+                                                       const std::string& vision,
+                                                       const lapidary::SessionOptions& session) {
+  if (vision.empty()) return {};
+  try {
+    return lapidary::plan_memory(path, {.vision = vision}, session);
+  } catch (const lapidary::Error&) {
+    return {};
+  }
+}
+
 int inspect(const Options& options) {
   const std::string path = find_model(options.file.empty() ? options.model : options.file);
   lapidary::FileInfo file = lapidary::inspect_file(path);
@@ -255,12 +272,14 @@ int inspect(const Options& options) {
   lapidary::SessionOptions session;
   session.context = context;
   session.threads = options.threads;
+  const std::string vision = lapidary::find_vision_file(path);
   const Facts facts{path,
                     std::move(info),
                     std::move(file),
                     lapidary::load_tokenizer(path),
                     lapidary::plan_memory(path, {}, session),
-                    lapidary::find_vision_file(path),
+                    plan_with_pictures(path, vision, session),
+                    vision,
                     context};
   Output output;
   output.write(options.json ? to_line(describe(facts, options)) + "\n" : table_of(facts, options));

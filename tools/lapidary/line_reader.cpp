@@ -56,7 +56,7 @@ bool LineReader::next(std::string& line) {
   while (!whole_ && (at_ < buffer_.size() || fill())) {
     const std::size_t end = std::min(buffer_.find('\n', at_), buffer_.size());
     size += end - at_;
-    if (size > kMostBytes) {
+    if (size > most_) {
       too_long_ = true;
       std::string().swap(line);
     } else if (!no_memory_) {

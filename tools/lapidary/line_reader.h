@@ -7,7 +7,7 @@
 
 namespace cli {
 
-/// Lines of a file that may be endless, or have no lines: no more than kMostBytes are held.
+/// Lines of a file that may be endless, or have no lines: no more than most_bytes() are held.
 class LineReader {
  public:
   static constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 20;
@@ -18,6 +18,10 @@ class LineReader {
   /// The next line without its newline; false at the end. Throws Error(kFile) when the file cannot
   /// be read or has no line's end in 4 GiB, Error(kInterrupted) when `interrupted` is set.
   bool next(std::string& line);
+
+  /// From the next line on; at most kMostBytes.
+  void set_most_bytes(std::uint64_t most) { most_ = most; }
+  std::uint64_t most_bytes() const { return most_; }
 
   bool too_long() const { return too_long_; }    ///< The last line had more, and is empty here.
   bool no_memory() const { return no_memory_; }  ///< There was none to hold it; it is empty here.
@@ -32,6 +36,7 @@ class LineReader {
   int file_;
   std::string name_;
   std::string buffer_;
+  std::uint64_t most_ = kMostBytes;
   std::size_t at_ = 0;  // Of buffer_, what comes next.
   int number_ = 0;
   bool too_long_ = false;

@@ -30,14 +30,23 @@ std::vector<Picture> read_pictures(const ImageFlags& flags, std::uint64_t memory
   std::vector<Picture> pictures;
   std::uint64_t held = 0;
   for (const std::string& path : flags.images) {
-    // A limit of 0 is none; what is used up is one that nothing fits.
-    const std::uint64_t left =
-        memory_limit == 0 ? 0
-                          : std::max<std::uint64_t>(memory_limit - std::min(held, memory_limit), 1);
-    pictures.push_back(read_picture(path, flags, left));
+    pictures.push_back(read_picture(path, flags, memory_left(memory_limit, held)));
     held += pictures.back().image.rgb().size();
   }
   return pictures;
+}
+
+std::uint64_t memory_left(std::uint64_t limit, std::uint64_t taken) {
+  return limit == 0 ? 0 : std::max<std::uint64_t>(limit - std::min(taken, limit), 1);
+}
+
+std::uint64_t memory_left(const ModelFlags& flags, const lapidary::Model& model,
+                          std::uint64_t beside) {
+  if (flags.memory_limit == 0) return 0;
+  lapidary::ModelOptions half;
+  if (model.vision() != nullptr) half.vision = model.vision()->path;
+  const lapidary::MemoryPlan plan = plan_memory(find_model(flags.model), half, flags.session());
+  return memory_left(flags.memory_limit, plan.total() + beside);
 }
 
 std::uint64_t decoded_bytes(std::span<const Picture> pictures) {

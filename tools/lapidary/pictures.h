@@ -26,6 +26,15 @@ std::vector<Picture> read_pictures(const ImageFlags& flags, std::uint64_t memory
 /// A picture of bytes that are there, or whose file `image` was.
 Picture make_picture(const std::string& name, lapidary::Image image, const ImageFlags& flags);
 
+/// What is left of `limit` bytes when `taken` are: 0, no limit, where there is none, and else at
+/// least 1, which nothing fits.
+std::uint64_t memory_left(std::uint64_t limit, std::uint64_t taken);
+
+/// What a limit leaves for pictures and requests beside the model, its vision half, a session and
+/// `beside`, a draft model; 0: there is no limit.
+std::uint64_t memory_left(const ModelFlags& flags, const lapidary::Model& model,
+                          std::uint64_t beside);
+
 /// What the pixels of `pictures` take.
 std::uint64_t decoded_bytes(std::span<const Picture> pictures);
 

@@ -20,6 +20,10 @@ class RequestFile {
   /// The next request; false at the end. Throws as LineReader::next().
   bool next(std::string& line);
 
+  /// See LineReader.
+  void set_most_bytes(std::uint64_t most) { lines_.set_most_bytes(most); }
+  std::uint64_t most_bytes() const { return lines_.most_bytes(); }
+
   bool too_long() const { return lines_.too_long(); }    ///< The last line: no request.
   bool no_memory() const { return lines_.no_memory(); }  ///< To read it.
   int number() const { return lines_.number(); }         ///< Of the last line, from 1.

@@ -73,9 +73,11 @@ class TiffReader {
     if (options == nullptr) throw std::bad_alloc();
     TIFFOpenOptionsSetErrorHandlerExtR(options.get(), keep_error, &problem_);
     TIFFOpenOptionsSetWarningHandlerExtR(options.get(), drop_warning, nullptr);
-    constexpr tmsize_t kMostBytes = tmsize_t{1}
-                                    << 30;  // Of one allocation: 100 megapixels need less.
-    TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), kMostBytes);
+    // Of one allocation: 100 megapixels need less.
+    constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;
+    const std::uint64_t most =
+        picture_.memory_limit == 0 ? kMostBytes : std::min(picture_.memory_limit, kMostBytes);
+    TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), static_cast<tmsize_t>(most));
     const std::unique_ptr<TIFF, void (*)(TIFF*)> tiff(
         TIFFClientOpenExt("picture", "rM", &source_, read_source, refuse_to_write, seek_source,
                           close_source, size_of_source, map_source, unmap_source, options.get()),

@@ -94,7 +94,11 @@ class TiffReader {
     std::uint16_t orientation = 1;
     TIFFGetFieldDefaulted(tiff.get(), TIFFTAG_ORIENTATION, &orientation);
     out.orientation = orientation >= 1 && orientation <= 8 ? orientation : 1;
-    read_pixels(*tiff, out);
+    if (has_plain_alpha(*tiff)) {
+      read_plain_alpha(*tiff, out);
+    } else {
+      read_pixels(*tiff, out);
+    }
     return out;
   }
 
@@ -108,6 +112,48 @@ class TiffReader {
     const std::uint16_t* kinds = nullptr;
     TIFFGetFieldDefaulted(&tiff, TIFFTAG_EXTRASAMPLES, &count, &kinds);
     return count > 0 && kinds != nullptr && kinds[0] != EXTRASAMPLE_UNSPECIFIED;
+  }
+
+  // Whether alpha stands beside colours that it is not multiplied into, in bytes and in rows: what
+  // most programs write. libtiff's own conversion would multiply, and takes grey for multiplied
+  // already.
+  static bool has_plain_alpha(TIFF& tiff) {
+    const auto field = [&](std::uint32_t tag) {
+      std::uint16_t value = 0;
+      TIFFGetFieldDefaulted(&tiff, tag, &value);
+      return value;
+    };
+    std::uint16_t count = 0;
+    const std::uint16_t* kinds = nullptr;
+    TIFFGetFieldDefaulted(&tiff, TIFFTAG_EXTRASAMPLES, &count, &kinds);
+    const int samples = field(TIFFTAG_SAMPLESPERPIXEL);
+    const int photometric = field(TIFFTAG_PHOTOMETRIC);
+    const bool colours = (photometric == PHOTOMETRIC_RGB && samples == 4) ||
+                         (photometric == PHOTOMETRIC_MINISBLACK && samples == 2);
+    return colours && count == 1 && kinds != nullptr && kinds[0] == EXTRASAMPLE_UNASSALPHA &&
+           field(TIFFTAG_BITSPERSAMPLE) == 8 &&
+           field(TIFFTAG_PLANARCONFIG) == PLANARCONFIG_CONTIG && TIFFIsTiled(&tiff) == 0;
+  }
+
+  void read_plain_alpha(TIFF& tiff, DecodedPicture& out) {
+    std::uint16_t samples = 0;
+    TIFFGetFieldDefaulted(&tiff, TIFFTAG_SAMPLESPERPIXEL, &samples);
+    const auto width = static_cast<std::size_t>(out.width);
+    if (TIFFScanlineSize64(&tiff) != width * samples) damaged();
+    std::vector<std::uint8_t> row(width * samples);
+    std::vector<std::uint8_t> rgba(width * 4);
+    allocate_pixels(out);
+    for (int y = 0; y < out.height; ++y) {
+      if (TIFFReadScanline(&tiff, row.data(), static_cast<std::uint32_t>(y), 0) != 1 ||
+          !problem_.empty())
+        damaged();
+      for (std::size_t x = 0; x < width; ++x) {
+        const std::uint8_t* pixel = row.data() + x * samples;
+        for (std::size_t c = 0; c < 3; ++c) rgba[4 * x + c] = pixel[samples == 4 ? c : 0];
+        rgba[4 * x + 3] = picture_.on_white ? pixel[samples - 1U] : 255;
+      }
+      put_on_white(rgba, out.rgb.data() + static_cast<std::size_t>(y) * width * 3);
+    }
   }
 
   void read_pixels(TIFF& tiff, DecodedPicture& out) {

@@ -160,6 +160,50 @@ TEST(Image, TransparencyIsShownOnWhite) {
   EXPECT_GT(count, 25);
 }
 
+/// One row of `pixels`, without compression; their last byte is alpha beside the colours.
+std::string tiff_with_alpha(std::uint32_t samples, const std::vector<std::uint8_t>& pixels) {
+  std::string file("II*\0\x08\0\0\0", 8);
+  const auto put = [&](std::uint32_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) file += static_cast<char>(value >> (8 * i));
+  };
+  constexpr std::uint32_t kEntries = 10;
+  const std::uint32_t data = 8 + 2 + kEntries * 12 + 4;
+  const std::uint32_t size = static_cast<std::uint32_t>(pixels.size());
+  const bool grey = samples == 2;
+  // Tag and value; a value of four equal numbers does not fit and is left out: one bit depth is
+  // taken for all.
+  const std::uint32_t entries[kEntries][2] = {
+      {256, size / samples}, {257, 1},       {258, 8}, {259, 1},    {262, grey ? 1U : 2U},
+      {273, data},           {277, samples}, {278, 1}, {279, size}, {338, 2}};
+  put(kEntries, 2);
+  for (const auto& [tag, value] : entries) {
+    put(tag, 2);
+    put(4, 2);  // A 32-bit number,
+    put(1, 4);  // one of it.
+    put(value, 4);
+  }
+  put(0, 4);
+  file.append(pixels.begin(), pixels.end());
+  return file;
+}
+
+TEST(Image, AlphaBesideTheColoursOfATiff) {
+  if (!kTiff) GTEST_SKIP() << "built without libtiff";
+  const auto rgb = [](const std::string& file, ImageLoadOptions::Alpha alpha) {
+    const Image image = Image::decode(std::as_bytes(std::span(file)), "it", {.alpha = alpha});
+    return std::vector<std::uint8_t>(image.rgb().begin(), image.rgb().end());
+  };
+  using Alpha = ImageLoadOptions::Alpha;
+  using Bytes = std::vector<std::uint8_t>;
+  const std::string colours =
+      tiff_with_alpha(4, {200, 100, 0, 0, 200, 100, 0, 255, 200, 100, 0, 51});
+  EXPECT_EQ(rgb(colours, Alpha::kDrop), (Bytes{200, 100, 0, 200, 100, 0, 200, 100, 0}));
+  EXPECT_EQ(rgb(colours, Alpha::kOnWhite), (Bytes{255, 255, 255, 200, 100, 0, 244, 224, 204}));
+  const std::string grey = tiff_with_alpha(2, {100, 0, 100, 255, 100, 51});
+  EXPECT_EQ(rgb(grey, Alpha::kDrop), (Bytes{100, 100, 100, 100, 100, 100, 100, 100, 100}));
+  EXPECT_EQ(rgb(grey, Alpha::kOnWhite), (Bytes{255, 255, 255, 100, 100, 100, 224, 224, 224}));
+}
+
 TEST(Image, DamagedFilesOfOtherLibraries) {
   for (const char* name : {"lzw.tif", "alpha.tif", "rgb.heic", "alpha.avif"}) {
     SCOPED_TRACE(name);

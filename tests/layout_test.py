@@ -132,8 +132,8 @@ CLEAN = {
     "src/base/team.cpp": "#include <omp.h>\n#include <xmmintrin.h>\nvoid f() { _mm_setcsr(_mm_getcsr()); }\n",
     "src/runtime/a.cpp": '#include "text/t.h"\n#include "base/b.h"\n#include "lapidary/model.h"\n#include <vector>\n',
     "src/text/CMakeLists.txt": "lapidary_part(text SOURCES a.cpp USES lapidary_formats lapidary_base)\n",
-    "tools/lapidary/main.cpp": '#include "common.h"\n#include <CLI/CLI.hpp>\n#include "lapidary/model.h"\n',
-    "tools/lapidary/common.h": "#include <string>\n",
+    "tools/lapidary/main.cpp": '#include "text.h"\n#include <CLI/CLI.hpp>\n#include "lapidary/model.h"\n',
+    "tools/lapidary/text.h": "#include <string>\n",
 }
 
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "line_reader.h"
+#include "terminal.h"
 
 namespace cli {
 

@@ -11,6 +11,10 @@
 #include <new>
 #include <utility>
 
+#include "model_folder.h"
+#include "terminal.h"
+#include "text.h"
+
 namespace cli {
 
 using lapidary::Error;

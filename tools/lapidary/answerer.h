@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "batch_answer.h"
+#include "chat_flag.h"
 #include "request_file.h"
 #include "speculation_flags.h"
 

@@ -10,7 +10,10 @@
 
 #include "answer_file.h"
 #include "answerer.h"
+#include "commands.h"
 #include "output_file.h"
+#include "terminal.h"
+#include "text.h"
 
 namespace cli {
 

@@ -8,6 +8,7 @@
 
 #include "memory_reserve.h"
 #include "request_members.h"
+#include "text.h"
 
 namespace cli {
 

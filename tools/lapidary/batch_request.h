@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "batch_images.h"
+#include "json.h"
 #include "sampling_flags.h"
 
 namespace cli {

@@ -8,6 +8,12 @@
 #include <memory>
 #include <optional>
 
+#include "commands.h"
+#include "json.h"
+#include "model_folder.h"
+#include "terminal.h"
+#include "text.h"
+
 namespace cli {
 
 namespace {

@@ -1,6 +1,9 @@
 #include <algorithm>
 
 #include "bench.h"
+#include "json.h"
+#include "terminal.h"
+#include "text.h"
 
 namespace cli {
 

@@ -4,12 +4,17 @@
 #include <optional>
 #include <span>
 
+#include "chat_flag.h"
 #include "chat_input.h"
 #include "chat_pictures.h"
 #include "chat_settings.h"
+#include "commands.h"
 #include "conversation.h"
 #include "line_editor.h"
 #include "speculation_flags.h"
+#include "terminal.h"
+#include "text.h"
+#include "text_file.h"
 
 namespace cli {
 

@@ -2,6 +2,9 @@
 
 #include <charconv>
 
+#include "json.h"
+#include "text.h"
+
 namespace cli {
 
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "common.h"
+#include "json.h"
 #include "options.h"
 #include "suggest.h"
 

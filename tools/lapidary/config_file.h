@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "options.h"
+
 namespace cli {
 
 /// Reads `--config` files (TOML or INI): keys are option names. A key outside any section holds for

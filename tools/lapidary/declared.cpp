@@ -3,7 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
-#include "common.h"
+#include "options.h"
 
 namespace cli {
 

@@ -5,9 +5,13 @@
 #include <optional>
 #include <system_error>
 
+#include "commands.h"
+#include "json.h"
 #include "output_file.h"
 #include "pictures.h"
 #include "png_file.h"
+#include "terminal.h"
+#include "text.h"
 
 namespace cli {
 

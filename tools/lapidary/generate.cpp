@@ -2,9 +2,15 @@
 
 #include <memory>
 
+#include "chat_flag.h"
+#include "commands.h"
+#include "json.h"
 #include "pictures.h"
 #include "sampling_flags.h"
 #include "speculation_flags.h"
+#include "terminal.h"
+#include "text.h"
+#include "text_file.h"
 
 namespace cli {
 

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "json.h"
+#include "model_folder.h"
 #include "output_file.h"
 
 namespace cli {

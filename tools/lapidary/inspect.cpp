@@ -2,7 +2,13 @@
 #include <memory>
 #include <optional>
 
-#include "common.h"
+#include "chat_flag.h"
+#include "commands.h"
+#include "json.h"
+#include "model_folder.h"
+#include "options.h"
+#include "terminal.h"
+#include "text.h"
 
 namespace cli {
 

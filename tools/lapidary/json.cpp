@@ -8,7 +8,7 @@
 #include <set>
 #include <vector>
 
-#include "common.h"
+#include "text.h"
 
 namespace cli {
 

@@ -3,8 +3,12 @@
 #include <cstring>
 #include <memory>
 
+#include "commands.h"
 #include "output_file.h"
 #include "pictures.h"
+#include "terminal.h"
+#include "text.h"
+#include "text_file.h"
 
 namespace cli {
 

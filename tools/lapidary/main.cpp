@@ -12,11 +12,13 @@
 #include <string>
 #include <vector>
 
-#include "common.h"
+#include "commands.h"
 #include "completion.h"
 #include "config_file.h"
 #include "declared.h"
 #include "manual.h"
+#include "model_folder.h"
+#include "terminal.h"
 #include "usage_errors.h"
 
 namespace {

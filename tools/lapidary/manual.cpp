@@ -2,7 +2,7 @@
 
 #include <string_view>
 
-#include "common.h"
+#include "text.h"
 
 namespace cli {
 

@@ -10,7 +10,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "common.h"
+#include "json.h"
+#include "text.h"
 
 namespace cli {
 

@@ -2,7 +2,13 @@
 #include <cmath>
 #include <memory>
 
-#include "common.h"
+#include "commands.h"
+#include "json.h"
+#include "model_flags.h"
+#include "options.h"
+#include "terminal.h"
+#include "text.h"
+#include "text_file.h"
 
 namespace cli {
 

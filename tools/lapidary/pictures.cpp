@@ -4,6 +4,10 @@
 #include <iterator>
 #include <utility>
 
+#include "model_folder.h"
+#include "terminal.h"
+#include "text.h"
+
 namespace cli {
 
 using lapidary::Error;

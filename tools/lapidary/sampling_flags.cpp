@@ -5,6 +5,10 @@
 #include <limits>
 #include <random>
 
+#include "options.h"
+#include "terminal.h"
+#include "text.h"
+
 namespace cli {
 
 namespace {
@@ -112,6 +116,18 @@ void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
       .check(
           [](const std::string& text) { return text.empty() ? "expected text, got nothing" : ""; },
           "TEXT");
+}
+
+const char* finish_name(lapidary::FinishReason reason) {
+  switch (reason) {
+    case lapidary::FinishReason::kStop:
+      return "stop";
+    case lapidary::FinishReason::kLength:
+      return "length";
+    case lapidary::FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "stop";
 }
 
 }  // namespace cli

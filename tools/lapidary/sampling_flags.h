@@ -7,7 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "common.h"
+#include "lapidary/lapidary.h"
+#include "options.h"
 
 namespace cli {
 
@@ -51,5 +52,8 @@ std::span<const Setting> sampling_settings();
 bool parse_seed(std::string_view text, std::optional<std::uint64_t>& seed);
 inline constexpr const char* kExpectedSeed =
     "expected a whole number from 0 to 18446744073709551615, or -1 for a random one";
+
+/// "stop", "length" or "cancelled".
+const char* finish_name(lapidary::FinishReason reason);
 
 }  // namespace cli

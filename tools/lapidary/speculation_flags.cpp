@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "model_folder.h"
+#include "text.h"
+
 namespace cli {
 
 void SpeculationFlags::apply(lapidary::GenerateOptions& options) const {

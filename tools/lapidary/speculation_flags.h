@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "common.h"
+#include "model_flags.h"
 
 namespace cli {
 

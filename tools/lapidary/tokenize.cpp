@@ -4,7 +4,13 @@
 #include <memory>
 #include <sstream>
 
-#include "common.h"
+#include "commands.h"
+#include "json.h"
+#include "model_flags.h"
+#include "model_folder.h"
+#include "options.h"
+#include "terminal.h"
+#include "text_file.h"
 
 namespace cli {
 

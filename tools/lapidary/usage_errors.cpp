@@ -7,7 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "common.h"
+#include "json.h"
+#include "options.h"
 #include "suggest.h"
 
 namespace cli {

@@ -1,0 +1,113 @@
+#include "model_flags.h"
+
+#include <algorithm>
+
+#include "model_folder.h"
+#include "terminal.h"
+#include "text.h"
+
+namespace cli {
+
+using lapidary::Error;
+using lapidary::ErrorCode;
+
+lapidary::SessionOptions ModelFlags::session() const {
+  lapidary::SessionOptions options;
+  options.context = context;
+  options.chunk = chunk;
+  options.threads = threads;
+  options.memory_limit = memory_limit;
+  return options;
+}
+
+void add_file_flags(CLI::App& app, ModelFlags& flags) {
+  add_option(app, "-m,--model", flags.model,
+             "model file (GGUF), or the name of one in the model folder; may be left out when that "
+             "holds one")
+      .show_type("MODEL");
+  add_option(app, "-t,--threads", flags.threads, "threads; 0: physical cores within the quota")
+      .range(0, 1024);
+  add_option(app, "--isa", flags.isa, "instruction set to use")
+      .one_of({"avx512", "avxvnni", "avx2", "neon", "scalar"});
+  add_option(app, "--memory-limit", flags.memory_limit,
+             "most bytes to take (K, M, G), weights included; 0: no limit")
+      .size();
+  add_flag(app, "-q,--quiet", flags.quiet, "no statistics, warnings or progress");
+}
+
+void add_model_flags(CLI::App& app, ModelFlags& flags) {
+  add_file_flags(app, flags);
+  add_option(app, "-c,--context", flags.context,
+             "context in tokens; 0: what the model was trained for, at most 32768")
+      .range(0, 1 << 28);
+  add_option(app, "--chunk", flags.chunk, "prompt tokens computed together; never changes a result")
+      .range(1, 1 << 20);
+}
+
+namespace {
+
+// The largest context that fits `limit`; 0: none does.
+int fitting_context(const std::string& path, const lapidary::ModelOptions& options,
+                    lapidary::SessionOptions session, std::uint64_t limit, int too_much) {
+  int low = 0;
+  for (int high = too_much; low + 1 < high;) {
+    session.context = low + (high - low) / 2;
+    const bool fits = plan_memory(path, options, session).total() <= limit;
+    (fits ? low : high) = session.context;
+  }
+  // A round number is easier to type.
+  return low > 1024 ? low / 256 * 256 : low;
+}
+
+}  // namespace
+
+void check_memory(const ModelFlags& flags, const lapidary::ModelOptions& options, bool session,
+                  std::uint64_t beside) {
+  const std::string path = find_model(flags.model);
+  const lapidary::SessionOptions wanted = flags.session();
+  lapidary::MemoryPlan plan = plan_memory(path, options, wanted);
+  if (!session) plan.kv = plan.buffers = 0;
+  const std::uint64_t limit =
+      flags.memory_limit > 0 ? flags.memory_limit : lapidary::available_memory_bytes();
+  const std::uint64_t needed = plan.total() + beside;
+  if (needed <= limit) return;
+  std::string text = path + " needs " + human_bytes(needed);
+  const int trained = lapidary::inspect(path).trained_context;
+  const int context = wanted.context > 0 ? wanted.context : std::min(trained, 32768);
+  if (session) text += format(" with a context of %d tokens", context);
+  text += flags.memory_limit > 0 ? ", but the memory limit is " : ", but the machine has ";
+  text += human_bytes(limit) + (flags.memory_limit > 0 ? "" : " available");
+  if (session) {
+    const std::uint64_t left = limit > beside ? limit - beside : 0;
+    const int fits = fitting_context(path, options, wanted, left, context);
+    text += fits > 0 ? format("; -c %d would fit", fits) : "; no context would fit";
+  }
+  throw Error(ErrorCode::kMemory, text);
+}
+
+lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions options) {
+  options.threads = flags.threads;
+  options.isa = flags.isa;
+  options.memory_limit = flags.memory_limit;
+  ProgressBar bar("loading", flags.quiet);
+  options.progress = bar.callback();
+  lapidary::Model model = lapidary::Model::load(find_model(flags.model), options);
+  bar.finish();
+  for (const std::string& warning : model.info().warnings) warn(flags.quiet, warning);
+  if (model.vision() != nullptr) {
+    for (const std::string& warning : model.vision()->warnings)
+      warn(flags.quiet, model.vision()->path + ": " + warning);
+  }
+  if (flags.context > model.info().trained_context) {
+    warn(flags.quiet,
+         format("a context of %d tokens is more than the %d that the model was trained for",
+                flags.context, model.info().trained_context));
+  }
+  return model;
+}
+
+void warn(bool quiet, const std::string& text) {
+  if (!quiet) complain("warning: " + text);
+}
+
+}  // namespace cli

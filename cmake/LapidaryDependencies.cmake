@@ -30,15 +30,6 @@ if(TARGET lapidary::sentencepiece)
   list(APPEND LAPIDARY_LINKS lapidary::sentencepiece)
 endif()
 
-# SHA-256 for the keys of the image cache.
-if(NOT LAPIDARY_KERNELS_ONLY)
-  find_package(OpenSSL QUIET COMPONENTS Crypto)
-  if(NOT OpenSSL_FOUND)
-    message(FATAL_ERROR "OpenSSL's libcrypto was not found; install libssl-dev (apt), openssl-devel (dnf) or openssl (brew)")
-  endif()
-  list(APPEND LAPIDARY_LINKS OpenSSL::Crypto)
-endif()
-
 if(LAPIDARY_JPEG AND NOT LAPIDARY_KERNELS_ONLY)
   find_package(JPEG QUIET)
   if(NOT JPEG_FOUND)

@@ -40,7 +40,6 @@ has_header CLI/CLI.hpp        | libcli11-dev         | cli11-devel          | cl
 has_header nlohmann/json.hpp  | nlohmann-json3-dev   | json-devel           | nlohmann-json
 has_header editline/readline.h | libedit-dev         | libedit-devel        | libedit
 has_header stb/stb_image.h    | libstb-dev           | stb-devel            | -
-has_header openssl/evp.h      | libssl-dev           | openssl-devel        | openssl
 has_header jpeglib.h          | libjpeg62-turbo-dev  | libjpeg-turbo-devel  | jpeg-turbo
 has_header webp/decode.h      | libwebp-dev          | libwebp-devel        | webp
 has_header libheif/heif.h     | libheif-dev          | libheif-devel        | libheif

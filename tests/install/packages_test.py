@@ -245,6 +245,16 @@ def main():
     text = in_root(root, "/" + str(program.relative_to(root)), *PROMPT)
     expect(text == expected, f"expected {expected!r}, got {text!r}")
     print("both packages ran, and wrote", repr(text))
+
+    # A program built on the fresh system, with what the other package brings.
+    if options.bootstrap:
+        for name, path in debs.items():
+            shutil.copy(path, root / f"{name}.deb")
+        shutil.copy(options.consumer / "consumer.cpp", root)
+        in_root(root, "apt-get", "install", "-y", "--no-install-recommends", "g++", "pkg-config", "/lapidary.deb",
+                "/liblapidary-dev.deb")
+        in_root(root, "sh", "-c", "g++ -std=c++20 /consumer.cpp -o /consumer $(pkg-config --cflags --libs lapidary)")
+        print("and a program built there wrote", repr(in_root(root, "/consumer", "/model.gguf", "Hello")))
     shutil.rmtree(options.work)
 
 

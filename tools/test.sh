@@ -48,7 +48,9 @@ run_sanitized() {
 run_aarch64_without_dot() { QEMU_CPU=cortex-a72 run_ctest build-aarch64; }
 
 run_shared() { run_ctest build-shared --tests-regex '^(install.*|cli_generate|cli_image)$'; }
-run_minimal() { run_ctest build-minimal --tests-regex '^(install|install_find|install_plugin|cli_generate|cli_chat_plain)$'; }
+run_minimal() {
+  run_ctest build-minimal --tests-regex '^(install|install_find|install_plugin|cli_generate|cli_chat_plain)$'
+}
 # A program of another project that has Lapidary's sources as a folder.
 run_subdirectory() {
   local folder=$root/build-subdirectory

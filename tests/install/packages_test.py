@@ -1,9 +1,9 @@
 """Makes the packages and uses them where nothing else is installed: packages_test.py --build FOLDER --work FOLDER …
 
 The system that they are tried on is made of this machine's: the files of Debian's essential packages and of what the
-package names as its dependencies, with dpkg's notes of them. With --bootstrap it is Debian 12 as debootstrap makes it, and apt
-finds the dependencies; that takes minutes, the network and being root. Where no system can be entered, as in some
-containers, only what is in the packages is looked at.
+package names as its dependencies, with dpkg's notes of them. With --bootstrap it is Debian 12 as debootstrap makes it,
+and apt finds the dependencies; that takes minutes, the network and being root. Where no system can be entered, as in
+some containers, only what is in the packages is looked at.
 """
 
 import argparse

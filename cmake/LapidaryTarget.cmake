@@ -22,14 +22,20 @@ set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
-# lapidary_part(NAME SOURCES … [USES parts or libraries …]): one folder of src/ as an object library that sees nothing but
-# what it may use. `USES` propagates, as the arrows in docs/HACKING.md do.
+# lapidary_part(NAME SOURCES … [USES parts or libraries …]): one folder of src/ as an object library that sees nothing
+# but what it may use. `USES` propagates, as the arrows in docs/HACKING.md do.
 function(lapidary_part name)
   cmake_parse_arguments(PART "" "" "SOURCES;USES" ${ARGN})
   add_library(lapidary_${name} OBJECT ${PART_SOURCES})
   target_include_directories(lapidary_${name} PUBLIC
-    ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+    ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include ${PROJECT_BINARY_DIR}/include)
   target_link_libraries(lapidary_${name} PRIVATE lapidary_settings PUBLIC ${PART_USES})
+  # What lapidary/export.h asks for. In a static library nothing is exported: what links it decides what it shows.
+  if(BUILD_SHARED_LIBS)
+    target_compile_definitions(lapidary_${name} PUBLIC lapidary_EXPORTS)
+  else()
+    target_compile_definitions(lapidary_${name} PUBLIC LAPIDARY_STATIC_DEFINE)
+  endif()
   # What fuzzers try tells them which way it went.
   if(LAPIDARY_FUZZ AND name MATCHES "^(formats|vision)$")
     target_compile_options(lapidary_${name} PRIVATE -fsanitize=fuzzer-no-link)

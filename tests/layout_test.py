@@ -10,8 +10,8 @@ import re
 import sys
 import tempfile
 
-TOP = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "cmake", "docs", "include", "models", "src", "tests",
-       "tools", ".ci", ".clang-format", ".clang-tidy", ".editorconfig", ".gitignore"}
+TOP = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "THIRD-PARTY.md", "cmake", "docs", "include", "models",
+       "src", "tests", "tools", ".ci", ".clang-format", ".clang-tidy", ".editorconfig", ".gitignore"}
 # Not part of the tree: git's own, builds, and what editors and tools leave.
 TOP_IGNORED = re.compile(r"\.git|build.*|install|\.cache|\.vscode|\.idea|compile_commands\.json|CMakeUserPresets\.json")
 

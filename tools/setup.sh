@@ -25,8 +25,8 @@ has_command() { command -v "$1" > /dev/null; }
 has_header() { has_command "$compiler" && printf '#include <%s>\n' "$1" | "$compiler" -E -x c++ - > /dev/null 2>&1; }
 has_module() { has_command python3 && python3 -c "import $1" > /dev/null 2>&1; }
 
-# needed [test|all]: what it takes to build, to run test.sh too, or test.sh --all. One a line: a check, then the package's
-# name for apt, dnf and brew ("-": comes with something else).
+# needed [test|all|long]: what it takes to build, to run test.sh too, or test.sh --all, or --long. One a line: a check,
+# then the package's name for apt, dnf and brew ("-": comes with something else).
 needed() {
   cat << 'LIST'
 has_command cmake             | cmake                | cmake                | cmake
@@ -40,7 +40,6 @@ has_header CLI/CLI.hpp        | libcli11-dev         | cli11-devel          | cl
 has_header nlohmann/json.hpp  | nlohmann-json3-dev   | json-devel           | nlohmann-json
 has_header editline/readline.h | libedit-dev         | libedit-devel        | libedit
 has_header stb/stb_image.h    | libstb-dev           | stb-devel            | -
-has_header openssl/evp.h      | libssl-dev           | openssl-devel        | openssl
 has_header jpeglib.h          | libjpeg62-turbo-dev  | libjpeg-turbo-devel  | jpeg-turbo
 has_header webp/decode.h      | libwebp-dev          | libwebp-devel        | webp
 has_header libheif/heif.h     | libheif-dev          | libheif-devel        | libheif
@@ -55,7 +54,8 @@ LIST
   fi
   [ -n "${1:-}" ] || return 0
   echo 'has_header benchmark/benchmark.h | libbenchmark-dev | google-benchmark-devel | google-benchmark'
-  [ "$1" = all ] || return 0
+  echo 'has_command dpkg-shlibdeps | dpkg-dev | - | -'
+  [ "$1" != test ] || return 0
   cat << 'LIST'
 has_command clang++           | clang                | clang                | llvm
 has_command clang-format      | clang-format         | clang-tools-extra    | clang-format
@@ -66,6 +66,8 @@ has_command qemu-aarch64      | qemu-user            | qemu-user            | -
 has_command aarch64-linux-gnu-g++ | g++-aarch64-linux-gnu | gcc-c++-aarch64-linux-gnu | -
 test -f /usr/src/googletest/CMakeLists.txt | googletest | - | -
 LIST
+  [ "$1" = long ] || return 0
+  echo 'has_command debootstrap | debootstrap | - | -'
 }
 
 has_clang_openmp() {
@@ -78,7 +80,7 @@ has_clang_fuzzer() {
     | clang++ -fsanitize=fuzzer,address,undefined -x c++ - -o /dev/null > /dev/null 2>&1
 }
 
-# missing COLUMN [test|all]: the packages to install, without repeats.
+# missing COLUMN [test|all|long]: the packages to install, without repeats.
 missing() {
   local check apt dnf brew name
   needed "${2:-}" | while IFS='|' read -r check apt dnf brew; do
@@ -89,7 +91,7 @@ missing() {
   done | sort -u | tr '\n' ' '
 }
 
-# install_missing [test|all]
+# install_missing [test|all|long]
 install_missing() {
   local manager packages line sudo=""
   for manager in apt-get dnf brew none; do has_command $manager && break; done

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# test.sh [--all]: builds and runs the tests of the GCC Release build. --all adds the same with Clang and its
-# sanitizers, a minute of fuzzing for each format of files, the aarch64 kernels under qemu-user, clang-format and
-# clang-tidy. A part that fails does not keep the later ones from running; one that takes longer than its share of the
-# time is stopped and has failed.
+# test.sh [--all|--long]: builds and runs the tests of the GCC Release build. --all adds the same with Clang and its
+# sanitizers, a minute of fuzzing for each format of files, the shared library and its users, the aarch64 kernels under
+# qemu-user, clang-format and clang-tidy. --long adds to that what takes more time and finds less: a build without any
+# optional library, one inside another project, and the packages on a fresh Debian 12. A part that fails does not keep
+# the later ones from running; one that takes longer than its share of the time is stopped and has failed.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/setup.sh"
 
@@ -17,6 +18,16 @@ build_gcc() {
 build_sanitized() {
   configure build-asan "${release[@]}" -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
     -DLAPIDARY_SANITIZE=address,undefined -DLAPIDARY_FUZZ=ON && cmake --build "$root/build-asan"
+}
+# The library and the command line: the unit tests link object files and would see nothing new.
+build_shared() {
+  configure build-shared "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DBUILD_SHARED_LIBS=ON \
+    && cmake --build "$root/build-shared" --target lapidary_cli lapidary_manual
+}
+build_minimal() {
+  configure build-minimal "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DLAPIDARY_JPEG=OFF -DLAPIDARY_WEBP=OFF \
+    -DLAPIDARY_HEIF=OFF -DLAPIDARY_TIFF=OFF -DLAPIDARY_EDIT=OFF \
+    && cmake --build "$root/build-minimal" --target lapidary_cli lapidary_manual
 }
 build_aarch64() {
   configure build-aarch64 -DCMAKE_BUILD_TYPE=Release -DLAPIDARY_KERNELS_ONLY=ON -DLAPIDARY_WERROR=ON \
@@ -35,6 +46,23 @@ run_sanitized() {
     run_ctest build-asan --exclude-regex '^(layout|get_model)$'
 }
 run_aarch64_without_dot() { QEMU_CPU=cortex-a72 run_ctest build-aarch64; }
+
+run_shared() { run_ctest build-shared --tests-regex '^(install.*|cli_generate|cli_image)$'; }
+run_minimal() {
+  run_ctest build-minimal --tests-regex '^(install|install_find|install_plugin|cli_generate|cli_chat_plain)$'
+}
+# A program of another project that has Lapidary's sources as a folder.
+run_subdirectory() {
+  local folder=$root/build-subdirectory
+  if has_command ccache; then export CMAKE_CXX_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1; fi
+  cmake -S "$root/tests/install/subdirectory" -B "$folder" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
+    -DCMAKE_CXX_FLAGS=-O2 -DLAPIDARY_FOLDER="$root" && cmake --build "$folder" --target consumer \
+    && "$folder/consumer" "$root/tests/data/tiny-gemma3-text-bf16.gguf" Hello
+}
+run_bootstrap() {
+  python3 "$root/tests/install/packages_test.py" --bootstrap --build "$root/build" --work "$root/build/bootstrap" \
+    --model "$root/tests/data/tiny-gemma3-text-bf16.gguf" --consumer "$root/tests/install/consumer"
+}
 
 sources() {
   (cd "$root" && find include src tools tests \( -name '*.h' -o -name '*.cpp' \) -print0)
@@ -69,8 +97,8 @@ if [ "${1:-}" = --part ]; then
   exit
 fi
 case ${1:-} in
-  "" | --all) all=${1:+all} ;;
-  *) die "expected --all or nothing, got: $*" ;;
+  "" | --all | --long) all=${1:-} all=${all#--} ;;
+  *) die "expected --all, --long or nothing, got: $*" ;;
 esac
 
 passed=0 failed=0 failures="" times=""
@@ -110,6 +138,7 @@ if [ -n "$all" ]; then
   if part "Clang build with sanitizers" 900 build_sanitized; then
     part "tests under the sanitizers, fuzzing" 1500 run_sanitized || true
   fi
+  if part "shared library" 900 build_shared; then part "users of the shared library" 300 run_shared || true; fi
   if has_command aarch64-linux-gnu-g++ && has_command qemu-aarch64; then
     if part "aarch64 build" 300 build_aarch64; then
       part "aarch64 kernels" 240 run_ctest build-aarch64 || true
@@ -121,6 +150,13 @@ if [ -n "$all" ]; then
   fi
   part clang-format 60 check_format || true
   part clang-tidy 600 check_tidy || true
+fi
+if [ "$all" = long ]; then
+  if part "build without optional libraries" 600 build_minimal; then
+    part "tests without them" 300 run_minimal || true
+  fi
+  part "as a folder of another project" 900 run_subdirectory || true
+  if has_command debootstrap; then part "packages on a fresh Debian 12" 900 run_bootstrap || true; fi
 fi
 
 say "time, of what each part may take"

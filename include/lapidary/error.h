@@ -3,6 +3,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "lapidary/export.h"
+
 namespace lapidary {
 
 /// What kind of thing went wrong. The command line's exit codes follow from it.
@@ -17,9 +19,12 @@ enum class ErrorCode {
 
 /// The only exception type that the library throws on purpose. `what()` is one line that says what
 /// was expected and what was found, and names the file, key or tensor.
-class Error : public std::runtime_error {
+class LAPIDARY_API Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Error(const Error&) = default;
+  Error& operator=(const Error&) = default;
+  ~Error() override;  // Not inline: the type has one home, so all libraries of a program catch it.
   ErrorCode code() const noexcept { return code_; }
 
  private:

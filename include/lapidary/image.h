@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "lapidary/export.h"
+
 namespace lapidary {
 
 /// How a picture file becomes RGB.
@@ -22,7 +24,7 @@ struct ImageLoadOptions {
 
 /// A decoded picture: 8-bit RGB, row after row from the top left. Immutable, cheap to copy, safe to
 /// share between threads.
-class Image {
+class LAPIDARY_API Image {
  public:
   static constexpr std::uint64_t kMaxPixels = 100'000'000;
   static constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;
@@ -46,7 +48,7 @@ class Image {
   int height() const;
   std::span<const std::uint8_t> rgb() const;  ///< [height][width][3]
 
-  class Impl;
+  class LAPIDARY_NO_EXPORT Impl;
   explicit Image(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
  private:
@@ -84,11 +86,12 @@ struct ImageOptions {
 
 /// What a picture of this size is shown as: the whole first, then the crops in reading order.
 /// Throws Error(kUsage) for options out of range.
-std::vector<ImageView> image_views(int width, int height, const ImageOptions& options);
+LAPIDARY_API std::vector<ImageView> image_views(int width, int height, const ImageOptions& options);
 
 /// `view` of `image` as the encoder gets it: size × size pixels, bilinear with antialiasing, bytes
 /// as Pillow makes them. `threads` as everywhere, 0: physical cores. Throws Error(kUsage) when the
 /// view does not lie in the picture.
-Image encoder_input(const Image& image, const ImageView& view, int size = 896, int threads = 0);
+LAPIDARY_API Image encoder_input(const Image& image, const ImageView& view, int size = 896,
+                                 int threads = 0);
 
 }  // namespace lapidary

@@ -10,6 +10,7 @@
 //   }
 
 #include "lapidary/error.h"      // IWYU pragma: export
+#include "lapidary/export.h"     // IWYU pragma: export
 #include "lapidary/image.h"      // IWYU pragma: export
 #include "lapidary/model.h"      // IWYU pragma: export
 #include "lapidary/sampling.h"   // IWYU pragma: export

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "lapidary/export.h"
 #include "lapidary/stats.h"
 #include "lapidary/tokenizer.h"
 
@@ -96,14 +97,14 @@ struct ModelInfo {
 
   /// Bytes of keys and values at `tokens` tokens of context: with the 5:1 windows, or as if every
   /// layer were global.
-  std::uint64_t kv_bytes(int tokens, bool global_only = false) const;
+  LAPIDARY_API std::uint64_t kv_bytes(int tokens, bool global_only = false) const;
 };
 
 /// Weights and vocabulary of one model. Immutable, cheap to copy; shared by any number of sessions
 /// on any number of threads.
-class Model {
+class LAPIDARY_API Model {
  public:
-  class Impl;
+  class LAPIDARY_NO_EXPORT Impl;
 
   /// Reads and packs `path`, a GGUF file. Throws Error(kFile) with the offending key or tensor,
   /// Error(kMemory) when the weights exceed the budget, Error(kUsage) for an unknown ISA.
@@ -123,10 +124,10 @@ class Model {
 };
 
 /// Reads the header of `path` only. Throws as Model::load does.
-ModelInfo inspect(const std::string& path);
+LAPIDARY_API ModelInfo inspect(const std::string& path);
 
 /// The same of a vision file (mmproj).
-VisionInfo inspect_vision(const std::string& path);
+LAPIDARY_API VisionInfo inspect_vision(const std::string& path);
 
 /// What is in a model file of any kind, for people.
 struct FileInfo {
@@ -144,9 +145,9 @@ struct FileInfo {
 };
 
 /// Reads the header of `path` only. Throws Error(kFile) for a file that is no GGUF file.
-FileInfo inspect_file(const std::string& path);
+LAPIDARY_API FileInfo inspect_file(const std::string& path);
 
 /// The vocabulary of a model file, without its weights. Throws as Model::load does.
-Tokenizer load_tokenizer(const std::string& path);
+LAPIDARY_API Tokenizer load_tokenizer(const std::string& path);
 
 }  // namespace lapidary

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lapidary/export.h"
 #include "lapidary/model.h"
 #include "lapidary/sampling.h"
 #include "lapidary/stats.h"
@@ -44,12 +45,12 @@ struct MemoryPlan {
 };
 
 /// What the machine has available for this process, within its control group's limit.
-std::uint64_t available_memory_bytes();
+LAPIDARY_API std::uint64_t available_memory_bytes();
 
 /// Reads headers only: of `path`, and of `model.vision` where that is given. A draft model is not
 /// counted. Throws as Model::load and Session do, but for the budget.
-MemoryPlan plan_memory(const std::string& path, const ModelOptions& model = {},
-                       const SessionOptions& session = {});
+LAPIDARY_API MemoryPlan plan_memory(const std::string& path, const ModelOptions& model = {},
+                                    const SessionOptions& session = {});
 
 /// Whether the next tokens are guessed and several of them verified in one pass. What is drawn is
 /// the same bits in every case: a guess counts only when it is the token that the sampler draws.
@@ -104,7 +105,7 @@ class Reply;
 
 /// One sequence of tokens with its KV cache. Belongs to one thread at a time; the model may be
 /// shared.
-class Session {
+class LAPIDARY_API Session {
  public:
   /// Reserves all memory that the context will need and checks it against the budget.
   /// Throws Error(kMemory) with the bytes needed, Error(kUsage) for options out of range or a draft
@@ -185,16 +186,17 @@ class Session {
 
  private:
   friend class Reply;
-  friend void append_together(std::span<Session* const> sessions, std::span<const TokenId> ids);
-  class Impl;
+  friend LAPIDARY_API void append_together(std::span<Session* const> sessions,
+                                           std::span<const TokenId> ids);
+  class LAPIDARY_NO_EXPORT Impl;
   std::unique_ptr<Impl> impl_;
 };
 
 /// A reply as a range of text pieces, drawn as it is read. The session must outlive it and not be
 /// used meanwhile.
-class Reply {
+class LAPIDARY_API Reply {
  public:
-  class iterator {
+  class LAPIDARY_API iterator {
    public:
     using iterator_category = std::input_iterator_tag;
     using value_type = std::string_view;
@@ -224,7 +226,7 @@ class Reply {
 
  private:
   friend class Session;
-  class State;
+  class LAPIDARY_NO_EXPORT State;
   explicit Reply(std::unique_ptr<State> state);
   bool next();
 
@@ -240,7 +242,7 @@ inline constexpr int kMostTogether = 16;
 /// logits. The threads of sessions[0] do the work. Throws Error(kUsage) for an id outside the
 /// vocabulary, for no session or more than kMostTogether or than sessions[0] has tokens in a chunk,
 /// for one that is there twice, and for different models; Error(kContext) when one has no room.
-void append_together(std::span<Session* const> sessions, std::span<const TokenId> ids);
+LAPIDARY_API void append_together(std::span<Session* const> sessions, std::span<const TokenId> ids);
 
 /// One turn of a conversation, for chat_prompt().
 struct Message {
@@ -254,26 +256,27 @@ struct Message {
 /// text. The markers of ChatML are control tokens where the vocabulary has them as such, else text:
 /// then a user's text can forge them. Throws Error(kUsage) when roles do not alternate or one is
 /// unknown, when the vocabulary has no tokens for Gemma's turns, or no image tokens for a picture.
-Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages,
-                   ChatTemplate as = ChatTemplate::kGemma);
+LAPIDARY_API Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages,
+                                ChatTemplate as = ChatTemplate::kGemma);
 
 /// What follows `reply`, drawn behind a chat_prompt() or another next_turn(): the end of the
 /// model's turn, as far as the reply does not hold it, and a user's `message` up to where the
 /// model's next turn begins.
-Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply, const Message& message,
-                 ChatTemplate as = ChatTemplate::kGemma);
+LAPIDARY_API Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply,
+                              const Message& message, ChatTemplate as = ChatTemplate::kGemma);
 
 /// Texts that end a model's turn and that no stop id stands for, to be added to
 /// GenerateOptions::stop; usually none.
-std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as);
+LAPIDARY_API std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as);
 
 /// BOS and raw text (as it is, not trimmed) with pictures.
-Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                   bool parse_control = false);
-Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text, bool parse_control = false);
+LAPIDARY_API Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
+                                bool parse_control = false);
+LAPIDARY_API Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text,
+                                bool parse_control = false);
 
 /// Tokens that a picture of `views` views takes in a prompt, the words around it included.
-int image_prompt_tokens(const Tokenizer& tokenizer, int views);
+LAPIDARY_API int image_prompt_tokens(const Tokenizer& tokenizer, int views);
 
 /// What this machine can do with `threads` threads on `isa`; takes about a second, and up to
 /// kMeasureMachineBytes of memory meanwhile. For `bench`.
@@ -282,6 +285,6 @@ struct MachineLimits {
   double read_gigabytes_per_second = 0;  ///< Streaming reads from memory.
   double int8_gigaops_per_second = 0;    ///< Multiplications and additions of the int8 dot product.
 };
-MachineLimits measure_machine(int threads = 0, const std::string& isa = {});
+LAPIDARY_API MachineLimits measure_machine(int threads = 0, const std::string& isa = {});
 
 }  // namespace lapidary

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lapidary/export.h"
+
 namespace lapidary {
 
 using TokenId = std::int32_t;
@@ -14,9 +16,9 @@ using TokenId = std::int32_t;
 /// The model's vocabulary: text to ids and back. SentencePiece BPE with byte fallback.
 /// Immutable after construction; every method may be called from several threads at once. Cheap to
 /// copy.
-class Tokenizer {
+class LAPIDARY_API Tokenizer {
  public:
-  class Impl;
+  class LAPIDARY_NO_EXPORT Impl;
   explicit Tokenizer(std::shared_ptr<const Impl> impl);
 
   /// Ids of `text`, without BOS. Control tokens written in the text are plain text unless
@@ -66,7 +68,7 @@ class Tokenizer {
 
 /// Turns ids into text as they come, holding back bytes of a character that is not complete yet.
 /// Allocates nothing after construction. Not thread-safe.
-class Detokenizer {
+class LAPIDARY_API Detokenizer {
  public:
   explicit Detokenizer(Tokenizer tokenizer);
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lapidary/export.h"
 #include "lapidary/image.h"
 #include "lapidary/model.h"
 #include "lapidary/stats.h"
@@ -38,7 +39,7 @@ struct ImageEncoderOptions {
 /// Turns pictures into features with the vision half of a model. Belongs to one thread at a time.
 /// The weights are read when the first picture comes, once for all encoders of a model; features
 /// are kept in the model's cache.
-class ImageEncoder {
+class LAPIDARY_API ImageEncoder {
  public:
   /// Throws Error(kUsage) when `model` was loaded without a vision file.
   explicit ImageEncoder(const Model& model, const ImageEncoderOptions& options = {});
@@ -59,13 +60,13 @@ class ImageEncoder {
   std::uint64_t memory_bytes() const;  ///< Work buffers that encode() takes and gives back.
 
  private:
-  class Impl;
+  class LAPIDARY_NO_EXPORT Impl;
   std::unique_ptr<Impl> impl_;
 };
 
 /// The vision file that lies beside `model_path` and fits it (a `.gguf` file with "mmproj" in its
 /// name, whose projector has the model's width), or an empty string when there is none or more than
 /// one.
-std::string find_vision_file(const std::string& model_path);
+LAPIDARY_API std::string find_vision_file(const std::string& model_path);
 
 }  // namespace lapidary

@@ -1,40 +1,19 @@
 #include "runtime/digest.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "base/file.h"
-#include "lapidary/error.h"
 
 namespace lapidary {
 namespace {
 
 constexpr std::size_t kReadBytes = std::size_t{4} << 20;
 
-void require(bool worked) {
-  if (!worked) throw Error(ErrorCode::kFailed, "SHA-256 is not available in the crypto library");
-}
-
 }  // namespace
 
-struct Hasher::State {
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
-  State() = default;
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
-  ~State() { EVP_MD_CTX_free(context); }
-};
-
-Hasher::Hasher() : state_(std::make_unique<State>()) {
-  require(state_->context != nullptr &&
-          EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1);
-}
-Hasher::~Hasher() = default;
-
 Hasher& Hasher::bytes(std::span<const std::byte> data) {
-  require(EVP_DigestUpdate(state_->context, data.data(), data.size()) == 1);
+  sha_.add(data.data(), data.size());
   return *this;
 }
 
@@ -54,8 +33,8 @@ Hasher& Hasher::digest(const Digest& value) { return bytes(std::as_bytes(std::sp
 
 Digest Hasher::finish() {
   Digest out{};
-  unsigned int length = 0;
-  require(EVP_DigestFinal_ex(state_->context, out.data(), &length) == 1 && length == out.size());
+  static_assert(sizeof out == kernels::Sha256::kHashBytes);
+  sha_.finish(out.data());
   return out;
 }
 

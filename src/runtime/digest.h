@@ -2,11 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "kernels/sha256.h"
 #include "runtime/feature_cache.h"
 
 namespace lapidary {
@@ -14,11 +14,6 @@ namespace lapidary {
 /// SHA-256 of everything added, in order.
 class Hasher {
  public:
-  Hasher();
-  ~Hasher();
-  Hasher(const Hasher&) = delete;
-  Hasher& operator=(const Hasher&) = delete;
-
   Hasher& bytes(std::span<const std::byte> data);
   Hasher& number(std::int64_t value);
   Hasher& text(std::string_view value);  // With its length: "ab", "c" is not "a", "bc".
@@ -28,8 +23,7 @@ class Hasher {
   Digest finish();
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  kernels::Sha256 sha_;
 };
 
 /// SHA-256 of a whole file. Throws Error(kFile).

@@ -1,7 +1,5 @@
 #include "line_editor.h"
 
-#include <histedit.h>
-#include <langinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,11 +13,18 @@
 #include <utility>
 #include <vector>
 
-#include "history_file.h"
 #include "terminal.h"
+
+#if LAPIDARY_EDIT
+#include <histedit.h>
+#include <langinfo.h>
+
+#include "history_file.h"
+#endif
 
 namespace cli {
 
+#if LAPIDARY_EDIT
 namespace {
 
 // libedit decodes what is typed by the locale. Any locale's text is UTF-8 here, so one that is not
@@ -254,6 +259,16 @@ class LineEditor::Terminal {
   std::deque<wchar_t> pending_;
 };
 
+#else
+// Without libedit a line is edited as far as the terminal itself does, and there is no history.
+class LineEditor::Terminal {
+ public:
+  explicit Terminal(const Completer& /*unused*/) {}
+  static bool typed() { return false; }
+  static void remember(const std::string& /*unused*/) {}
+};
+#endif
+
 LineEditor::LineEditor(Completer completer) {
   if (isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1)
     terminal_ = std::make_unique<Terminal>(std::move(completer));
@@ -270,11 +285,16 @@ void LineEditor::remember(const std::string& entry) {
 
 LineEditor::Event LineEditor::read(const std::string& prompt, std::string& line,
                                    const std::string& draft) {
+  std::string before;
+#if LAPIDARY_EDIT
   if (terminal_) return terminal_->read(prompt, line, draft);
+#else
+  if (terminal_) write_all(STDERR_FILENO, prompt + draft), before = draft;
+#endif
   line.clear();
   for (;;) {
     if (const std::size_t end = buffer_.find('\n'); end != std::string::npos) {
-      line = take_line(end);
+      line = before + take_line(end);
       buffer_.erase(0, 1);
       return Event::kLine;
     }
@@ -283,7 +303,7 @@ LineEditor::Event LineEditor::read(const std::string& prompt, std::string& line,
     if (interrupted.exchange(false)) return Event::kInterrupt;
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) {
-      line = take_line(buffer_.size());
+      line = before + take_line(buffer_.size());
       return line.empty() ? Event::kEnd : Event::kLine;
     }
     buffer_.append(bytes, static_cast<std::size_t>(got));

@@ -1,0 +1,7 @@
+#include "lapidary/error.h"
+
+namespace lapidary {
+
+Error::~Error() = default;
+
+}  // namespace lapidary

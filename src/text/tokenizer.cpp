@@ -61,9 +61,9 @@ void run(Build& build) noexcept {
 
 class Tokenizer::Impl {
  public:
-  explicit Impl(const WeightSource& source) {
+  Impl(const WeightSource& source, const std::atomic<bool>* cancel) {
     const auto build = std::make_shared<Build>();
-    vocabulary = read_vocabulary(source, build->pieces);
+    vocabulary = read_vocabulary(source, build->pieces, cancel);
     build->newlines = vocabulary.newlines_cut;
     build->path = source.path();
     encoder_ = build->result.get_future().share();
@@ -175,8 +175,8 @@ std::span<const TokenId> Tokenizer::stop_ids() const { return impl().vocabulary.
 const std::vector<std::string>& Tokenizer::warnings() const { return impl().vocabulary.warnings; }
 std::size_t Tokenizer::longest_piece() const { return impl().vocabulary.longest_piece; }
 
-Tokenizer load_tokenizer(const WeightSource& source) {
-  return Tokenizer(std::make_shared<const Tokenizer::Impl>(source));
+Tokenizer load_tokenizer(const WeightSource& source, const std::atomic<bool>* cancel) {
+  return Tokenizer(std::make_shared<const Tokenizer::Impl>(source, cancel));
 }
 
 void finish_loading(const Tokenizer& tokenizer, const std::atomic<bool>* cancel) {

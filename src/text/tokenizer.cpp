@@ -1,8 +1,9 @@
 #include <sentencepiece_processor.h>
 
+#include <atomic>
 #include <chrono>
 #include <exception>
-#include <future>
+#include <thread>
 #include <utility>
 
 #include "base/background.h"
@@ -30,14 +31,17 @@ struct PieceEncoder {
 /// Everything that a build needs, and what becomes of it.
 struct Build {
   Pieces pieces;
-  bool newlines;
+  bool newlines = false;
   std::string path;
-  std::promise<std::shared_ptr<const PieceEncoder>> result;
+
+  std::atomic<bool> done{false};  // What follows is written before, and not again.
+  std::unique_ptr<const PieceEncoder> encoder;
+  std::exception_ptr error;
 };
 
 /// Takes the pieces with it: nothing of them is kept once SentencePiece has its own copy.
-std::shared_ptr<const PieceEncoder> build_encoder(Build& build) {
-  auto encoder = std::make_shared<PieceEncoder>(build.pieces, build.newlines);
+std::unique_ptr<const PieceEncoder> build_encoder(Build& build) {
+  auto encoder = std::make_unique<PieceEncoder>(build.pieces, build.newlines);
   const std::string proto = serialize_model_proto(build.pieces);
   build.pieces = {};
   const auto status = encoder->processor.LoadFromSerializedProto(proto);
@@ -51,32 +55,41 @@ std::shared_ptr<const PieceEncoder> build_encoder(Build& build) {
 
 void run(Build& build) noexcept {
   try {
-    build.result.set_value(build_encoder(build));
+    build.encoder = build_encoder(build);
   } catch (...) {
-    build.result.set_exception(std::current_exception());
+    build.error = std::current_exception();
   }
+  build.done.store(true, std::memory_order_release);
+  build.done.notify_all();
 }
 
 }  // namespace
 
 class Tokenizer::Impl {
  public:
-  Impl(const WeightSource& source, const std::atomic<bool>* cancel) {
-    const auto build = std::make_shared<Build>();
-    vocabulary = read_vocabulary(source, build->pieces, cancel);
-    build->newlines = vocabulary.newlines_cut;
-    build->path = source.path();
-    encoder_ = build->result.get_future().share();
-    if (!builder_.start([build] { run(*build); })) run(*build);  // No more threads: here and now.
+  Impl(const WeightSource& source, const std::atomic<bool>* cancel)
+      : build_(std::make_shared<Build>()) {
+    vocabulary = read_vocabulary(source, build_->pieces, cancel);
+    build_->newlines = vocabulary.newlines_cut;
+    build_->path = source.path();
+    // No more threads: here and now.
+    if (!builder_.start([build = build_] { run(*build); })) run(*build_);
   }
 
-  const PieceEncoder& encoder() const { return *encoder_.get(); }
+  /// Waits for it where it is not built yet.
+  const PieceEncoder& encoder() const {
+    build_->done.wait(false, std::memory_order_acquire);
+    if (build_->error) std::rethrow_exception(build_->error);
+    return *build_->encoder;
+  }
 
   void wait(const std::atomic<bool>* cancel) const {
-    constexpr std::chrono::milliseconds kLook(5);
-    while (cancel != nullptr && encoder_.wait_for(kLook) != std::future_status::ready)
+    constexpr std::chrono::microseconds kLook(500);
+    while (cancel != nullptr && !build_->done.load(std::memory_order_acquire)) {
       check_cancel(cancel, "building the tokenizer");
-    encoder_.get();
+      std::this_thread::sleep_for(kLook);
+    }
+    encoder();
   }
 
   /// Appends the ids of `text`, valid UTF-8 in which nothing is a control token. Long texts go to
@@ -101,7 +114,7 @@ class Tokenizer::Impl {
   Vocabulary vocabulary;
 
  private:
-  std::shared_future<std::shared_ptr<const PieceEncoder>> encoder_;
+  std::shared_ptr<Build> build_;
   Background builder_;
 };
 

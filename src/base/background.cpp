@@ -1,6 +1,5 @@
 #include "base/background.h"
 
-#include <sys/types.h>
 #include <unistd.h>
 
 #include <iterator>
@@ -35,30 +34,36 @@ class Leftovers {
         job = next;
       }
     }
-    for (Background::Job& job : ended) job.thread.join();
+    Background::finish(ended);
   }
 
-  ~Leftovers() {
-    if (process_ != ::getpid()) {
-      // A fork's child has none of these threads: they are left as they are, memory and all.
-      static_cast<void>(new (std::nothrow) Jobs(std::move(jobs_)));
-      return;
-    }
-    for (Background::Job& job : jobs_) job.thread.join();
-  }
+  ~Leftovers() { Background::finish(jobs_); }
 
  private:
   Leftovers() = default;
 
   std::mutex mutex_;
   Jobs jobs_;
-  pid_t process_ = ::getpid();
 };
+
+void Background::finish(std::list<Job>& jobs) {
+  for (auto job = jobs.begin(); job != jobs.end(); job = jobs.erase(job)) {
+    if (job->process == ::getpid()) {
+      job->thread.join();
+    } else {
+      // There is nothing to join: the handle is forgotten, whatever memory it has.
+      new (&job->thread) std::thread;
+    }
+  }
+}
+
+void Background::join() { finish(job_); }
 
 Background::~Background() {
   if (job_.empty()) return;
-  if (job_.front().ended->load(std::memory_order_acquire)) {
-    job_.front().thread.join();
+  const Job& job = job_.front();
+  if (job.process != ::getpid() || job.ended->load(std::memory_order_acquire)) {
+    join();
   } else {
     Leftovers::instance().take(job_);
   }
@@ -68,7 +73,7 @@ bool Background::start(std::function<void()> body) {
   Leftovers::instance().join_ended();
   const auto ended = std::make_shared<std::atomic<bool>>(false);
   std::list<Job> job;
-  job.push_back({{}, ended});
+  job.push_back({{}, ended, ::getpid()});
   try {
     job.front().thread = std::thread([ended, run = std::move(body)]() mutable {
       run();

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <functional>
 #include <list>
@@ -22,12 +24,18 @@ class Background {
   /// thread can be made. Throws std::bad_alloc.
   bool start(std::function<void()> body);
 
+  /// Waits until it is done, where it was started.
+  void join();
+
  private:
   friend class Leftovers;
   struct Job {
     std::thread thread;
     std::shared_ptr<std::atomic<bool>> ended;
+    pid_t process;  // That has the thread: a fork's child does not.
   };
+  static void finish(std::list<Job>& jobs);
+
   std::list<Job> job_;  // One or none: a list, so that handing it over takes no memory.
 };
 

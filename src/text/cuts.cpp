@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <unordered_set>
 
 #include "text/utf8.h"
 
@@ -9,7 +10,6 @@ namespace lapidary {
 namespace {
 
 constexpr std::uint32_t kSpaceMark = 0x2581;
-
 constexpr std::uint32_t kInvalid = 0xFFFFFFFE;
 
 std::uint32_t take_character(std::string_view& text) {
@@ -29,29 +29,55 @@ bool takes_part(TokenType type) {
          type == TokenType::kUnused;
 }
 
+/// Whether SentencePiece takes an unused piece apart by how it was last put together anywhere in a
+/// text: then one that can be put together in two ways ties the ends of a text to each other.
+bool has_ambiguous_unused(const Pieces& pieces) {
+  if (std::ranges::find(pieces.types, TokenType::kUnused) == pieces.types.end()) return false;
+  std::unordered_set<std::string_view> known;
+  for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
+    if (takes_part(pieces.types[i])) known.insert(pieces.texts[i]);
+  }
+  const auto is_symbol = [&](std::string_view part) {
+    return known.contains(part) || next_utf8(part).bytes == part.size();
+  };
+  for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
+    if (pieces.types[i] != TokenType::kUnused) continue;
+    const std::string_view text = pieces.texts[i];
+    int ways = 0;
+    for (std::size_t at = 1; at < text.size(); ++at)
+      ways += is_symbol(text.substr(0, at)) && is_symbol(text.substr(at)) ? 1 : 0;
+    if (ways > 1) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Cuts::Cuts(const Pieces& pieces, bool newlines)
     : newlines_(newlines),
       bits_(std::max(6, static_cast<int>(std::bit_width(4 * pieces.texts.size())))),
       neighbours_((std::size_t{1} << bits_) / 64) {
-  for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
-    if (!takes_part(pieces.types[i])) continue;
-    std::string_view text = pieces.texts[i];
-    for (std::uint32_t before = kNone; !text.empty();) {
-      const std::uint32_t after = take_character(text);
-      if (after == kInvalid) {  // Part of a character could go with anything: no cut is sure.
-        std::ranges::fill(neighbours_, ~std::uint64_t{0});
-        newlines_ = false;
-        return;
-      }
-      if (before != kNone) {
-        const std::size_t bit = slot(before, after);
-        neighbours_[bit / 64] |= std::uint64_t{1} << (bit % 64);
-      }
-      before = after;
-    }
+  bool sure = !has_ambiguous_unused(pieces);
+  for (std::size_t i = 0; sure && i < pieces.texts.size(); ++i) {
+    if (takes_part(pieces.types[i])) sure = add(pieces.texts[i]);
   }
+  if (sure) return;
+  std::ranges::fill(neighbours_, ~std::uint64_t{0});
+  newlines_ = false;
+}
+
+// False where it holds part of a character, which could go with anything.
+bool Cuts::add(std::string_view piece) {
+  for (std::uint32_t before = kNone; !piece.empty();) {
+    const std::uint32_t after = take_character(piece);
+    if (after == kInvalid) return false;
+    if (before != kNone) {
+      const std::size_t bit = slot(before, after);
+      neighbours_[bit / 64] |= std::uint64_t{1} << (bit % 64);
+    }
+    before = after;
+  }
+  return true;
 }
 
 // Multiplication by 2^64 divided by the golden ratio spreads neighbouring code points (Knuth).

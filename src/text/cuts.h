@@ -15,7 +15,8 @@ namespace lapidary {
 /// Every merge of BPE, and every user-defined piece that is matched, leaves a piece of the
 /// vocabulary. So nothing ever reaches across two characters that stand side by side in no piece:
 /// what happens on one side does not depend on the other, and merges of the same side keep their
-/// order. A space counts as the U+2581 that SentencePiece makes of it.
+/// order. A space counts as the U+2581 that SentencePiece makes of it. A vocabulary for which that
+/// is not sure has no cuts.
 class Cuts {
  public:
   /// `newlines`: Vocabulary::newlines_cut.
@@ -27,6 +28,7 @@ class Cuts {
  private:
   static constexpr std::uint32_t kNone = 0xFFFFFFFF;  // No character: before the first one.
 
+  bool add(std::string_view piece);
   std::size_t slot(std::uint32_t before, std::uint32_t after) const;
   bool may_cut(std::uint32_t before, std::uint32_t after) const;
 

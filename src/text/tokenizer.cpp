@@ -89,6 +89,7 @@ class Tokenizer::Impl {
       check_cancel(cancel, "building the tokenizer");
       std::this_thread::sleep_for(kLook);
     }
+    builder_.join();
     encoder();
   }
 
@@ -115,7 +116,7 @@ class Tokenizer::Impl {
 
  private:
   std::shared_ptr<Build> build_;
-  Background builder_;
+  mutable Background builder_;  // Done with once loading has been waited for.
 };
 
 Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}

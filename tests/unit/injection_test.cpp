@@ -99,22 +99,22 @@ TEST(Allocation, OfALoad) {
   fail_each([] { load(); });
 }
 
-// Without the thread that builds SentencePiece, which does not stand a lack of memory.
-TEST(Allocation, OfWeightsOnOtherThreads) {
+// On the other threads of a team as well, but for the one that builds SentencePiece, which does not
+// stand a lack of memory.
+TEST(Allocation, OfWeights) {
   const std::unique_ptr<WeightSource> source = open_gguf(kText);
   const Config config = read_config(*source);
-  Team team(3);
-  fail_each(
-      [&] { at_boundary([&] { load_weights(*source, config, *kernels::best(), team, {}); }); },
-      Where::kElsewhere);
   const std::unique_ptr<WeightSource> vision = open_gguf(vision_file());
   const VisionConfig vision_config = read_vision_config(*vision);
-  fail_each(
-      [&] {
-        at_boundary(
-            [&] { load_vision_weights(*vision, vision_config, *kernels::best(), team, {}); });
-      },
-      Where::kElsewhere);
+  Team team(3);
+  for (const Where where : {Where::kHere, Where::kElsewhere}) {
+    const auto load_text = [&] { load_weights(*source, config, *kernels::best(), team, {}); };
+    fail_each([&] { at_boundary(load_text); }, where);
+    const auto load_vision = [&] {
+      load_vision_weights(*vision, vision_config, *kernels::best(), team, {});
+    };
+    fail_each([&] { at_boundary(load_vision); }, where);
+  }
 }
 
 TEST(Allocation, OfASession) {
@@ -125,26 +125,6 @@ TEST(Allocation, OfASession) {
 TEST(Allocation, OfAnEncoder) {
   const Model model = load();
   fail_each([&] { ImageEncoder(model, {.threads = 2}); });
-}
-
-TEST(Allocation, OfAVisionModelsLoad) {
-  // A model whose weights are read stays so: each try needs one of its own.
-  std::optional<ImageEncoder> encoder;
-  const auto body = [&] {
-    if (!encoder) encoder.emplace(load(), ImageEncoderOptions{.threads = 1});
-    encoder->load();
-    encoder.reset();
-  };
-  const auto with_a_new_one = [&] {
-    {
-      const long target = injection::target.exchange(-1);
-      encoder.emplace(load(), ImageEncoderOptions{.threads = 1});
-      injection::target = target;
-    }
-    body();
-  };
-  fail_each(with_a_new_one);
-  encoder.reset();
 }
 
 // Nothing that encodes a text: SentencePiece does not stand it.

@@ -153,6 +153,23 @@ TEST(Allocation, OfUse) {
   fail_each([&] { encoder_input(picture, {0, 0, 32, 32}, 64, 2); });
 }
 
+TEST(Allocation, OfAnEncoding) {
+  const ModelOptions cached{.threads = 1, .vision = vision_file()};
+  ModelOptions uncached = cached;
+  uncached.image_cache_bytes = 0;
+  const Image picture = grey_picture();
+  ImageEncoder encoder(Model::load(kText, uncached), {.threads = 2});
+  fail_each([&] { encoder.encode(picture); });
+  // A cache that could not take something in is as good as before.
+  ImageEncoder other(Model::load(kText, cached), {.threads = 1});
+  other.load();
+  for (long number = 0; number < 100; ++number) {
+    fails_cleanly([&] { other.encode(picture); }, number, Failing::kOne, Where::kHere);
+  }
+  EXPECT_EQ(other.encode(picture).cached, 1);
+  EXPECT_EQ(*other.encode(picture).features[0].values, *encoder.encode(picture).features[0].values);
+}
+
 TEST(Reads, OfALoad) {
   const auto count = [](const std::function<void()>& body) {
     injection::reads = 0;

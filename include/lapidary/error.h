@@ -10,15 +10,17 @@ namespace lapidary {
 /// What kind of thing went wrong. The command line's exit codes follow from it.
 enum class ErrorCode {
   kFailed,       ///< Something failed that no other code describes (exit 1).
-  kUsage,        ///< A value handed in by the caller is out of range (exit 2).
+  kUsage,        ///< A value handed in by the caller is out of range, or an object is used that is
+                 ///< empty, in use by another thread, or of another process (exit 2).
   kFile,         ///< A file is missing, unreadable or invalid (exit 3).
   kMemory,       ///< Not enough memory, or over the budget (exit 4).
   kContext,      ///< The prompt does not fit the context (exit 5).
   kInterrupted,  ///< The caller asked to stop; what was computed stays (exit 130).
 };
 
-/// The only exception type that the library throws on purpose. `what()` is one line that says what
-/// was expected and what was found, and names the file, key or tensor.
+/// The only exception that leaves the library, but for what the host's own callbacks throw, which
+/// passes through it unchanged. `what()` is one line that says what was expected and what was
+/// found, and names the file, key or tensor.
 class LAPIDARY_API Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}

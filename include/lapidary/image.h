@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -20,21 +21,29 @@ struct ImageLoadOptions {
   Alpha alpha = Alpha::kOnWhite;
   std::uint64_t memory_limit = 0;  ///< Bytes that decoding may take at once, the file and the
                                    ///< pixels included; 0: no limit but those of Image.
+  const std::atomic<bool>* cancel =
+      nullptr;  ///< Set from elsewhere (a signal handler) to stop: JPEG, BMP and GIF within some
+                ///< milliseconds, the others between reading, decoding and turning. Looked at
+                ///< during the call only.
 };
 
 /// A decoded picture: 8-bit RGB, row after row from the top left. Immutable, cheap to copy, safe to
-/// share between threads.
+/// share between threads. An empty one, as made without arguments or moved from, can be assigned to
+/// and tested; every other use throws Error(kUsage).
 class LAPIDARY_API Image {
  public:
   static constexpr std::uint64_t kMaxPixels = 100'000'000;
   static constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;
+
+  Image() noexcept = default;
+  explicit operator bool() const noexcept { return impl_ != nullptr; }
 
   /// Reads a PNG, JPEG, WebP, BMP or GIF (its first frame) file, and HEIC, AVIF and TIFF (its first
   /// page) where the libraries were there at build time; what it is, its first bytes tell.
   /// Orientation is applied, grey and palettes expanded, 16 bits reduced to 8.
   /// Throws Error(kFile), naming the file, for what is no picture, is damaged, or exceeds the
   /// limits above, Error(kMemory) for what exceeds `options.memory_limit` (all checked against the
-  /// header, before anything is decoded).
+  /// header, before anything is decoded), Error(kInterrupted) once `options.cancel` is set.
   static Image load(const std::string& path, const ImageLoadOptions& options = {});
 
   /// The same from memory; `name` stands in messages.
@@ -52,6 +61,8 @@ class LAPIDARY_API Image {
   explicit Image(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
  private:
+  const Impl& impl() const;
+
   std::shared_ptr<const Impl> impl_;
 };
 

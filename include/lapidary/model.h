@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,6 +24,9 @@ struct ModelOptions {
                               ///< where all logits of every position are asked for, and
                               ///< saves memory.
   Progress progress = {};     ///< Bytes read of the file.
+  const std::atomic<bool>* cancel =
+      nullptr;  ///< Set from elsewhere (a signal handler) to stop Model::load within some
+                ///< milliseconds; looked at during that call only.
   std::string vision =
       {};  ///< The vision half (an mmproj GGUF file); empty: a text model. Its header is checked at
            ///< once, its weights are read with the first picture.
@@ -101,14 +105,20 @@ struct ModelInfo {
 };
 
 /// Weights and vocabulary of one model. Immutable, cheap to copy; shared by any number of sessions
-/// on any number of threads.
+/// on any number of threads. An empty one, as made without arguments or moved from, can be assigned
+/// to and tested; every other use throws Error(kUsage).
 class LAPIDARY_API Model {
  public:
   class LAPIDARY_NO_EXPORT Impl;
 
+  Model() noexcept = default;
+  explicit operator bool() const noexcept { return impl_ != nullptr; }
+
   /// Reads and packs `path`, a GGUF file. Throws Error(kFile) with the offending key or tensor,
   /// Error(kMemory) when the weights exceed the budget, Error(kUsage) for an unknown ISA.
-  /// A vision file whose width is not the model's is an Error(kFile).
+  /// A vision file whose width is not the model's is an Error(kFile). Error(kInterrupted) once
+  /// `options.cancel` is set; what `options.progress` throws ends the load and passes unchanged.
+  /// Error(kFailed) when not as many threads can be made as asked.
   static Model load(const std::string& path, const ModelOptions& options = {});
 
   const ModelInfo& info() const;
@@ -116,7 +126,7 @@ class LAPIDARY_API Model {
   const VisionInfo* vision() const;  ///< nullptr: loaded without a vision file.
   const std::string& isa() const;    ///< The instruction set that the weights' kernels run on.
 
-  const Impl& impl() const { return *impl_; }
+  const Impl& impl() const;
 
  private:
   explicit Model(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}

@@ -20,7 +20,8 @@
 namespace lapidary {
 
 struct SessionOptions {
-  int context = 0;  ///< Tokens; 0: the smaller of what the model was trained for and 32,768.
+  int context = 0;  ///< Tokens, up to 16,777,216; 0: the smaller of what the model was trained for
+                    ///< and 32,768.
   int chunk = 512;  ///< Tokens of a prompt that are computed together. Changes speed and memory,
                     ///< never a bit.
   int threads = 0;  ///< 0: physical cores within the cgroup's quota and affinity.
@@ -103,17 +104,25 @@ struct Prompt {
 
 class Reply;
 
-/// One sequence of tokens with its KV cache. Belongs to one thread at a time; the model may be
-/// shared.
+/// One sequence of tokens with its KV cache. Belongs to one thread at a time, and to the process
+/// that made it; the model may be shared by both. A call while another one is under way (on another
+/// thread, or around a callback), and any in the child of a fork, throws Error(kUsage); what only
+/// tells about the session (ids, position, …) is not checked so. An empty one, as made without
+/// arguments or moved from, can be assigned to and tested; every other use throws Error(kUsage).
+///
+/// What a callback throws ends the call, as an interruption does, and passes unchanged.
 class LAPIDARY_API Session {
  public:
+  Session() noexcept;
+
   /// Reserves all memory that the context will need and checks it against the budget.
   /// Throws Error(kMemory) with the bytes needed, Error(kUsage) for options out of range or a draft
-  /// model of another vocabulary.
+  /// model of another vocabulary, Error(kFailed) when not as many threads can be made as asked.
   explicit Session(const Model& model, const SessionOptions& options = {});
   ~Session();
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
+  explicit operator bool() const noexcept { return impl_ != nullptr; }
 
   /// Computes `ids` behind what is there, in chunks. Afterwards `logits()` are those of the last
   /// id. Nothing is computed when they do not fit: throws Error(kContext) with both numbers. Throws
@@ -156,16 +165,20 @@ class LAPIDARY_API Session {
 
   /// Adds a user turn in the model's turns() (opened with BOS, and with `system` in front, when it
   /// is the first), not computed until the reply. Closes the model's turn before it where that is
-  /// open.
-  void add_user(std::string_view text, std::string_view system = {});
+  /// open. Nothing is added when it throws: Error(kInterrupted) some milliseconds after `cancel` is
+  /// set, also for those below.
+  void add_user(std::string_view text, std::string_view system = {},
+                const std::atomic<bool>* cancel = nullptr);
 
   /// The same with pictures in front of the text. They are encoded here, with the session's
   /// threads: see ImageEncoder::encode for what it throws.
   void add_user(std::string_view text, const std::vector<Image>& images,
-                std::string_view system = {}, const ImageOptions& options = {});
+                std::string_view system = {}, const ImageOptions& options = {},
+                const std::atomic<bool>* cancel = nullptr);
 
   /// The same with text and pictures in any order.
-  void add_user(std::span<const ContentPart> parts, std::string_view system = {});
+  void add_user(std::span<const ContentPart> parts, std::string_view system = {},
+                const std::atomic<bool>* cancel = nullptr);
 
   /// Computes what add_user left and draws the reply piece by piece: `for (std::string_view piece :
   /// chat.reply()) …`
@@ -189,11 +202,15 @@ class LAPIDARY_API Session {
   friend LAPIDARY_API void append_together(std::span<Session* const> sessions,
                                            std::span<const TokenId> ids);
   class LAPIDARY_NO_EXPORT Impl;
+  Impl& impl() const;
+
   std::unique_ptr<Impl> impl_;
 };
 
 /// A reply as a range of text pieces, drawn as it is read. The session must outlive it and not be
-/// used meanwhile.
+/// used meanwhile; it may be moved. Moving a reply leaves its iterators behind. An empty one, as
+/// made without arguments or moved from, can be assigned to and tested; every other use throws
+/// Error(kUsage).
 class LAPIDARY_API Reply {
  public:
   class LAPIDARY_API iterator {
@@ -221,8 +238,11 @@ class LAPIDARY_API Reply {
   /// What was drawn so far; complete once the range has ended.
   const Completion& completion() const;
 
+  Reply() noexcept;
   ~Reply();
   Reply(Reply&&) noexcept;
+  Reply& operator=(Reply&&) noexcept;
+  explicit operator bool() const noexcept { return state_ != nullptr; }
 
  private:
   friend class Session;
@@ -256,14 +276,17 @@ struct Message {
 /// text. The markers of ChatML are control tokens where the vocabulary has them as such, else text:
 /// then a user's text can forge them. Throws Error(kUsage) when roles do not alternate or one is
 /// unknown, when the vocabulary has no tokens for Gemma's turns, or no image tokens for a picture.
+/// Error(kInterrupted) some milliseconds after `cancel` is set, as those below.
 LAPIDARY_API Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages,
-                                ChatTemplate as = ChatTemplate::kGemma);
+                                ChatTemplate as = ChatTemplate::kGemma,
+                                const std::atomic<bool>* cancel = nullptr);
 
 /// What follows `reply`, drawn behind a chat_prompt() or another next_turn(): the end of the
 /// model's turn, as far as the reply does not hold it, and a user's `message` up to where the
 /// model's next turn begins.
 LAPIDARY_API Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply,
-                              const Message& message, ChatTemplate as = ChatTemplate::kGemma);
+                              const Message& message, ChatTemplate as = ChatTemplate::kGemma,
+                              const std::atomic<bool>* cancel = nullptr);
 
 /// Texts that end a model's turn and that no stop id stands for, to be added to
 /// GenerateOptions::stop; usually none.
@@ -271,11 +294,14 @@ LAPIDARY_API std::vector<std::string> turn_stops(const Tokenizer& tokenizer, Cha
 
 /// BOS and raw text (as it is, not trimmed) with pictures.
 LAPIDARY_API Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                                bool parse_control = false);
+                                bool parse_control = false,
+                                const std::atomic<bool>* cancel = nullptr);
 LAPIDARY_API Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text,
-                                bool parse_control = false);
+                                bool parse_control = false,
+                                const std::atomic<bool>* cancel = nullptr);
 
-/// Tokens that a picture of `views` views takes in a prompt, the words around it included.
+/// Tokens that a picture of `views` views takes in a prompt, the words around it included. Throws
+/// Error(kUsage) for fewer than 1 or more than 4096.
 LAPIDARY_API int image_prompt_tokens(const Tokenizer& tokenizer, int views);
 
 /// What this machine can do with `threads` threads on `isa`; takes about a second, and up to

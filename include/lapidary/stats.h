@@ -6,7 +6,8 @@
 namespace lapidary {
 
 /// Called as long work proceeds, with the units done and their total (bytes of a load, tokens of a
-/// prefill), on the calling thread. Must not call back into the object that reports.
+/// prefill), on the calling thread, in its own floating-point environment. Must not call back into
+/// the object that reports. What it throws ends the work and leaves it unchanged.
 using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 /// What a generation cost. Seconds of wall-clock time.

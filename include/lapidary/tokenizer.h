@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -15,16 +16,22 @@ using TokenId = std::int32_t;
 
 /// The model's vocabulary: text to ids and back. SentencePiece BPE with byte fallback.
 /// Immutable after construction; every method may be called from several threads at once. Cheap to
-/// copy.
+/// copy. An empty one, as made without arguments or moved from, can be assigned to and tested;
+/// every other method throws Error(kUsage).
 class LAPIDARY_API Tokenizer {
  public:
   class LAPIDARY_NO_EXPORT Impl;
+  Tokenizer() noexcept = default;
   explicit Tokenizer(std::shared_ptr<const Impl> impl);
+  explicit operator bool() const noexcept { return impl_ != nullptr; }
 
   /// Ids of `text`, without BOS. Control tokens written in the text are plain text unless
   /// `parse_control`, so that a user's text can forge neither a turn nor an image. Invalid UTF-8 is
-  /// read as U+FFFD. Throws nothing but std::bad_alloc.
-  std::vector<TokenId> encode(std::string_view text, bool parse_control = false) const;
+  /// read as U+FFFD. Throws Error(kMemory), Error(kInterrupted) some milliseconds after `cancel` is
+  /// set. A text goes to SentencePiece in parts with the same ids, which take little memory however
+  /// long it is, unless no cut is found in it: one letter a million times over.
+  std::vector<TokenId> encode(std::string_view text, bool parse_control = false,
+                              const std::atomic<bool>* cancel = nullptr) const;
 
   /// The text of `ids`; control tokens give nothing unless `with_control`. A byte sequence that is
   /// no valid UTF-8 is returned as it is. Throws Error(kUsage) for an id outside the vocabulary.
@@ -60,7 +67,7 @@ class LAPIDARY_API Tokenizer {
   /// One line for every repair of the file's token types that was needed; usually empty.
   const std::vector<std::string>& warnings() const;
 
-  const Impl& impl() const { return *impl_; }
+  const Impl& impl() const;
 
  private:
   std::shared_ptr<const Impl> impl_;

@@ -36,26 +36,34 @@ struct ImageEncoderOptions {
   std::uint64_t held_bytes = 0;    ///< What else counts against the limit: sessions, say.
 };
 
-/// Turns pictures into features with the vision half of a model. Belongs to one thread at a time.
-/// The weights are read when the first picture comes, once for all encoders of a model; features
-/// are kept in the model's cache.
+/// Turns pictures into features with the vision half of a model. Belongs to one thread at a time
+/// and to the process that made it: another thread's call meanwhile, and any in the child of a
+/// fork, throws Error(kUsage). The weights are read when the first picture comes, once for all
+/// encoders of a model; features are kept in the model's cache. An empty one, as made without
+/// arguments or moved from, can be assigned to and tested; every other use throws Error(kUsage).
 class LAPIDARY_API ImageEncoder {
  public:
-  /// Throws Error(kUsage) when `model` was loaded without a vision file.
+  ImageEncoder() noexcept;
+
+  /// Throws Error(kUsage) when `model` was loaded without a vision file, Error(kFailed) when not as
+  /// many threads can be made as asked.
   explicit ImageEncoder(const Model& model, const ImageEncoderOptions& options = {});
   ~ImageEncoder();
   ImageEncoder(ImageEncoder&&) noexcept;
   ImageEncoder& operator=(ImageEncoder&&) noexcept;
+  explicit operator bool() const noexcept { return impl_ != nullptr; }
 
   /// Encodes every view of `image`. `progress` gets layers done of all views' layers, none when
   /// everything is cached. The same bits on any number of threads and on every instruction set.
-  /// Throws Error(kInterrupted) when `cancel` is set between two layers, Error(kMemory),
-  /// Error(kFile) for a vision file that is damaged.
+  /// Throws Error(kInterrupted) some milliseconds after `cancel` is set, Error(kMemory),
+  /// Error(kFile) for a vision file that is damaged. What `progress` throws passes unchanged.
   EncodedImage encode(const Image& image, const ImageOptions& options = {},
                       const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
 
-  /// Reads the weights now, if no encoder of this model has; `progress` gets bytes.
-  void load(const Progress& progress = {});
+  /// Reads the weights now, if no encoder of this model has; `progress` gets bytes. Throws
+  /// Error(kInterrupted) some milliseconds after `cancel` is set: a later call begins anew. What
+  /// `progress` throws passes unchanged.
+  void load(const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
 
   std::uint64_t memory_bytes() const;  ///< Work buffers that encode() takes and gives back.
 

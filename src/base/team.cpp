@@ -1,18 +1,20 @@
 #include "base/team.h"
 
+#include <sys/types.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <limits>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
-
 #ifdef __linux__
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 #endif
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -27,8 +29,6 @@
 namespace lapidary {
 
 namespace {
-
-constexpr std::uint32_t kStopped = std::uint32_t{1} << 31;
 
 // Long enough that the usual unevenness between threads never reaches the kernel, short enough that
 // a thread whose neighbour lost its processor hands over its own. 5 to 50 µs have been found good,
@@ -84,68 +84,78 @@ bool spin_until(const IsOver& is_over) {
   return true;
 }
 
-/// Sets the floating-point environment that results are defined in, and restores the thread's own:
-/// denormals are flushed, rounding is to nearest, no exception traps.
-class FloatEnvironment {
- public:
-  FloatEnvironment() : saved_(get()) { set(kOurs); }
-  ~FloatEnvironment() { set(saved_); }
-  FloatEnvironment(const FloatEnvironment&) = delete;
-  FloatEnvironment& operator=(const FloatEnvironment&) = delete;
-
- private:
-#if defined(__x86_64__)
-  using Register = unsigned int;
-  static constexpr Register kOurs = 0x1F80 | 0x8040;  // All masked; FTZ and DAZ.
-  static Register get() { return _mm_getcsr(); }
-  static void set(Register value) { _mm_setcsr(value); }
-#elif defined(__aarch64__)
-  using Register = std::uint64_t;
-  static constexpr Register kOurs = Register{1} << 24;  // FZ.
-  static Register get() {
-    Register value = 0;
-    asm volatile("mrs %0, fpcr" : "=r"(value));
-    return value;
+/// Puts threads behind those of `threads`, each running `serve(index)`, until there are `asked`
+/// with the caller's. Where one cannot be made, `stop` ends those that were, and an Error says how
+/// many.
+template <class Serve, class Stop>
+void make_threads(std::vector<std::thread>& threads, int asked, const Serve& serve,
+                  const Stop& stop) {
+  threads.reserve(static_cast<std::size_t>(asked));
+  try {
+    for (int i = 1; i < asked; ++i) threads.emplace_back([serve, i] { serve(i); });
+  } catch (const std::system_error& failure) {
+    const std::size_t made = threads.size() + 1;
+    stop();
+    throw Error(ErrorCode::kFailed, "threads: " + std::to_string(asked) +
+                                        " were asked for, but only " + std::to_string(made) +
+                                        " could be made: " + failure.code().message());
+  } catch (...) {
+    stop();
+    throw;
   }
-  static void set(Register value) { asm volatile("msr fpcr, %0" : : "r"(value)); }
-#else
-  using Register = int;
-  static constexpr Register kOurs = 0;
-  static Register get() { return 0; }
-  static void set(Register) {}
-#endif
-
-  Register saved_;
-};
+}
 
 }  // namespace
 
 #ifdef LAPIDARY_OPENMP
 
-class Team::Pool {};
+/// OpenMP ends the process where it cannot make a thread, and hangs in a fork's child: both are
+/// found out before it is asked.
+class Team::Pool {
+ public:
+  explicit Pool(int threads) {
+    static const pid_t process = ::getpid();
+    if (process != ::getpid()) {
+      throw Error(ErrorCode::kUsage,
+                  "OpenMP, on which this build runs its threads, does not work behind a fork");
+    }
+    std::vector<std::thread> tried;
+    std::atomic<bool> over{false};
+    const auto stop = [&] {
+      over = true;
+      over.notify_all();
+      for (std::thread& thread : tried) thread.join();
+    };
+    make_threads(
+        tried, threads, [&over](int) { over.wait(false); }, stop);
+    stop();
+  }
+};
 
 #else
 
 /// Threads that sleep between runs, after the same short spin as in a barrier.
 class Team::Pool {
  public:
-  explicit Pool(int threads) {
-    for (int i = 1; i < threads; ++i) {
-      threads_.emplace_back([this, i, threads] { serve(i, threads); });
-    }
+  explicit Pool(int threads) : threads_(std::make_unique<std::vector<std::thread>>()) {
+    make_threads(
+        *threads_, threads, [this, threads](int i) { serve(i, threads); }, [this] { stop(); });
   }
 
   ~Pool() {
-    body_ = nullptr;
-    start();
-    for (std::thread& thread : threads_) thread.join();
+    if (process_ == ::getpid()) {
+      stop();
+    } else {
+      // The child of a fork has no threads to join.
+      static_cast<void>(threads_.release());
+    }
   }
 
   void run(FunctionRef<void(int index, int count)> body) {
     body_ = &body;
-    running_.store(static_cast<std::uint32_t>(threads_.size()), std::memory_order_relaxed);
+    running_.store(static_cast<std::uint32_t>(threads_->size()), std::memory_order_relaxed);
     start();
-    body(0, static_cast<int>(threads_.size()) + 1);
+    body(0, static_cast<int>(threads_->size()) + 1);
     std::uint32_t left = 0;
     const auto all_done = [&] {
       left = running_.load(std::memory_order_acquire);
@@ -158,6 +168,12 @@ class Team::Pool {
   void start() {
     round_.fetch_add(1, std::memory_order_release);
     wake_all(round_);
+  }
+
+  void stop() {
+    body_ = nullptr;
+    start();
+    for (std::thread& thread : *threads_) thread.join();
   }
 
   void serve(int index, int count) {
@@ -175,7 +191,8 @@ class Team::Pool {
     }
   }
 
-  std::vector<std::thread> threads_;
+  std::unique_ptr<std::vector<std::thread>> threads_;
+  pid_t process_ = ::getpid();
   FunctionRef<void(int, int)>* body_ = nullptr;
   std::atomic<std::uint32_t> round_{0};
   std::atomic<std::uint32_t> running_{0};
@@ -183,20 +200,23 @@ class Team::Pool {
 
 #endif
 
-Team::Team(int threads) : threads_(threads == 0 ? default_threads() : threads) {
-  if (threads_ < 0 || threads_ > kMaxThreads) {
-    throw Error(ErrorCode::kUsage, "threads: expected 0 to " + std::to_string(kMaxThreads) +
-                                       ", found " + std::to_string(threads_));
+int checked_threads(int threads) {
+  if (threads < 0 || threads > Team::kMaxThreads) {
+    throw Error(ErrorCode::kUsage, "threads must be 0 to " + std::to_string(Team::kMaxThreads) +
+                                       ", not " + std::to_string(threads));
   }
+  return threads == 0 ? default_threads() : threads;
+}
+
+Team::Team(int threads) : threads_(checked_threads(threads)) {
   shares_ = std::make_unique<Share[]>(static_cast<std::size_t>(threads_));
-#ifndef LAPIDARY_OPENMP
   pool_ = std::make_unique<Pool>(threads_);
-#endif
 }
 
 Team::~Team() = default;
 
-void Team::run(FunctionRef<void(Worker&)> body) {
+void Team::run(FunctionRef<void(Worker&)> body, const std::atomic<bool>* cancel) {
+  cancel_ = cancel;
   for (int i = 0; i < threads_; ++i) {
     for (std::atomic<int>& taken : shares_[static_cast<std::size_t>(i)].taken)
       taken.store(0, std::memory_order_relaxed);
@@ -218,6 +238,7 @@ void Team::work(int index, int count, FunctionRef<void(Worker&)> body) noexcept 
   const FloatEnvironment environment;
   Worker worker;
   worker.team_ = this;
+  worker.environment_ = &environment;
   worker.index_ = index;
   worker.count_ = count;
   try {
@@ -260,6 +281,8 @@ void Team::arrive(int count, FunctionRef<void()> then) {
   }
   if ((now & kStopped) != 0) throw Stopped();
 }
+
+void Team::interrupt() { throw Error(ErrorCode::kInterrupted, "interrupted"); }
 
 void Worker::barrier(FunctionRef<void()> then) { team_->arrive(count_, then); }
 

@@ -7,6 +7,8 @@
 #include <memory>
 #include <type_traits>
 
+#include "base/float_environment.h"
+
 namespace lapidary {
 
 /// A reference to a callable, without owning or allocating; the callable must outlive the call.
@@ -47,6 +49,8 @@ class Worker {
   ///
   /// One worker runs `then` when all tasks are done and before any worker returns: little work that
   /// is not worth a barrier of its own.
+  ///
+  /// Once the team is stopped, by an exception or by its `cancel`, no more tasks are begun.
   template <class F>
   void for_each(int tasks, F&& task, FunctionRef<void()> then = kNothing) {
     prepare_round();
@@ -62,6 +66,14 @@ class Worker {
   /// that a busy neighbour costs its share and not more. The last to come runs `then` first.
   void barrier(FunctionRef<void()> then = kNothing);
 
+  /// Runs `body` in the floating-point environment of the thread outside the team: worker 0 calls
+  /// back into the host so.
+  template <class F>
+  void outside(F&& body) {
+    const FloatEnvironment::Outside environment(*environment_);
+    body();
+  }
+
  private:
   friend class Team;
   void prepare_round();
@@ -72,6 +84,7 @@ class Worker {
   }
 
   Team* team_ = nullptr;
+  const FloatEnvironment* environment_ = nullptr;
   int round_ = 0;  // Calls of for_each in this run.
   int index_ = 0;
   int count_ = 1;
@@ -83,7 +96,7 @@ class Worker {
 class Team {
  public:
   /// 0: as many as default_threads(). Throws Error(kUsage) for fewer than 0 or more than
-  /// kMaxThreads.
+  /// kMaxThreads, Error(kFailed) with both numbers where fewer can be made than asked.
   explicit Team(int threads = 0);
   ~Team();
   Team(const Team&) = delete;
@@ -96,8 +109,9 @@ class Team {
   /// Runs `body` once on each thread, the caller's among them, with denormals flushed to zero and
   /// rounding to nearest (both restored afterwards). The first exception that leaves `body` on any
   /// thread is thrown again here; the other threads leave `body` at their next barrier. May come
-  /// with fewer threads than asked: ask Worker::count().
-  void run(FunctionRef<void(Worker&)> body);
+  /// with fewer threads than asked: ask Worker::count(). Once `cancel` is set, no task is begun any
+  /// more: throws Error(kInterrupted).
+  void run(FunctionRef<void(Worker&)> body, const std::atomic<bool>* cancel = nullptr);
 
  private:
   friend class Worker;
@@ -110,16 +124,21 @@ class Team {
 
   void work(int index, int count, FunctionRef<void(Worker&)> body) noexcept;
   void arrive(int count, FunctionRef<void()> then);
+  bool stopped() const { return (phase_.load(std::memory_order_relaxed) & kStopped) != 0; }
+  [[noreturn]] static void interrupt();
+
+  static constexpr std::uint32_t kStopped = std::uint32_t{1} << 31;
 
   int threads_;
-  std::unique_ptr<Pool> pool_;       // Empty with OpenMP.
-  std::exception_ptr error_;         // Written by the thread that stops the team.
-  std::unique_ptr<Share[]> shares_;  // [threads]
+  std::unique_ptr<Pool> pool_;
+  const std::atomic<bool>* cancel_ = nullptr;  // Of this run; nullptr: none.
+  std::exception_ptr error_;                   // Written by the thread that stops the team.
+  std::unique_ptr<Share[]> shares_;            // [threads]
   // Each on a line of its own: the first is written by all, the last is read by all that wait.
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<int> sleepers_{0};  // Threads that wait in the kernel.
   alignas(64) std::atomic<std::uint32_t> phase_{
-      0};  // Barriers passed in this run; top bit: stopped by an exception.
+      0};  // Barriers passed in this run; kStopped: by an exception.
 };
 
 inline std::atomic<int>& Worker::taken(int owner, int round) {
@@ -130,6 +149,9 @@ inline void Worker::prepare_round() {
   taken(index_, round_ + 1).store(0, std::memory_order_relaxed);
 }
 inline int Worker::next(int owner, int begin, int end) {
+  if (team_->stopped()) return end;
+  if (team_->cancel_ != nullptr && team_->cancel_->load(std::memory_order_relaxed))
+    Team::interrupt();
   std::atomic<int>& count = taken(owner, round_);
   if (count.load(std::memory_order_relaxed) >= end - begin) return end;  // Written no more.
   return begin + count.fetch_add(1, std::memory_order_relaxed);
@@ -137,5 +159,9 @@ inline int Worker::next(int owner, int begin, int end) {
 
 /// Physical cores that this process may use: affinity and the cgroup's quota respected.
 int default_threads();
+
+/// What a team of `threads` has: 0 stands for default_threads(). Throws Error(kUsage) for fewer
+/// than 0 or more than Team::kMaxThreads.
+int checked_threads(int threads);
 
 }  // namespace lapidary

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -39,10 +40,12 @@ std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& c
 /// Multiply-adds of one token in the layers' matrices, the head not counted.
 std::uint64_t multiplications_per_token(const Config& config);
 
-/// Reads and packs all weights. `progress` gets bytes of tensors. Throws Error(kFile) naming the
-/// tensor (also for a scale that is not finite), Error(kMemory).
+/// Reads and packs all weights. `progress` gets bytes of tensors, on the calling thread in its own
+/// floating-point environment. Throws Error(kFile) naming the tensor (also for a scale that is not
+/// finite), Error(kMemory), Error(kInterrupted) once `cancel` is set.
 WeightsPtr load_weights(const WeightSource& source, const Config& config,
-                        const kernels::Kernels& kernels, Team& team, const Progress& progress);
+                        const kernels::Kernels& kernels, Team& team, const Progress& progress,
+                        const std::atomic<bool>* cancel = nullptr);
 
 /// Bytes of keys and values at `tokens` tokens when prompts come in chunks of `chunk`.
 std::uint64_t kv_cache_bytes(const Config& config, int tokens, int chunk, bool global_only = false);

@@ -17,9 +17,9 @@ std::size_t head_values(int head_dim, int panels) {
 
 int kv_panels(const Config& config, bool local, int tokens, int chunk) {
   // A chunk may begin in the middle of a panel, so a ring has one panel to spare.
-  const int ring = (config.sliding_window + chunk) / kernels::kKeyPanel + 2;
-  const int all = (tokens + kernels::kKeyPanel - 1) / kernels::kKeyPanel;
-  return local ? std::min(ring, all) : all;
+  const std::int64_t ring = (std::int64_t{config.sliding_window} + chunk) / kernels::kKeyPanel + 2;
+  const std::int64_t all = (std::int64_t{tokens} + kernels::kKeyPanel - 1) / kernels::kKeyPanel;
+  return static_cast<int>(local ? std::min(ring, all) : all);
 }
 
 std::uint64_t kv_cache_bytes(const Config& config, int tokens, int chunk, bool global_only) {

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <string>
 
+#include "base/boundary.h"
+#include "base/cancel.h"
 #include "formats/zero_tail.h"
 #include "lapidary/error.h"
 
@@ -218,7 +220,8 @@ std::uint64_t multiplications_per_token(const Config& c) {
 }
 
 WeightsPtr load_weights(const WeightSource& source, const Config& config,
-                        const kernels::Kernels& kernels, Team& team, const Progress& progress) {
+                        const kernels::Kernels& kernels, Team& team, const Progress& progress,
+                        const std::atomic<bool>* cancel) {
   std::unique_ptr<Weights, WeightsDeleter> weights(new Weights);
   weights->config = config;
   weights->kernels = &kernels;
@@ -231,6 +234,7 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
   }
   weights->arena = Arena(bytes);
   for (const Slot& slot : slots) {
+    check_cancel(cancel, "reading the model");
     if (slot.matrix != nullptr) {
       slot.matrix->panels = weights->arena.allocate(slot.matrix->bytes());
       if (slot.copy != nullptr) slot.copy->panels = weights->arena.allocate(slot.copy->bytes());
@@ -244,15 +248,17 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
   auto body = [&](Worker& worker) {
     std::vector<std::byte> buffer;
     worker.for_each(static_cast<int>(pieces.size()), [&](int i) {
+      check_cancel(cancel, "reading the model");
       done += pack_piece(source, pieces[static_cast<std::size_t>(i)], buffer);
-      if (progress && worker.index() == 0) progress(done, file_bytes);
+      if (progress && worker.index() == 0)
+        worker.outside([&] { call_host(progress, done.load(), file_bytes); });
     });
   };
   team.run(body);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     if (slots[i].matrix != nullptr) check_tail(source, *slots[i].tensor, slots[i].kind, tails[i]);
   }
-  if (progress) progress(file_bytes, file_bytes);
+  if (progress) call_host(progress, file_bytes, file_bytes);
   if (source.find("output.weight") == nullptr) weights->head = weights->embedding;
   if (weights->head.split()) weights->screen = weights->head;
   return weights;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/file.h"
 
 namespace lapidary {
@@ -38,11 +39,12 @@ Digest Hasher::finish() {
   return out;
 }
 
-Digest hash_file(const std::string& path) {
+Digest hash_file(const std::string& path, const std::atomic<bool>* cancel) {
   const File file(path);
   Hasher hasher;
   std::vector<std::byte> buffer(kReadBytes);
   for (std::uint64_t at = 0; at < file.size();) {
+    check_cancel(cancel, "hashing a file");
     const std::size_t count =
         static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), file.size() - at));
     const std::span<std::byte> part = std::span(buffer).first(count);

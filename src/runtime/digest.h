@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -26,7 +27,7 @@ class Hasher {
   kernels::Sha256 sha_;
 };
 
-/// SHA-256 of a whole file. Throws Error(kFile).
-Digest hash_file(const std::string& path);
+/// SHA-256 of a whole file. Throws Error(kFile), Error(kInterrupted) once `cancel` is set.
+Digest hash_file(const std::string& path, const std::atomic<bool>* cancel = nullptr);
 
 }  // namespace lapidary

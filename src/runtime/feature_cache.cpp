@@ -69,12 +69,13 @@ void write_features(const std::string& path, const Digest& key, const ImageFeatu
   static std::atomic<unsigned> counter{0};
   const std::string partial =
       path + "." + std::to_string(::getpid()) + "." + std::to_string(counter++) + ".partial";
-  std::FILE* file = std::fopen(partial.c_str(), "wbxe");
-  if (file == nullptr) return;
   const FileHeader header{.key = key,
                           .checksum = checksum(features),
                           .tokens = features.tokens,
                           .width = features.width};
+  // From here on nothing throws.
+  std::FILE* file = std::fopen(partial.c_str(), "wbxe");
+  if (file == nullptr) return;
   bool whole = write_all(file, std::as_bytes(std::span(&header, 1))) &&
                write_all(file, std::as_bytes(std::span(*features.values)));
   whole = std::fclose(file) == 0 && whole;
@@ -129,7 +130,12 @@ void FeatureCache::remember(const Digest& key, const ImageFeatures& features) {
   const std::lock_guard lock(mutex_);
   if (value_bytes(features) > limit_ || index_.contains(key)) return;
   entries_.push_front({key, features});
-  index_.emplace(key, entries_.begin());
+  try {
+    index_.emplace(key, entries_.begin());
+  } catch (...) {
+    entries_.pop_front();
+    throw;
+  }
   bytes_ += value_bytes(features);
   while (bytes_ > limit_) {
     bytes_ -= value_bytes(entries_.back().features);

@@ -2,6 +2,8 @@
 #include <chrono>
 #include <string>
 
+#include "base/boundary.h"
+#include "base/exclusive.h"
 #include "lapidary/error.h"
 #include "runtime/generation.h"
 #include "runtime/model_impl.h"
@@ -164,19 +166,31 @@ void Generation::settle() {
   session_.prefill_seconds = 0;
 }
 
-Completion Session::generate(const GenerateOptions& options, const OnText& on_text) {
-  Generation generation(*impl_, options);
+namespace {
+
+Completion generate_text(Sequence& session, const GenerateOptions& options, const OnText& on_text) {
+  Generation generation(session, options);
   while (generation.step()) {
-    if (on_text && !generation.piece().empty() && !on_text(generation.piece())) generation.cancel();
+    if (on_text && !generation.piece().empty() && !call_host(on_text, generation.piece()))
+      generation.cancel();
   }
   return std::move(generation.completion());
 }
 
+}  // namespace
+
+Completion Session::generate(const GenerateOptions& options, const OnText& on_text) {
+  return use(impl_.get(), Impl::kName,
+             [&](Impl& own) { return generate_text(own, options, on_text); });
+}
+
 Completion Session::reply_to_end(const GenerateOptions& options, const OnText& on_text,
                                  const Progress& progress) {
-  Generation::check(options);  // Before the prefill, which may take long.
-  impl_->append_queue(progress, options.cancel);
-  return generate(impl_->reply_options(options), on_text);
+  return use(impl_.get(), Impl::kName, [&](Impl& own) {
+    Generation::check(options);  // Before the prefill, which may take long.
+    own.append_queue(progress, options.cancel);
+    return generate_text(own, own.reply_options(options), on_text);
+  });
 }
 
 }  // namespace lapidary

@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "base/boundary.h"
+#include "base/exclusive.h"
 #include "lapidary/error.h"
 #include "lapidary/vision.h"
 #include "runtime/budget.h"
@@ -32,8 +34,8 @@ class ImageEncoder::Impl {
         held_bytes_(held_by(model.info()) + options.held_bytes),
         team_(options.threads) {}
 
-  void load(const Progress& progress) {
-    vision_.weights(team_, held_bytes_, memory_limit_, progress);
+  void load(const Progress& progress, const std::atomic<bool>* cancel) {
+    vision_.weights(team_, held_bytes_, memory_limit_, progress, cancel);
   }
 
   std::uint64_t memory_bytes() const {
@@ -44,17 +46,9 @@ class ImageEncoder::Impl {
                       const std::atomic<bool>* cancel) {
     EncodedImage out;
     out.views = image_views(image.width(), image.height(), options);
-    const Digest picture = picture_digest(image);
-    std::vector<std::pair<std::size_t, Digest>> missing;
-    for (std::size_t i = 0; i < out.views.size(); ++i) {
-      const Digest key = vision_.key(picture, out.views[i]);
-      std::optional<ImageFeatures> found = vision_.cache().find(key);
-      if (!found) missing.emplace_back(i, key);
-      out.features.push_back(found ? std::move(*found) : ImageFeatures{});
-    }
-    out.cached = static_cast<int>(out.views.size() - missing.size());
+    const std::vector<Missing> missing = look_up(image, out, cancel);
     if (missing.empty()) return out;
-    load({});
+    load({}, cancel);
     const auto start = std::chrono::steady_clock::now();
     const VisionInfo& info = vision_.info();
     check_budget("the image encoder", memory_limit_ == 0 ? 0 : held_bytes_ + info.weight_bytes,
@@ -63,31 +57,57 @@ class ImageEncoder::Impl {
     const std::uint64_t layers = static_cast<std::uint64_t>(info.layers);
     std::uint64_t done = 0;
     for (const auto& [i, key] : missing) {
-      out.features[i] = encode_view(encoder, image, out.views[i], [&] {
-        if (progress) progress(++done, layers * missing.size());
-        return cancel == nullptr || !cancel->load(std::memory_order_relaxed);
-      });
+      const auto after_layer = [&] {
+        if (progress) call_host(progress, ++done, layers * missing.size());
+      };
+      out.features[i] = encode_view(encoder, image, out.views[i], after_layer, cancel);
       vision_.cache().insert(key, out.features[i]);
     }
     out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return out;
   }
 
+  Exclusive exclusive;
+
  private:
+  using Missing = std::pair<std::size_t, Digest>;  // A view, and the key of its features.
+
+  /// Fills in what the cache has; returns what it has not.
+  std::vector<Missing> look_up(const Image& image, EncodedImage& out,
+                               const std::atomic<bool>* cancel) {
+    const Digest picture = picture_digest(image, cancel);
+    std::vector<Missing> missing;
+    for (std::size_t i = 0; i < out.views.size(); ++i) {
+      const Digest key = vision_.key(picture, out.views[i], cancel);
+      std::optional<ImageFeatures> found = vision_.cache().find(key);
+      if (!found) missing.emplace_back(i, key);
+      out.features.push_back(found ? std::move(*found) : ImageFeatures{});
+    }
+    out.cached = static_cast<int>(out.views.size() - missing.size());
+    return missing;
+  }
+
   ImageFeatures encode_view(Encoder& encoder, const Image& image, const ImageView& view,
-                            FunctionRef<bool()> go_on) {
+                            FunctionRef<void()> after_layer, const std::atomic<bool>* cancel) {
     const VisionInfo& info = vision_.info();
     const auto size = static_cast<std::size_t>(info.image_size);
     std::vector<std::uint8_t> input(size * size * 3);
-    resize(image, view, info.image_size, info.image_size, vision_.kernels(), team_, input.data());
     auto values = std::make_shared<std::vector<float>>(static_cast<std::size_t>(info.tokens) *
                                                        static_cast<std::size_t>(info.text_width));
     int layers = 0;
-    const bool whole = encoder.encode(input, *values, [&](int) {
-      ++layers;
-      return go_on();
-    });
-    if (!whole) {
+    try {
+      resize(image, view, info.image_size, info.image_size, vision_.kernels(), team_, input.data(),
+             cancel);
+      encoder.encode(
+          input, *values,
+          [&](int) {
+            ++layers;
+            after_layer();
+            return true;
+          },
+          cancel);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kInterrupted) throw;
       throw Error(ErrorCode::kInterrupted, "interrupted after " + std::to_string(layers) + " of " +
                                                std::to_string(info.layers) +
                                                " layers of the image encoder");
@@ -102,17 +122,30 @@ class ImageEncoder::Impl {
   Team team_;
 };
 
+namespace {
+constexpr const char* kName = "the image encoder";
+}  // namespace
+
+ImageEncoder::ImageEncoder() noexcept = default;
 ImageEncoder::ImageEncoder(const Model& model, const ImageEncoderOptions& options)
-    : impl_(std::make_unique<Impl>(model, options)) {}
+    : impl_(at_boundary([&] { return std::make_unique<Impl>(model, options); })) {}
 ImageEncoder::~ImageEncoder() = default;
 ImageEncoder::ImageEncoder(ImageEncoder&&) noexcept = default;
 ImageEncoder& ImageEncoder::operator=(ImageEncoder&&) noexcept = default;
 
 EncodedImage ImageEncoder::encode(const Image& image, const ImageOptions& options,
                                   const Progress& progress, const std::atomic<bool>* cancel) {
-  return impl_->encode(image, options, progress, cancel);
+  return use(impl_.get(), kName,
+             [&](Impl& impl) { return impl.encode(image, options, progress, cancel); });
 }
-void ImageEncoder::load(const Progress& progress) { impl_->load(progress); }
-std::uint64_t ImageEncoder::memory_bytes() const { return impl_->memory_bytes(); }
+void ImageEncoder::load(const Progress& progress, const std::atomic<bool>* cancel) {
+  use(impl_.get(), kName, [&](Impl& impl) { impl.load(progress, cancel); });
+}
+std::uint64_t ImageEncoder::memory_bytes() const {
+  return at_boundary([&] {
+    if (impl_ == nullptr) throw_empty(kName);
+    return impl_->memory_bytes();
+  });
+}
 
 }  // namespace lapidary

@@ -2,6 +2,7 @@
 #include <map>
 #include <string>
 
+#include "base/boundary.h"
 #include "formats/printable.h"
 #include "lapidary/error.h"
 #include "lapidary/model.h"
@@ -39,6 +40,19 @@ std::vector<ModelInfo::TypeCount> count_types(const WeightSource& source) {
   std::stable_sort(types.begin(), types.end(),
                    [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
   return types;
+}
+
+std::uint64_t bytes_of_keys_and_values(const ModelInfo& info, int tokens, bool global_only) {
+  if (tokens <= 0) return 0;
+  Config config;
+  config.layers = info.layers;
+  config.kv_heads = info.kv_heads;
+  config.head_dim = info.head_dim;
+  config.sliding_window = info.sliding_window;
+  // How the kinds alternate does not matter here.
+  config.local.assign(static_cast<std::size_t>(info.layers), true);
+  std::fill_n(config.local.begin(), info.global_layers, false);
+  return kv_cache_bytes(config, tokens, std::min(tokens, kInspectChunk), global_only);
 }
 
 }  // namespace
@@ -88,46 +102,45 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
 }
 
 std::uint64_t ModelInfo::kv_bytes(int tokens, bool global_only) const {
-  if (tokens <= 0) return 0;
-  Config config;
-  config.layers = layers;
-  config.kv_heads = kv_heads;
-  config.head_dim = head_dim;
-  config.sliding_window = sliding_window;
-  // How the kinds alternate does not matter here.
-  config.local.assign(static_cast<std::size_t>(layers), true);
-  std::fill_n(config.local.begin(), global_layers, false);
-  return kv_cache_bytes(config, tokens, std::min(tokens, kInspectChunk), global_only);
+  return at_boundary([&] { return bytes_of_keys_and_values(*this, tokens, global_only); });
 }
 
 VisionInfo inspect_vision(const std::string& path) {
-  const std::unique_ptr<WeightSource> source = open_gguf(path);
-  return describe_vision(*source, read_vision_config(*source));
+  return at_boundary([&] {
+    const std::unique_ptr<WeightSource> source = open_gguf(path);
+    return describe_vision(*source, read_vision_config(*source));
+  });
 }
 
 FileInfo inspect_file(const std::string& path) {
-  const std::unique_ptr<WeightSource> source = open_gguf(path);
-  FileInfo info;
-  info.architecture = printable_value(source->find_string("general.architecture").value_or(""));
-  info.metadata = source->describe();
-  for (const TensorInfo& tensor : source->tensors()) {
-    info.tensors.push_back({printable_value(tensor.name), type_name(tensor.type), tensor.shape,
-                            tensor.offset, tensor.bytes});
-  }
-  return info;
+  return at_boundary([&] {
+    const std::unique_ptr<WeightSource> source = open_gguf(path);
+    FileInfo info;
+    info.architecture = printable_value(source->find_string("general.architecture").value_or(""));
+    info.metadata = source->describe();
+    for (const TensorInfo& tensor : source->tensors()) {
+      info.tensors.push_back({printable_value(tensor.name), type_name(tensor.type), tensor.shape,
+                              tensor.offset, tensor.bytes});
+    }
+    return info;
+  });
 }
 
 Tokenizer load_tokenizer(const std::string& path) {
-  const std::unique_ptr<WeightSource> source = open_gguf(path);
-  Tokenizer tokenizer = load_tokenizer(*source);
-  finish_loading(tokenizer);
-  return tokenizer;
+  return at_boundary([&] {
+    const std::unique_ptr<WeightSource> source = open_gguf(path);
+    Tokenizer tokenizer = load_tokenizer(*source);
+    finish_loading(tokenizer);
+    return tokenizer;
+  });
 }
 
 ModelInfo inspect(const std::string& path) {
-  const std::unique_ptr<WeightSource> source = open_gguf(path);
-  check_architecture(*source);
-  return describe(*source, read_config(*source));
+  return at_boundary([&] {
+    const std::unique_ptr<WeightSource> source = open_gguf(path);
+    check_architecture(*source);
+    return describe(*source, read_config(*source));
+  });
 }
 
 }  // namespace lapidary

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <string>
 
+#include "base/boundary.h"
 #include "base/memory.h"
 #include "base/team.h"
 #include "lapidary/error.h"
@@ -109,11 +110,11 @@ const kernels::Kernels& select_kernels(const std::string& isa) {
 }
 
 MachineLimits measure_machine(int threads, const std::string& isa) {
-  if (threads < 0)
-    throw Error(ErrorCode::kUsage, "threads must be 0 or more, not " + std::to_string(threads));
-  const kernels::Kernels& kernels = select_kernels(isa);
-  Team team(threads);
-  return {measure_reads(team), measure_int8(team, kernels)};
+  return at_boundary([&]() -> MachineLimits {
+    const kernels::Kernels& kernels = select_kernels(isa);
+    Team team(threads);
+    return {measure_reads(team), measure_int8(team, kernels)};
+  });
 }
 
 }  // namespace lapidary

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "base/boundary.h"
 #include "base/memory.h"
 #include "base/team.h"
 #include "lapidary/session.h"
@@ -20,15 +21,19 @@ std::uint64_t vocabulary_bytes(int tokens) {
 
 std::uint64_t held_by(const ModelInfo& info) { return info.weight_bytes + info.vocabulary_bytes; }
 
-std::uint64_t available_memory_bytes() { return available_memory(); }
+std::uint64_t available_memory_bytes() {
+  return at_boundary([] { return available_memory(); });
+}
 
-MemoryPlan plan_memory(const std::string& path, const ModelOptions& model,
-                       const SessionOptions& session) {
+namespace {
+
+MemoryPlan make_memory_plan(const std::string& path, const ModelOptions& model,
+                            const SessionOptions& session) {
+  const int threads = checked_threads(session.threads);
   const std::unique_ptr<WeightSource> source = open_gguf(path);
   check_architecture(*source);
   Config config = read_config(*source);
   config.screened_head = model.screened_head;
-  const int threads = session.threads > 0 ? session.threads : default_threads();
   MemoryPlan plan;
   plan.weights = packed_weight_bytes(*source, config);
   plan.vocabulary = vocabulary_bytes(config.vocabulary);
@@ -45,6 +50,13 @@ MemoryPlan plan_memory(const std::string& path, const ModelOptions& model,
   plan.kv = own.kv_bytes;
   plan.buffers = own.bytes - own.kv_bytes;
   return plan;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const std::string& path, const ModelOptions& model,
+                       const SessionOptions& session) {
+  return at_boundary([&] { return make_memory_plan(path, model, session); });
 }
 
 }  // namespace lapidary

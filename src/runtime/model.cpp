@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "base/boundary.h"
+#include "base/cancel.h"
 #include "base/team.h"
 #include "lapidary/error.h"
 #include "runtime/budget.h"
@@ -25,13 +27,27 @@ Model::Impl::Impl(Config c, ModelInfo i, std::string set, Tokenizer t, WeightsPt
       vision(std::move(v)) {}
 Model::Impl::~Impl() = default;
 
-Model Model::load(const std::string& path, const ModelOptions& options) {
-  if (options.threads < 0) {
-    throw Error(ErrorCode::kUsage,
-                "threads must be 0 or more, not " + std::to_string(options.threads));
-  }
+namespace {
+
+constexpr const char* kReading = "reading the model";
+
+/// The tokenizer of `source`, which may have fewer tokens than the embedding has rows.
+Tokenizer fitting_tokenizer(const WeightSource& source, const Config& config,
+                            const std::atomic<bool>* cancel) {
+  Tokenizer tokenizer = load_tokenizer(source, cancel);
+  if (tokenizer.vocabulary_size() <= config.vocabulary) return tokenizer;
+  throw Error(ErrorCode::kFile, source.path() + ": tensor token_embd.weight has " +
+                                    std::to_string(config.vocabulary) + " rows, fewer than the " +
+                                    std::to_string(tokenizer.vocabulary_size()) +
+                                    " of key tokenizer.ggml.tokens");
+}
+
+std::shared_ptr<const Model::Impl> load_model(const std::string& path,
+                                              const ModelOptions& options) {
+  const int threads = checked_threads(options.threads);
   const kernels::Kernels& kernels = select_kernels(options.isa);
   const std::unique_ptr<WeightSource> source = open_gguf(path);
+  check_cancel(options.cancel, kReading);
   check_architecture(*source);
   Config config = read_config(*source);
   config.screened_head = options.screened_head;
@@ -40,20 +56,27 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   if (!options.vision.empty())
     vision = std::make_unique<VisionPart>(options.vision, path, config.width, kernels, options);
   check_budget(path + ": the model", 0, held_by(info), options.memory_limit);
+  check_cancel(options.cancel, kReading);
   // Before the weights: its own set-up then goes on beside their reading.
-  Tokenizer tokenizer = load_tokenizer(*source);
-  if (tokenizer.vocabulary_size() > config.vocabulary) {
-    throw Error(ErrorCode::kFile, path + ": tensor token_embd.weight has " +
-                                      std::to_string(config.vocabulary) + " rows, fewer than the " +
-                                      std::to_string(tokenizer.vocabulary_size()) +
-                                      " of key tokenizer.ggml.tokens");
-  }
-  Team team(options.threads);
-  WeightsPtr weights = load_weights(*source, config, kernels, team, options.progress);
-  finish_loading(tokenizer);
-  return Model(std::make_shared<const Impl>(std::move(config), std::move(info), kernels.name,
-                                            std::move(tokenizer), std::move(weights),
-                                            std::move(vision)));
+  Tokenizer tokenizer = fitting_tokenizer(*source, config, options.cancel);
+  Team team(threads);
+  WeightsPtr weights =
+      load_weights(*source, config, kernels, team, options.progress, options.cancel);
+  finish_loading(tokenizer, options.cancel);
+  return std::make_shared<const Model::Impl>(std::move(config), std::move(info), kernels.name,
+                                             std::move(tokenizer), std::move(weights),
+                                             std::move(vision));
+}
+
+}  // namespace
+
+Model Model::load(const std::string& path, const ModelOptions& options) {
+  return at_boundary([&] { return Model(load_model(path, options)); });
+}
+
+const Model::Impl& Model::impl() const {
+  if (impl_ == nullptr) at_boundary([] { throw_empty("the model"); });
+  return *impl_;
 }
 
 std::size_t drawable_ids(const Model& model) {
@@ -64,11 +87,11 @@ std::size_t drawable_ids(const Model& model) {
   return static_cast<std::size_t>(count);
 }
 
-const ModelInfo& Model::info() const { return impl_->info; }
-const Tokenizer& Model::tokenizer() const { return impl_->tokenizer; }
+const ModelInfo& Model::info() const { return impl().info; }
+const Tokenizer& Model::tokenizer() const { return impl().tokenizer; }
 const VisionInfo* Model::vision() const {
-  return impl_->vision != nullptr ? &impl_->vision->info() : nullptr;
+  return impl().vision != nullptr ? &impl_->vision->info() : nullptr;
 }
-const std::string& Model::isa() const { return impl_->isa; }
+const std::string& Model::isa() const { return impl().isa; }
 
 }  // namespace lapidary

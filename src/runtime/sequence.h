@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "base/exclusive.h"
 #include "base/memory.h"
 #include "base/team.h"
 #include "lapidary/session.h"
@@ -96,13 +97,14 @@ class Sequence {
   /// added.
   TokenId draw(const SamplingOptions& sampling);
 
-  void add_user(std::span<const ContentPart> parts, std::string_view system);
+  void add_user(std::span<const ContentPart> parts, std::string_view system,
+                const std::atomic<bool>* cancel);
 
   /// `options` with what ends a turn of the model.
   GenerateOptions reply_options(GenerateOptions options) const;
 
-  /// Appends what add_user left. A queue that does not fit is dropped; one that is interrupted
-  /// keeps its rest.
+  /// Appends what add_user left. A queue that does not fit is dropped; one that is interrupted, by
+  /// `cancel` or by what `progress` throws, keeps its rest.
   void append_queue(const Progress& progress, const std::atomic<bool>* cancel);
 
   void clear();
@@ -153,6 +155,8 @@ class Sequence {
 class Session::Impl : public Sequence {
  public:
   Impl(const Model& model, const SessionOptions& options);
+  static constexpr const char* kName = "the session";  // In messages.
+  Exclusive exclusive;
 };
 
 }  // namespace lapidary

@@ -5,6 +5,8 @@
 #include <iterator>
 #include <string>
 
+#include "base/boundary.h"
+#include "base/cancel.h"
 #include "lapidary/error.h"
 #include "model/kv_cache.h"
 #include "runtime/budget.h"
@@ -21,21 +23,12 @@ namespace lapidary {
 namespace {
 
 constexpr int kDefaultContext = 32768;
+constexpr int kLongestContext = 1 << 24;  // Also the longest that a file may have been trained for.
 // Draws from the full head after a search of the best logits that gave up; doubled each time.
 constexpr int kShortestPause = 8, kLongestPause = 256;
 static_assert(kMaxDraft + 1 <= ScreenedHead::kMostTokens);
 constexpr std::uint64_t kSamplerBytes =
     20;  // An id of the vocabulary: penalised logit, candidate, weight.
-
-int checked_threads(int threads) {
-  if (threads < 0)
-    throw Error(ErrorCode::kUsage, "threads must be 0 or more, not " + std::to_string(threads));
-  return threads;
-}
-
-bool is_set(const std::atomic<bool>* cancel) {
-  return cancel != nullptr && cancel->load(std::memory_order_relaxed);
-}
 
 /// Adds the seconds of its scope to `sum`, also when the scope is left by an exception.
 class ScopedSeconds {
@@ -56,9 +49,9 @@ class ScopedSeconds {
 
 SessionPlan plan_session(const Config& config, int view_tokens, const SessionOptions& options,
                          int threads) {
-  if (options.context < 0) {
-    throw Error(ErrorCode::kUsage,
-                "context must be 0 or more tokens, not " + std::to_string(options.context));
+  if (options.context < 0 || options.context > kLongestContext) {
+    throw Error(ErrorCode::kUsage, "context must be 0 to " + std::to_string(kLongestContext) +
+                                       " tokens, not " + std::to_string(options.context));
   }
   if (options.chunk < 1) {
     throw Error(ErrorCode::kUsage,
@@ -108,7 +101,7 @@ struct Sequence::Rollback {
 
 Sequence::Sequence(const Model& shared, const SessionOptions& options)
     : model(shared),
-      team(checked_threads(options.threads)),
+      team(options.threads),
       plan(make_plan(model, options, team.threads())),
       decoder(*model.impl().weights, team, plan.context, plan.longest_chunk),
       sampler(model.info().vocabulary),
@@ -201,7 +194,7 @@ void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFea
     if (speculator != nullptr)
       speculator->follow(std::span(ids).first(static_cast<std::size_t>(computed)));
     done = static_cast<std::size_t>(std::max(computed - static_cast<int>(before), 0));
-    if (progress) progress(done, new_ids.size());
+    if (progress) call_host(progress, done, new_ids.size());
   }
 }
 
@@ -209,6 +202,7 @@ void Sequence::append_with_logits(std::span<const TokenId> new_ids,
                                   std::span<const ImageFeatures> images,
                                   const std::function<void(int, std::span<const float>)>& on_logits,
                                   const std::atomic<bool>* cancel) {
+  if (!on_logits) throw Error(ErrorCode::kUsage, "there is no function to hand the logits to");
   const ScopedSeconds timer(prefill_seconds);
   const int before = static_cast<int>(ids.size());
   const Rollback rollback(*this, ids.size());
@@ -223,7 +217,7 @@ void Sequence::append_with_logits(std::span<const TokenId> new_ids,
     for (int row = std::max(before - first, 0); row < rows; row += SessionPlan::kLogitRows) {
       const int count = std::min(SessionPlan::kLogitRows, rows - row);
       prepare_logits(row, count);
-      for (int i = 0; i < count; ++i) on_logits(first + row + i, row_logits(row + i));
+      for (int i = 0; i < count; ++i) call_host(on_logits, first + row + i, row_logits(row + i));
     }
   }
 }
@@ -339,10 +333,14 @@ void Sequence::rewind(std::size_t count) {
   ahead_ = {};
 }
 
-void Sequence::add_user(std::span<const ContentPart> parts, std::string_view system) {
+void Sequence::add_user(std::span<const ContentPart> parts, std::string_view system,
+                        const std::atomic<bool>* cancel) {
   std::vector<TokenId> before = ids;
   before.insert(before.end(), queue_.ids.begin(), queue_.ids.end());
-  const Prompt turn = user_turn(model.tokenizer(), parts, system, before, model.info().turns());
+  const Prompt turn =
+      user_turn(model.tokenizer(), parts, system, before, model.info().turns(), cancel);
+  queue_.ids.reserve(queue_.ids.size() + turn.ids.size());
+  queue_.images.reserve(queue_.images.size() + turn.images.size());
   queue_.ids.insert(queue_.ids.end(), turn.ids.begin(), turn.ids.end());
   queue_.images.insert(queue_.images.end(), turn.images.begin(), turn.images.end());
 }
@@ -355,12 +353,18 @@ GenerateOptions Sequence::reply_options(GenerateOptions options) const {
 
 void Sequence::append_queue(const Progress& progress, const std::atomic<bool>* cancel) {
   const std::size_t before = ids.size();
+  const auto keep_rest = [&] {
+    drop_front(queue_, ids.size() - before, model.tokenizer().image_token());
+  };
   try {
     append(queue_.ids, queue_.images, progress, cancel);
     queue_ = {};
+  } catch (const HostException&) {
+    keep_rest();
+    throw;
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kInterrupted) {
-      drop_front(queue_, ids.size() - before, model.tokenizer().image_token());
+      keep_rest();
     } else {
       queue_ = {};
     }
@@ -380,67 +384,95 @@ void Sequence::clear() {
   if (speculator != nullptr) speculator->clear();
 }
 
+Session::Session() noexcept = default;
 Session::Session(const Model& model, const SessionOptions& options)
-    : impl_(std::make_unique<Impl>(model, options)) {}
+    : impl_(at_boundary([&] { return std::make_unique<Impl>(model, options); })) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
+Session::Impl& Session::impl() const {
+  if (impl_ == nullptr) at_boundary([] { throw_empty(Impl::kName); });
+  return *impl_;
+}
+
 void Session::append(std::span<const TokenId> ids, const Progress& progress,
                      const std::atomic<bool>* cancel) {
-  impl_->append(ids, {}, progress, cancel);
+  use(impl_.get(), Impl::kName, [&](Impl& own) { own.append(ids, {}, progress, cancel); });
 }
 
 void Session::append(const Prompt& prompt, const Progress& progress,
                      const std::atomic<bool>* cancel) {
-  impl_->append(prompt.ids, prompt.images, progress, cancel);
+  use(impl_.get(), Impl::kName,
+      [&](Impl& own) { own.append(prompt.ids, prompt.images, progress, cancel); });
 }
 
 void Session::append_with_logits(std::span<const TokenId> ids,
                                  const std::function<void(int, std::span<const float>)>& on_logits,
                                  const std::atomic<bool>* cancel) {
-  impl_->append_with_logits(ids, {}, on_logits, cancel);
+  use(impl_.get(), Impl::kName,
+      [&](Impl& own) { own.append_with_logits(ids, {}, on_logits, cancel); });
 }
 
 void Session::append_with_logits(const Prompt& prompt,
                                  const std::function<void(int, std::span<const float>)>& on_logits,
                                  const std::atomic<bool>* cancel) {
-  impl_->append_with_logits(prompt.ids, prompt.images, on_logits, cancel);
+  use(impl_.get(), Impl::kName,
+      [&](Impl& own) { own.append_with_logits(prompt.ids, prompt.images, on_logits, cancel); });
 }
 
-std::span<const float> Session::logits() const { return impl_->logits(); }
+std::span<const float> Session::logits() const {
+  return use(impl_.get(), Impl::kName, [](Impl& own) { return own.logits(); });
+}
+
 TokenId Session::draw(const SamplingOptions& options) const {
-  validate(options);
-  if (impl_->ids.empty())
-    throw Error(ErrorCode::kUsage, "nothing to draw from: the session is empty");
-  return impl_->draw(options);
+  return use(impl_.get(), Impl::kName, [&](Impl& own) {
+    validate(options);
+    if (own.ids.empty())
+      throw Error(ErrorCode::kUsage, "nothing to draw from: the session is empty");
+    return own.draw(options);
+  });
 }
-HeadStats Session::head_stats() const { return impl_->decoder.head_stats(); }
-void Session::add_user(std::string_view text, std::string_view system) {
-  const ContentPart part{std::string(text)};
-  impl_->add_user({&part, 1}, system);
+
+HeadStats Session::head_stats() const { return impl().decoder.head_stats(); }
+
+void Session::add_user(std::string_view text, std::string_view system,
+                       const std::atomic<bool>* cancel) {
+  use(impl_.get(), Impl::kName, [&](Impl& own) {
+    const ContentPart part{std::string(text)};
+    own.add_user({&part, 1}, system, cancel);
+  });
 }
+
 void Session::add_user(std::string_view text, const std::vector<Image>& images,
-                       std::string_view system, const ImageOptions& options) {
-  const SessionPlan& plan = impl_->plan;
-  ImageEncoder encoder(impl_->model, {.threads = impl_->team.threads(),
-                                      .memory_limit = plan.memory_limit,
-                                      .held_bytes = plan.bytes});
-  std::vector<ContentPart> parts;
-  parts.reserve(images.size() + 1);
-  for (const Image& image : images) parts.push_back({{}, encoder.encode(image, options)});
-  parts.push_back({std::string(text)});
-  impl_->add_user(parts, system);
+                       std::string_view system, const ImageOptions& options,
+                       const std::atomic<bool>* cancel) {
+  use(impl_.get(), Impl::kName, [&](Impl& own) {
+    ImageEncoder encoder(own.model, {.threads = own.team.threads(),
+                                     .memory_limit = own.plan.memory_limit,
+                                     .held_bytes = own.plan.bytes});
+    std::vector<ContentPart> parts;
+    parts.reserve(images.size() + 1);
+    for (const Image& image : images)
+      parts.push_back({{}, encoder.encode(image, options, {}, cancel)});
+    parts.push_back({std::string(text)});
+    own.add_user(parts, system, cancel);
+  });
 }
-void Session::add_user(std::span<const ContentPart> parts, std::string_view system) {
-  impl_->add_user(parts, system);
+
+void Session::add_user(std::span<const ContentPart> parts, std::string_view system,
+                       const std::atomic<bool>* cancel) {
+  use(impl_.get(), Impl::kName, [&](Impl& own) { own.add_user(parts, system, cancel); });
 }
-std::span<const TokenId> Session::ids() const { return impl_->ids; }
-int Session::position() const { return static_cast<int>(impl_->ids.size()); }
-int Session::context() const { return impl_->plan.context; }
-int Session::threads() const { return impl_->team.threads(); }
-std::uint64_t Session::memory_bytes() const { return impl_->plan.bytes; }
-void Session::clear() { impl_->clear(); }
-const Model& Session::model() const { return impl_->model; }
+
+std::span<const TokenId> Session::ids() const { return impl().ids; }
+int Session::position() const { return static_cast<int>(impl().ids.size()); }
+int Session::context() const { return impl().plan.context; }
+int Session::threads() const { return impl().team.threads(); }
+std::uint64_t Session::memory_bytes() const { return impl().plan.bytes; }
+void Session::clear() {
+  use(impl_.get(), Impl::kName, [](Impl& own) { own.clear(); });
+}
+const Model& Session::model() const { return impl().model; }
 
 }  // namespace lapidary

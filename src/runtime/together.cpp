@@ -1,7 +1,10 @@
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 
+#include "base/boundary.h"
+#include "base/exclusive.h"
 #include "lapidary/error.h"
 #include "runtime/model_impl.h"
 #include "runtime/sequence.h"
@@ -50,34 +53,50 @@ void check(std::span<Sequence* const> sequences, std::span<const TokenId> ids) {
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     if (&sequences[i]->model.impl() != &sequences[0]->model.impl())
       throw Error(ErrorCode::kUsage, "sessions of different models cannot go on together");
-    if (std::find(sequences.begin(), sequences.begin() + static_cast<std::ptrdiff_t>(i),
-                  sequences[i]) != sequences.begin() + static_cast<std::ptrdiff_t>(i))
-      throw Error(ErrorCode::kUsage, "a session cannot go on together with itself");
     sequences[i]->check_ids(ids.subspan(i, 1));
     if (ids[i] >= sequences[i]->model.info().vocabulary)
       throw Error(ErrorCode::kUsage, "an image cannot go on together with other sessions");
   }
 }
 
+void check_count(std::size_t sessions, std::size_t ids, int most) {
+  if (sessions == 0 || sessions != ids) {
+    throw Error(ErrorCode::kUsage,
+                std::to_string(ids) + " ids for " + std::to_string(sessions) + " sessions");
+  }
+  if (sessions > static_cast<std::size_t>(most)) {
+    throw Error(ErrorCode::kUsage,
+                std::to_string(sessions) + " sessions together: at most " + std::to_string(most));
+  }
+}
+
+void check_apart(std::span<Session* const> sessions) {
+  for (auto session = sessions.begin(); session != sessions.end(); ++session) {
+    if (*session == nullptr) throw_empty("a session");
+    if (std::find(sessions.begin(), session, *session) != session)
+      throw Error(ErrorCode::kUsage, "a session cannot go on together with itself");
+  }
+}
+
 }  // namespace
 
 void append_together(std::span<Session* const> sessions, std::span<const TokenId> ids) {
-  if (sessions.empty() || sessions.size() != ids.size()) {
-    throw Error(ErrorCode::kUsage, std::to_string(ids.size()) + " ids for " +
-                                       std::to_string(sessions.size()) + " sessions");
-  }
-  const int most = std::min(kMostTogether, sessions[0]->impl_->plan.chunk);
-  if (sessions.size() > static_cast<std::size_t>(most)) {
-    throw Error(ErrorCode::kUsage, std::to_string(sessions.size()) +
-                                       " sessions together: at most " + std::to_string(most));
-  }
-  std::array<Sequence*, kMostTogether> all{};
-  std::transform(sessions.begin(), sessions.end(), all.begin(),
-                 [](Session* session) { return session->impl_.get(); });
-  const std::span<Sequence* const> sequences = std::span(all).first(sessions.size());
-  check(sequences, ids);
-  for (Sequence* sequence : sequences) sequence->compute();
-  Sequence::append_each(sequences, ids);
+  at_boundary([&] {
+    check_count(sessions.size(), ids.size(), kMostTogether);
+    check_apart(sessions);
+    std::array<std::optional<Use>, kMostTogether> calls;
+    std::array<Sequence*, kMostTogether> all{};
+    for (std::size_t i = 0; i < sessions.size(); ++i) {
+      Session::Impl& own = sessions[i]->impl();
+      calls[i].emplace(own.exclusive, Session::Impl::kName);
+      all[i] = &own;
+    }
+    check_count(sessions.size(), ids.size(), std::min(kMostTogether, all[0]->plan.chunk));
+    const std::span<Sequence* const> sequences = std::span(all).first(sessions.size());
+    check(sequences, ids);
+    for (Sequence* sequence : sequences) sequence->compute();
+    Sequence::append_each(sequences, ids);
+  });
 }
 
 }  // namespace lapidary

@@ -5,6 +5,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/boundary.h"
 #include "lapidary/error.h"
 #include "lapidary/vision.h"
 #include "runtime/model_impl.h"
@@ -60,7 +61,9 @@ VisionInfo describe_vision(const WeightSource& source, const VisionConfig& confi
   return info;
 }
 
-std::string find_vision_file(const std::string& model_path) {
+namespace {
+
+std::string fitting_file(const std::string& model_path) {
   std::string fitting;
   try {
     const std::vector<std::string> paths = candidates(model_path);
@@ -79,6 +82,12 @@ std::string find_vision_file(const std::string& model_path) {
     return {};  // The model itself cannot be read; loading it will say why.
   }
   return fitting;
+}
+
+}  // namespace
+
+std::string find_vision_file(const std::string& model_path) {
+  return at_boundary([&] { return fitting_file(model_path); });
 }
 
 }  // namespace lapidary

@@ -1,5 +1,9 @@
 #include "runtime/vision_part.h"
 
+#include <algorithm>
+#include <chrono>
+
+#include "base/cancel.h"
 #include "lapidary/error.h"
 #include "runtime/budget.h"
 #include "runtime/digest.h"
@@ -10,6 +14,19 @@ namespace {
 
 // Raised when the features of a picture change by a bit: older ones in a cache no longer count.
 constexpr int kFeatureVersion = 1;
+
+constexpr std::size_t kHashBytes = std::size_t{1} << 20;  // Between two looks at a cancel.
+
+/// Waits for the mutex no longer than until `cancel` is set.
+std::unique_lock<std::timed_mutex> lock_unless(std::timed_mutex& mutex,
+                                               const std::atomic<bool>* cancel) {
+  constexpr std::chrono::milliseconds kLook(5);
+  std::unique_lock lock(mutex, std::defer_lock);
+  if (cancel == nullptr) lock.lock();
+  while (!lock.owns_lock() && !lock.try_lock_for(kLook))
+    check_cancel(cancel, "reading the vision model");
+  return lock;
+}
 
 VisionConfig fitting_config(const WeightSource& source, const std::string& model_path,
                             int model_width) {
@@ -31,38 +48,46 @@ VisionPart::VisionPart(const std::string& path, const std::string& model_path, i
       cache_(options.image_cache_bytes, options.image_cache_folder) {}
 
 const VisionWeights& VisionPart::weights(Team& team, std::uint64_t held, std::uint64_t memory_limit,
-                                         const Progress& progress) {
-  const std::lock_guard lock(mutex_);
+                                         const Progress& progress,
+                                         const std::atomic<bool>* cancel) {
+  const auto lock = lock_unless(mutex_, cancel);
   if (weights_ == nullptr) {
     check_budget(info_.path + ": the vision model", memory_limit == 0 ? 0 : held,
                  info_.weight_bytes, memory_limit);
-    weights_ = load_vision_weights(*source_, config_, kernels_, team, progress);
+    weights_ = load_vision_weights(*source_, config_, kernels_, team, progress, cancel);
   }
   return *weights_;
 }
 
-const Digest& VisionPart::file_digest() {
-  const std::lock_guard lock(mutex_);
-  if (file_digest_ == nullptr) file_digest_ = std::make_unique<const Digest>(hash_file(info_.path));
+const Digest& VisionPart::file_digest(const std::atomic<bool>* cancel) {
+  const auto lock = lock_unless(mutex_, cancel);
+  if (file_digest_ == nullptr)
+    file_digest_ = std::make_unique<const Digest>(hash_file(info_.path, cancel));
   return *file_digest_;
 }
 
-Digest VisionPart::key(const Digest& picture, const ImageView& view) {
+Digest VisionPart::key(const Digest& picture, const ImageView& view,
+                       const std::atomic<bool>* cancel) {
   Hasher hasher;
   hasher.text("lapidary features").number(kFeatureVersion).text(kernels_.name).digest(picture);
   for (const int n : {view.x, view.y, view.width, view.height, config_.image_size})
     hasher.number(n);
   // In memory the file is the same for all.
-  if (!cache_.folder().empty()) hasher.digest(file_digest());
+  if (!cache_.folder().empty()) hasher.digest(file_digest(cancel));
   return hasher.finish();
 }
 
-Digest picture_digest(const Image& image) {
-  return Hasher()
-      .number(image.width())
-      .number(image.height())
-      .bytes(std::as_bytes(image.rgb()))
-      .finish();
+Digest picture_digest(const Image& image, const std::atomic<bool>* cancel) {
+  Hasher hasher;
+  hasher.number(image.width()).number(image.height());
+  std::span<const std::byte> pixels = std::as_bytes(image.rgb());
+  while (!pixels.empty()) {
+    check_cancel(cancel, "looking for a picture's features");
+    const std::span<const std::byte> part = pixels.first(std::min(kHashBytes, pixels.size()));
+    hasher.bytes(part);
+    pixels = pixels.subspan(part.size());
+  }
+  return hasher.finish();
 }
 
 }  // namespace lapidary

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -29,27 +30,29 @@ class VisionPart {
   FeatureCache& cache() { return cache_; }
 
   /// The weights; the first caller reads them with its team, the others wait for it. `held` bytes
-  /// count beside them against `memory_limit` (0: what the machine has).
+  /// count beside them against `memory_limit` (0: what the machine has). Throws Error(kInterrupted)
+  /// once `cancel` is set.
   const VisionWeights& weights(Team& team, std::uint64_t held, std::uint64_t memory_limit,
-                               const Progress& progress);
+                               const Progress& progress, const std::atomic<bool>* cancel = nullptr);
 
   /// What the features of `view` of a picture depend on, as one number; `picture` is its hash.
-  Digest key(const Digest& picture, const ImageView& view);
+  /// Throws Error(kInterrupted).
+  Digest key(const Digest& picture, const ImageView& view, const std::atomic<bool>* cancel);
 
  private:
-  const Digest& file_digest();
+  const Digest& file_digest(const std::atomic<bool>* cancel);
 
   std::unique_ptr<WeightSource> source_;
   VisionConfig config_;
   VisionInfo info_;
   const kernels::Kernels& kernels_;
   FeatureCache cache_;
-  std::mutex mutex_;  // Of what follows.
+  std::timed_mutex mutex_;  // Of what follows.
   std::unique_ptr<const VisionWeights> weights_;
   std::unique_ptr<const Digest> file_digest_;
 };
 
-/// The hash of a picture's size and pixels.
-Digest picture_digest(const Image& image);
+/// The hash of a picture's size and pixels. Throws Error(kInterrupted) once `cancel` is set.
+Digest picture_digest(const Image& image, const std::atomic<bool>* cancel);
 
 }  // namespace lapidary

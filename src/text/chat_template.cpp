@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/boundary.h"
 #include "lapidary/error.h"
 #include "lapidary/session.h"
 #include "text/utf8.h"
@@ -47,8 +48,9 @@ TokenId find_marker(const Tokenizer& tokenizer, std::string_view name) {
 class PromptWriter {
  public:
   /// With `parse_control`, control tokens written in the text are read as such.
-  explicit PromptWriter(const Tokenizer& tokenizer, bool parse_control = false)
-      : tokenizer_(tokenizer), parse_control_(parse_control) {}
+  explicit PromptWriter(const Tokenizer& tokenizer, const std::atomic<bool>* cancel = nullptr,
+                        bool parse_control = false)
+      : tokenizer_(tokenizer), cancel_(cancel), parse_control_(parse_control) {}
 
   PromptWriter& control(TokenId id) {
     flush();
@@ -109,12 +111,13 @@ class PromptWriter {
   }
 
   void flush() {
-    const std::vector<TokenId> part = tokenizer_.encode(pending_, parse_control_);
+    const std::vector<TokenId> part = tokenizer_.encode(pending_, parse_control_, cancel_);
     prompt_.ids.insert(prompt_.ids.end(), part.begin(), part.end());
     pending_.clear();
   }
 
   const Tokenizer& tokenizer_;
+  const std::atomic<bool>* cancel_;
   bool parse_control_;
   std::string pending_;
   Prompt prompt_;
@@ -258,34 +261,32 @@ std::string_view trim(std::string_view text) {
 }
 
 Prompt user_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                 std::string_view system, std::span<const TokenId> before, ChatTemplate as) {
+                 std::string_view system, std::span<const TokenId> before, ChatTemplate as,
+                 const std::atomic<bool>* cancel) {
   const Turns& turns = turns_of(as);
   check_turn_tokens(tokenizer, turns);
-  PromptWriter writer(tokenizer);
+  PromptWriter writer(tokenizer, cancel);
   if (before.empty()) writer.control(tokenizer.bos());
   if (turn_is_open(tokenizer, turns, before)) write_end(writer, tokenizer, turns, before);
   write_user_turn(writer, turns, parts, before.empty() ? system : std::string_view());
   return writer.take();
 }
 
-Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply, const Message& message,
-                 ChatTemplate as) {
+namespace {
+
+Prompt write_next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply,
+                       const Message& message, ChatTemplate as, const std::atomic<bool>* cancel) {
   const Turns& turns = turns_of(as);
   check_turn_tokens(tokenizer, turns);
-  PromptWriter writer(tokenizer);
+  PromptWriter writer(tokenizer, cancel);
   write_end(writer, tokenizer, turns, reply);
   ContentPart whole;
   write_user_turn(writer, turns, parts_of(message, whole), {});
   return writer.take();
 }
 
-std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as) {
-  const Turns& turns = turns_of(as);
-  if (is_bare(turns) || find_marker(tokenizer, turns.end) >= 0) return {};
-  return {std::string(turns.end)};
-}
-
-Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages, ChatTemplate as) {
+Prompt write_chat(const Tokenizer& tokenizer, std::span<const Message> messages, ChatTemplate as,
+                  const std::atomic<bool>* cancel) {
   const Turns& turns = turns_of(as);
   check_turn_tokens(tokenizer, turns);
   const bool has_system = !messages.empty() && messages.front().role == "system";
@@ -293,7 +294,7 @@ Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages
   const std::size_t turns_begin = has_system ? 1 : 0;
   if (messages.size() == turns_begin)
     throw Error(ErrorCode::kUsage, "no message with role \"user\" in the conversation");
-  PromptWriter writer(tokenizer);
+  PromptWriter writer(tokenizer, cancel);
   writer.control(tokenizer.bos());
   for (std::size_t i = turns_begin; i < messages.size(); ++i) {
     const std::string& role = messages[i].role;
@@ -317,9 +318,9 @@ Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages
   return writer.take();
 }
 
-Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                   bool parse_control) {
-  PromptWriter writer(tokenizer, parse_control);
+Prompt write_parts_as_text(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
+                           bool parse_control, const std::atomic<bool>* cancel) {
+  PromptWriter writer(tokenizer, cancel, parse_control);
   writer.control(tokenizer.bos());
   for (const ContentPart& part : parts) {
     if (part.image) {
@@ -331,18 +332,52 @@ Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> part
   return writer.take();
 }
 
-Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text, bool parse_control) {
-  PromptWriter writer(tokenizer, parse_control);
-  return writer.control(tokenizer.bos()).text(text).take();
-}
-
-int image_prompt_tokens(const Tokenizer& tokenizer, int views) {
-  if (views < 1) {
-    throw Error(ErrorCode::kUsage, "a picture has at least 1 view, not " + std::to_string(views));
+int count_image_tokens(const Tokenizer& tokenizer, int views) {
+  constexpr int kMostViews = 4096;
+  if (views < 1 || views > kMostViews) {
+    throw Error(ErrorCode::kUsage, "a picture has 1 to " + std::to_string(kMostViews) +
+                                       " views, not " + std::to_string(views));
   }
   PromptWriter words(tokenizer);
   const std::vector<int> none(static_cast<std::size_t>(views), 0);
   return static_cast<int>(words.views(none).take().ids.size()) + views * kViewTokens;
+}
+
+}  // namespace
+
+Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply, const Message& message,
+                 ChatTemplate as, const std::atomic<bool>* cancel) {
+  return at_boundary([&] { return write_next_turn(tokenizer, reply, message, as, cancel); });
+}
+
+std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as) {
+  return at_boundary([&]() -> std::vector<std::string> {
+    const Turns& turns = turns_of(as);
+    if (is_bare(turns) || find_marker(tokenizer, turns.end) >= 0) return {};
+    return {std::string(turns.end)};
+  });
+}
+
+Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages, ChatTemplate as,
+                   const std::atomic<bool>* cancel) {
+  return at_boundary([&] { return write_chat(tokenizer, messages, as, cancel); });
+}
+
+Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
+                   bool parse_control, const std::atomic<bool>* cancel) {
+  return at_boundary([&] { return write_parts_as_text(tokenizer, parts, parse_control, cancel); });
+}
+
+Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text, bool parse_control,
+                   const std::atomic<bool>* cancel) {
+  return at_boundary([&] {
+    PromptWriter writer(tokenizer, cancel, parse_control);
+    return writer.control(tokenizer.bos()).text(text).take();
+  });
+}
+
+int image_prompt_tokens(const Tokenizer& tokenizer, int views) {
+  return at_boundary([&] { return count_image_tokens(tokenizer, views); });
 }
 
 }  // namespace lapidary

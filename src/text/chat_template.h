@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <span>
 #include <string_view>
 
@@ -26,10 +27,10 @@ ChatTemplate recognise_template(std::string_view text);
 /// and one with crops as many of these as it has views, in a sentence of Gemma's own processor. The
 /// turns of a conversation, with the model's reply ids between them, are the ids that chat_prompt()
 /// gives for the whole of it. Throws Error(kUsage) when the vocabulary has no turn tokens, or no
-/// image tokens for a picture.
+/// image tokens for a picture, Error(kInterrupted) once `cancel` is set.
 Prompt user_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
                  std::string_view system, std::span<const TokenId> before,
-                 ChatTemplate as = ChatTemplate::kGemma);
+                 ChatTemplate as = ChatTemplate::kGemma, const std::atomic<bool>* cancel = nullptr);
 
 /// `text` without the white space around it, as Python's str.strip() sees it (that is what the
 /// templates were written for): Unicode spaces such as U+3000 included.

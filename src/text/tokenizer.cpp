@@ -1,11 +1,16 @@
 #include <sentencepiece_processor.h>
 
-#include <algorithm>
-#include <future>
-#include <system_error>
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <thread>
 #include <utility>
 
+#include "base/background.h"
+#include "base/boundary.h"
+#include "base/cancel.h"
 #include "lapidary/error.h"
+#include "text/cuts.h"
 #include "text/model_proto.h"
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
@@ -16,60 +21,90 @@ namespace {
 
 using Processor = sentencepiece::SentencePieceProcessor;
 
+/// What encoding needs: immutable once built.
+struct PieceEncoder {
+  PieceEncoder(const Pieces& pieces, bool newlines) : cuts(pieces, newlines) {}
+  Cuts cuts;
+  Processor processor;
+};
+
+/// Everything that a build needs, and what becomes of it.
+struct Build {
+  Pieces pieces;
+  bool newlines = false;
+  std::string path;
+
+  std::atomic<bool> done{false};  // What follows is written before, and not again.
+  std::unique_ptr<const PieceEncoder> encoder;
+  std::exception_ptr error;
+};
+
 /// Takes the pieces with it: nothing of them is kept once SentencePiece has its own copy.
-std::shared_ptr<const Processor> build_processor(std::shared_ptr<const Pieces> pieces,
-                                                 const std::string& path) {
-  const std::string proto = serialize_model_proto(*pieces);
-  pieces.reset();
-  auto processor = std::make_shared<Processor>();
-  const auto status = processor->LoadFromSerializedProto(proto);
+std::unique_ptr<const PieceEncoder> build_encoder(Build& build) {
+  auto encoder = std::make_unique<PieceEncoder>(build.pieces, build.newlines);
+  const std::string proto = serialize_model_proto(build.pieces);
+  build.pieces = {};
+  const auto status = encoder->processor.LoadFromSerializedProto(proto);
   if (!status.ok()) {
     throw Error(ErrorCode::kFile,
-                path + ": tokenizer.ggml.tokens: SentencePiece refuses the vocabulary: " +
+                build.path + ": tokenizer.ggml.tokens: SentencePiece refuses the vocabulary: " +
                     std::string(status.message()));
   }
-  return processor;
+  return encoder;
 }
 
-std::shared_future<std::shared_ptr<const Processor>> start_building(Pieces pieces,
-                                                                    const std::string& path) {
-  auto build = [shared = std::make_shared<const Pieces>(std::move(pieces)), path]() mutable {
-    return build_processor(std::exchange(shared, nullptr), path);
-  };
+void run(Build& build) noexcept {
   try {
-    return std::async(std::launch::async, build).share();
-  } catch (const std::system_error&) {  // No more threads: build it when it is asked for.
-    return std::async(std::launch::deferred, std::move(build)).share();
+    build.encoder = build_encoder(build);
+  } catch (...) {
+    build.error = std::current_exception();
   }
-}
-
-/// The first place at or behind `from` where a run of newlines begins, or the end of `text`.
-std::size_t cut_at_newlines(std::string_view text, std::size_t from) {
-  if (from >= text.size()) return text.size();
-  if (text[from - 1] == '\n') from = std::min(text.find_first_not_of('\n', from), text.size());
-  return std::min(text.find('\n', from), text.size());
+  build.done.store(true, std::memory_order_release);
+  build.done.notify_all();
 }
 
 }  // namespace
 
 class Tokenizer::Impl {
  public:
-  explicit Impl(const WeightSource& source) {
-    Pieces pieces;
-    vocabulary = read_vocabulary(source, pieces);
-    processor_ = start_building(std::move(pieces), source.path());
+  Impl(const WeightSource& source, const std::atomic<bool>* cancel)
+      : build_(std::make_shared<Build>()) {
+    vocabulary = read_vocabulary(source, build_->pieces, cancel);
+    build_->newlines = vocabulary.newlines_cut;
+    build_->path = source.path();
+    // No more threads: here and now.
+    if (!builder_.start([build = build_] { run(*build); })) run(*build_);
   }
 
-  const Processor& processor() const { return *processor_.get(); }
+  /// Waits for it where it is not built yet.
+  const PieceEncoder& encoder() const {
+    build_->done.wait(false, std::memory_order_acquire);
+    if (build_->error) std::rethrow_exception(build_->error);
+    return *build_->encoder;
+  }
+
+  void wait(const std::atomic<bool>* cancel) const {
+    constexpr std::chrono::microseconds kLook(500);
+    while (cancel != nullptr && !build_->done.load(std::memory_order_acquire)) {
+      check_cancel(cancel, "building the tokenizer");
+      std::this_thread::sleep_for(kLook);
+    }
+    builder_.join();
+    encoder();
+  }
 
   /// Appends the ids of `text`, valid UTF-8 in which nothing is a control token. Long texts go to
-  /// SentencePiece in parts: its queue of merges, as long as the text, leaves the caches otherwise.
-  void encode_plain(std::string_view text, std::vector<TokenId>& ids) const {
+  /// SentencePiece in parts: its queue of merges, a hundred times as long as the text, leaves the
+  /// caches otherwise, and then the memory.
+  void encode_plain(std::string_view text, std::vector<TokenId>& ids,
+                    const std::atomic<bool>* cancel) const {
     constexpr std::size_t kPart = 16 * 1024;
+    const PieceEncoder& encoder = this->encoder();
     std::vector<int> part_ids;
     while (!text.empty()) {
-      const std::size_t cut = vocabulary.newlines_cut ? cut_at_newlines(text, kPart) : text.size();
-      const auto status = processor().Encode(text.substr(0, cut), &part_ids);
+      check_cancel(cancel, "tokenizing");
+      const std::size_t cut = encoder.cuts.find(text, kPart);
+      const auto status = encoder.processor.Encode(text.substr(0, cut), &part_ids);
       if (!status.ok())
         throw Error(ErrorCode::kFailed, std::string("SentencePiece: ") + status.message());
       ids.insert(ids.end(), part_ids.begin(), part_ids.end());
@@ -80,41 +115,53 @@ class Tokenizer::Impl {
   Vocabulary vocabulary;
 
  private:
-  std::shared_future<std::shared_ptr<const Processor>> processor_;
+  std::shared_ptr<Build> build_;
+  mutable Background builder_;  // Done with once loading has been waited for.
 };
 
 Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
-std::vector<TokenId> Tokenizer::encode(std::string_view text, bool parse_control) const {
-  std::string repaired;
-  if (!is_valid_utf8(text)) {
-    repaired = replace_invalid_utf8(text);
-    text = repaired;
-  }
-  std::vector<TokenId> ids;
-  std::size_t begin = 0;
-  for (std::size_t at = 0; parse_control && at < text.size();) {
-    const TokenId control = impl_->vocabulary.match_control(text.substr(at));
-    if (control < 0) {
-      ++at;
-      continue;
+const Tokenizer::Impl& Tokenizer::impl() const {
+  if (impl_ == nullptr) at_boundary([] { throw_empty("the tokenizer"); });
+  return *impl_;
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, bool parse_control,
+                                       const std::atomic<bool>* cancel) const {
+  return at_boundary([&] {
+    const Impl& own = impl();
+    std::string repaired;
+    if (!is_valid_utf8(text)) {
+      repaired = replace_invalid_utf8(text);
+      text = repaired;
     }
-    impl_->encode_plain(text.substr(begin, at - begin), ids);
-    ids.push_back(control);
-    at += impl_->vocabulary.bytes(control).size();
-    begin = at;
-  }
-  impl_->encode_plain(text.substr(begin), ids);
-  return ids;
+    std::vector<TokenId> ids;
+    std::size_t begin = 0;
+    for (std::size_t at = 0; parse_control && at < text.size();) {
+      const TokenId control = own.vocabulary.match_control(text.substr(at));
+      if (control < 0) {
+        ++at;
+        continue;
+      }
+      own.encode_plain(text.substr(begin, at - begin), ids, cancel);
+      ids.push_back(control);
+      at += own.vocabulary.bytes(control).size();
+      begin = at;
+    }
+    own.encode_plain(text.substr(begin), ids, cancel);
+    return ids;
+  });
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool with_control) const {
-  std::string text;
-  for (const TokenId id : ids) {
-    const std::string_view bytes = piece(id);
-    text += with_control && is_control(id) ? impl_->vocabulary.bytes(id) : bytes;
-  }
-  return text;
+  return at_boundary([&] {
+    std::string text;
+    for (const TokenId id : ids) {
+      const std::string_view bytes = piece(id);
+      text += with_control && is_control(id) ? impl_->vocabulary.bytes(id) : bytes;
+    }
+    return text;
+  });
 }
 
 std::string_view Tokenizer::piece(TokenId id) const {
@@ -122,30 +169,32 @@ std::string_view Tokenizer::piece(TokenId id) const {
 }
 
 bool Tokenizer::is_control(TokenId id) const {
-  if (!impl_->vocabulary.contains(id)) {
+  const Vocabulary& vocabulary = impl().vocabulary;
+  if (vocabulary.contains(id)) return vocabulary.is_control(id);
+  return at_boundary([&]() -> bool {
     throw Error(ErrorCode::kUsage, "token id " + std::to_string(id) + ", expected 0 to " +
                                        std::to_string(vocabulary_size() - 1));
-  }
-  return impl_->vocabulary.is_control(id);
+  });
 }
 
-TokenId Tokenizer::vocabulary_size() const { return impl_->vocabulary.size(); }
-TokenId Tokenizer::bos() const { return impl_->vocabulary.bos; }
-TokenId Tokenizer::eos() const { return impl_->vocabulary.eos; }
-TokenId Tokenizer::start_of_turn() const { return impl_->vocabulary.start_of_turn; }
-TokenId Tokenizer::end_of_turn() const { return impl_->vocabulary.end_of_turn; }
-TokenId Tokenizer::start_of_image() const { return impl_->vocabulary.start_of_image; }
-TokenId Tokenizer::end_of_image() const { return impl_->vocabulary.end_of_image; }
-TokenId Tokenizer::image_token() const { return impl_->vocabulary.image_token; }
-std::span<const TokenId> Tokenizer::stop_ids() const { return impl_->vocabulary.stop_ids; }
-const std::vector<std::string>& Tokenizer::warnings() const { return impl_->vocabulary.warnings; }
+TokenId Tokenizer::vocabulary_size() const { return impl().vocabulary.size(); }
+TokenId Tokenizer::bos() const { return impl().vocabulary.bos; }
+TokenId Tokenizer::eos() const { return impl().vocabulary.eos; }
+TokenId Tokenizer::start_of_turn() const { return impl().vocabulary.start_of_turn; }
+TokenId Tokenizer::end_of_turn() const { return impl().vocabulary.end_of_turn; }
+TokenId Tokenizer::start_of_image() const { return impl().vocabulary.start_of_image; }
+TokenId Tokenizer::end_of_image() const { return impl().vocabulary.end_of_image; }
+TokenId Tokenizer::image_token() const { return impl().vocabulary.image_token; }
+std::span<const TokenId> Tokenizer::stop_ids() const { return impl().vocabulary.stop_ids; }
+const std::vector<std::string>& Tokenizer::warnings() const { return impl().vocabulary.warnings; }
+std::size_t Tokenizer::longest_piece() const { return impl().vocabulary.longest_piece; }
 
-Tokenizer load_tokenizer(const WeightSource& source) {
-  return Tokenizer(std::make_shared<const Tokenizer::Impl>(source));
+Tokenizer load_tokenizer(const WeightSource& source, const std::atomic<bool>* cancel) {
+  return Tokenizer(std::make_shared<const Tokenizer::Impl>(source, cancel));
 }
 
-void finish_loading(const Tokenizer& tokenizer) { tokenizer.impl().processor(); }
-
-std::size_t Tokenizer::longest_piece() const { return impl_->vocabulary.longest_piece; }
+void finish_loading(const Tokenizer& tokenizer, const std::atomic<bool>* cancel) {
+  tokenizer.impl().wait(cancel);
+}
 
 }  // namespace lapidary

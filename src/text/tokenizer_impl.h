@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "formats/weight_source.h"
@@ -8,15 +9,16 @@
 namespace lapidary {
 
 /// Builds the tokenizer of a GGUF file from its `tokenizer.ggml.*` keys (GEMMA3.md, Tokenizer).
-/// Throws Error(kFile) naming the key when the vocabulary is missing, ragged or has no byte tokens.
+/// Throws Error(kFile) naming the key when the vocabulary is missing, ragged or has no byte tokens,
+/// Error(kInterrupted) once `cancel` is set.
 ///
 /// SentencePiece is built meanwhile by a thread of its own, so that the weights can be read at the
-/// same time; the first encode() waits for it.
-Tokenizer load_tokenizer(const WeightSource& source);
+/// same time; the first encode() waits for it. A tokenizer that is given up meanwhile does not.
+Tokenizer load_tokenizer(const WeightSource& source, const std::atomic<bool>* cancel = nullptr);
 
 /// Waits until `tokenizer` can encode. Throws Error(kFile) when SentencePiece refuses the
-/// vocabulary (a duplicate token). Call it once when everything else of a file is loaded: encode()
-/// throws nothing afterwards.
-void finish_loading(const Tokenizer& tokenizer);
+/// vocabulary (a duplicate token), Error(kInterrupted) once `cancel` is set. Call it once when
+/// everything else of a file is loaded: encode() need not wait afterwards.
+void finish_loading(const Tokenizer& tokenizer, const std::atomic<bool>* cancel = nullptr);
 
 }  // namespace lapidary

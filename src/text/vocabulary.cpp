@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/cancel.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -268,12 +269,17 @@ void Vocabulary::find_specials(const WeightSource& source) {
   }
 }
 
-Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces) {
+Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces,
+                           const std::atomic<bool>* cancel) {
+  constexpr const char* kReading = "reading the vocabulary";
   Vocabulary vocabulary;
   pieces = read_pieces(source);
+  check_cancel(cancel, kReading);
   repair(source, pieces, vocabulary.warnings);
   check_bytes(source, pieces);
+  check_cancel(cancel, kReading);
   vocabulary.add(pieces);
+  check_cancel(cancel, kReading);
   vocabulary.find_specials(source);
   return vocabulary;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <bitset>
 #include <cstdint>
 #include <functional>
@@ -75,7 +76,8 @@ class Vocabulary {
   std::size_t longest_piece = 0;  // Bytes.
 
  private:
-  friend Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces);
+  friend Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces,
+                                    const std::atomic<bool>* cancel);
   struct Hash {  // Looks up views without making strings of them.
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const {
@@ -97,7 +99,8 @@ class Vocabulary {
 };
 
 /// Reads `tokenizer.ggml.*`. Throws Error(kFile) naming the key when something is missing, ragged,
-/// duplicate or out of range.
-Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces);
+/// duplicate or out of range, Error(kInterrupted) once `cancel` is set.
+Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces,
+                           const std::atomic<bool>* cancel = nullptr);
 
 }  // namespace lapidary

@@ -57,6 +57,7 @@ class BmpReader {
     check_decoding_memory(picture_, out, 3);
     allocate_pixels(out);
     for (std::size_t y = 0; y < height; ++y) {
+      check_cancel(picture_);
       const std::size_t row = top_down_ ? y : height - 1 - y;
       read_row(bytes_.subspan(start + stride * row, row_bytes),
                std::span(out.rgb).subspan(3 * width * y, 3 * width));

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/boundary.h"
+#include "base/cancel.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "lapidary/error.h"
@@ -105,7 +107,7 @@ void check_file_size(const std::string& name, std::uint64_t bytes) {
 
 /// The picture as EXIF says that it is to be seen: 2 mirrored, 3 turned by 180 degrees, 4 upside
 /// down, 5 to 8 the same four with rows and columns exchanged first.
-void apply_orientation(DecodedPicture& picture) {
+void apply_orientation(const EncodedPicture& encoded, DecodedPicture& picture) {
   if (picture.orientation == 1) return;
   const bool transpose = picture.orientation > 4;
   const bool mirror = picture.orientation == 2 || picture.orientation == 3 ||
@@ -118,6 +120,7 @@ void apply_orientation(DecodedPicture& picture) {
   std::vector<std::uint8_t> out(picture.rgb.size());
   std::uint8_t* to = out.data();
   for (std::size_t y = 0; y < out_height; ++y) {
+    check_cancel(encoded);
     const std::size_t from_y = flip ? out_height - 1 - y : y;
     for (std::size_t x = 0; x < out_width; ++x, to += 3) {
       const std::size_t from_x = mirror ? out_width - 1 - x : x;
@@ -191,31 +194,28 @@ void put_on_white(std::span<const std::uint8_t> rgba, std::uint8_t* rgb) {
   }
 }
 
-Image Image::load(const std::string& path, const ImageLoadOptions& options) {
-  const File file(path);
-  check_file_size(path, file.size());
-  if (options.memory_limit != 0 && file.size() > options.memory_limit) {
-    throw Error(ErrorCode::kMemory, path + ": the file alone has " + format_bytes(file.size()) +
-                                        ", more than the " + format_bytes(options.memory_limit) +
-                                        " that are left of the limit");
-  }
-  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
-  file.read(0, bytes);
-  return decode(bytes, path, options);
+void check_cancel(const EncodedPicture& picture) {
+  if (is_set(picture.cancel))
+    throw Error(ErrorCode::kInterrupted, picture.name + ": interrupted while it was decoded");
 }
 
-Image Image::decode(std::span<const std::byte> bytes, const std::string& name,
-                    const ImageLoadOptions& options) {
+namespace {
+
+Image decode_picture(std::span<const std::byte> bytes, const std::string& name,
+                     const ImageLoadOptions& options) {
   check_file_size(name, bytes.size());
   const EncodedPicture encoded{{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()},
                                name,
                                options.alpha == ImageLoadOptions::Alpha::kOnWhite,
-                               options.memory_limit};
+                               options.memory_limit,
+                               options.cancel};
   try {
     for (const Format& format : kFormats) {
       if (!format.is(encoded.bytes)) continue;
+      check_cancel(encoded);
       DecodedPicture picture = format.decode(encoded);
-      apply_orientation(picture);
+      check_cancel(encoded);
+      apply_orientation(encoded, picture);
       return make_image(picture.width, picture.height, std::move(picture.rgb));
     }
   } catch (const std::bad_alloc&) {
@@ -224,6 +224,34 @@ Image Image::decode(std::span<const std::byte> bytes, const std::string& name,
   refuse_picture(encoded,
                  "expected a PNG, JPEG, WebP, BMP, GIF, HEIC, AVIF or TIFF picture, found " +
                      what_it_is(encoded.bytes));
+}
+
+Image load_picture(const std::string& path, const ImageLoadOptions& options) {
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  const File file(path);
+  check_file_size(path, file.size());
+  if (options.memory_limit != 0 && file.size() > options.memory_limit) {
+    throw Error(ErrorCode::kMemory, path + ": the file alone has " + format_bytes(file.size()) +
+                                        ", more than the " + format_bytes(options.memory_limit) +
+                                        " that are left of the limit");
+  }
+  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
+  for (std::size_t at = 0; at < bytes.size(); at += kPiece) {
+    check_cancel(options.cancel, "reading a picture");
+    file.read(at, std::span(bytes).subspan(at, std::min(kPiece, bytes.size() - at)));
+  }
+  return decode_picture(bytes, path, options);
+}
+
+}  // namespace
+
+Image Image::load(const std::string& path, const ImageLoadOptions& options) {
+  return at_boundary([&] { return load_picture(path, options); });
+}
+
+Image Image::decode(std::span<const std::byte> bytes, const std::string& name,
+                    const ImageLoadOptions& options) {
+  return at_boundary([&] { return decode_picture(bytes, name, options); });
 }
 
 }  // namespace lapidary

@@ -3,6 +3,7 @@
 // Pictures from bytes: one function a format, all of which get bytes that begin as their format
 // does, check the header's size before they decode, and throw Error(kFile) for whatever is wrong.
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -17,7 +18,11 @@ struct EncodedPicture {
   const std::string& name;
   bool on_white = true;            // Transparent pixels are put on white; else alpha is dropped.
   std::uint64_t memory_limit = 0;  // Bytes for decoding; 0: none.
+  const std::atomic<bool>* cancel = nullptr;
 };
+
+/// Throws Error(kInterrupted) once the picture's `cancel` is set: called for every row or so.
+void check_cancel(const EncodedPicture& picture);
 
 struct DecodedPicture {
   int width = 0;

@@ -372,14 +372,15 @@ Encoder::Encoder(const VisionWeights& weights, Team& team)
 Encoder::~Encoder() = default;
 
 bool Encoder::encode(std::span<const std::uint8_t> rgb, std::span<float> out,
-                     FunctionRef<bool(int layer)> after_layer) {
+                     FunctionRef<bool(int layer)> after_layer, const std::atomic<bool>* cancel) {
   Pass pass(w_, *buffers_);
-  team_.run([&](Worker& worker) { pass.embed(worker, rgb); });
+  team_.run([&](Worker& worker) { pass.embed(worker, rgb); }, cancel);
   for (int i = 0; i < w_.config.layers; ++i) {
-    team_.run([&](Worker& worker) { pass.layer(worker, w_.layers[static_cast<std::size_t>(i)]); });
+    const VisionLayer& layer = w_.layers[static_cast<std::size_t>(i)];
+    team_.run([&](Worker& worker) { pass.layer(worker, layer); }, cancel);
     if (!after_layer(i)) return false;
   }
-  team_.run([&](Worker& worker) { pass.project(worker, out.data()); });
+  team_.run([&](Worker& worker) { pass.project(worker, out.data()); }, cancel);
   return true;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -26,8 +27,9 @@ class Encoder {
 
   /// `rgb` is [image_size][image_size][3]; `out` gets [tokens][text_width]. Calls `after_layer`
   /// behind each layer, on the calling thread, and gives up (returning false) when that is false.
+  /// Throws Error(kInterrupted) some milliseconds after `cancel` is set.
   bool encode(std::span<const std::uint8_t> rgb, std::span<float> out,
-              FunctionRef<bool(int layer)> after_layer);
+              FunctionRef<bool(int layer)> after_layer, const std::atomic<bool>* cancel = nullptr);
 
  private:
   class Pass;

@@ -65,9 +65,12 @@ class Lzw {
   }
 
   /// Decodes until `out` is full. Returns what is wrong, or nullptr.
-  const char* decode(CodeReader& codes, std::span<std::uint8_t> out) {
+  const char* decode(const EncodedPicture& picture, CodeReader& codes,
+                     std::span<std::uint8_t> out) {
+    constexpr unsigned kLook = 4096;  // Codes between two looks at a cancel.
     std::size_t done = 0;
-    while (done < out.size()) {
+    for (unsigned step = 0; done < out.size(); ++step) {
+      if (step % kLook == 0) check_cancel(picture);
       const std::optional<std::uint32_t> code = codes.next(code_bits_);
       if (!code || *code == clear_ + 1) return "its pixels end too early";
       if (*code == clear_) {
@@ -148,6 +151,7 @@ class GifReader {
       for (std::size_t i = 0; i < width * height; ++i) put(transparent_, out.rgb.data() + 3 * i);
     }
     for (std::size_t row = 0; row < frame.height; ++row) {
+      check_cancel(picture_);
       const std::size_t y = frame.y + (frame.interlaced ? interlaced_row(row, frame.height) : row);
       std::uint8_t* const to = out.rgb.data() + 3 * (y * width + frame.x);
       for (std::size_t x = 0; x < frame.width; ++x) put(pixels[row * frame.width + x], to + 3 * x);
@@ -218,7 +222,7 @@ class GifReader {
     if (bits < 1 || bits > 8) damaged("its pixels have " + std::to_string(bits) + " bits");
     std::vector<std::uint8_t> pixels(frame.width * frame.height);
     CodeReader codes(bytes_, at_);
-    if (const char* problem = Lzw(bits).decode(codes, pixels)) damaged(problem);
+    if (const char* problem = Lzw(bits).decode(picture_, codes, pixels)) damaged(problem);
     return pixels;
   }
 

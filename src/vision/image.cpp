@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "base/boundary.h"
 #include "lapidary/error.h"
 #include "vision/image_impl.h"
 
@@ -12,10 +13,12 @@ Image make_image(int width, int height, std::vector<std::uint8_t> rgb) {
   return Image(std::make_shared<const Image::Impl>(Image::Impl{width, height, std::move(rgb)}));
 }
 
-Image Image::from_rgb(int width, int height, std::span<const std::uint8_t> rgb) {
+namespace {
+
+Image copy_rgb(int width, int height, std::span<const std::uint8_t> rgb) {
   if (width < 1 || height < 1 ||
-      static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height) > kMaxPixels) {
-    throw Error(ErrorCode::kUsage, "a picture must have 1 to " + std::to_string(kMaxPixels) +
+      static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height) > Image::kMaxPixels) {
+    throw Error(ErrorCode::kUsage, "a picture must have 1 to " + std::to_string(Image::kMaxPixels) +
                                        " pixels, not " + std::to_string(width) + "x" +
                                        std::to_string(height));
   }
@@ -28,8 +31,19 @@ Image Image::from_rgb(int width, int height, std::span<const std::uint8_t> rgb) 
   return make_image(width, height, {rgb.begin(), rgb.end()});
 }
 
-int Image::width() const { return impl_->width; }
-int Image::height() const { return impl_->height; }
-std::span<const std::uint8_t> Image::rgb() const { return impl_->rgb; }
+}  // namespace
+
+Image Image::from_rgb(int width, int height, std::span<const std::uint8_t> rgb) {
+  return at_boundary([&] { return copy_rgb(width, height, rgb); });
+}
+
+const Image::Impl& Image::impl() const {
+  if (impl_ == nullptr) at_boundary([] { throw_empty("the picture"); });
+  return *impl_;
+}
+
+int Image::width() const { return impl().width; }
+int Image::height() const { return impl().height; }
+std::span<const std::uint8_t> Image::rgb() const { return impl().rgb; }
 
 }  // namespace lapidary

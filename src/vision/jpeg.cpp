@@ -10,6 +10,7 @@
 #include <jerror.h>
 #include <jpeglib.h>
 
+#include "base/cancel.h"
 #include "vision/decode.h"
 #include "vision/exif.h"
 
@@ -27,6 +28,7 @@ constexpr int kMaxScans = 100;
 struct ErrorManager {
   jpeg_error_mgr base;
   std::jmp_buf jump;
+  const std::atomic<bool>* cancel;
   char message[JMSG_LENGTH_MAX];
 };
 
@@ -50,8 +52,9 @@ static void jpeg_on_message(j_common_ptr info, int level) {
 }
 
 static void jpeg_on_progress(j_common_ptr info) {
-  if (reinterpret_cast<j_decompress_ptr>(info)->input_scan_number <= kMaxScans) return;
   ErrorManager& manager = manager_of(info);
+  if (is_set(manager.cancel)) std::longjmp(manager.jump, 1);
+  if (reinterpret_cast<j_decompress_ptr>(info)->input_scan_number <= kMaxScans) return;
   std::snprintf(manager.message, sizeof manager.message, "it has more than %d scans", kMaxScans);
   std::longjmp(manager.jump, 1);
 }
@@ -60,7 +63,8 @@ static void jpeg_on_progress(j_common_ptr info) {
 /// One decompression. A function that returns false left its reason in problem().
 class Decompressor {
  public:
-  Decompressor() {
+  explicit Decompressor(const std::atomic<bool>* cancel) {
+    error_.cancel = cancel;
     info_.err = jpeg_std_error(&error_.base);
     error_.base.error_exit = jpeg_on_error;
     error_.base.emit_message = jpeg_on_message;
@@ -138,7 +142,7 @@ class Decompressor {
 }  // namespace
 
 DecodedPicture decode_jpeg(const EncodedPicture& picture) {
-  Decompressor jpeg;
+  Decompressor jpeg(picture.cancel);
   if (!jpeg.read_header(picture.bytes)) refuse_damaged(picture, "JPEG", jpeg.problem());
   DecodedPicture out = sized_picture(picture, jpeg.width(), jpeg.height(), kMaxSide);
   if (!jpeg.choose_colours()) {
@@ -150,6 +154,7 @@ DecodedPicture decode_jpeg(const EncodedPicture& picture) {
   allocate_pixels(out);
   std::vector<std::uint8_t> cmyk(jpeg.is_cmyk() ? std::size_t{4} * jpeg.width() : 0);
   if (!jpeg.read_pixels(out.rgb.data(), cmyk.data())) {
+    check_cancel(picture);
     refuse_damaged(picture, "JPEG", jpeg.problem());
   }
   return out;

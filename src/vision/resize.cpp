@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/boundary.h"
 #include "base/memory.h"
 #include "lapidary/error.h"
 #include "vision/image_impl.h"
@@ -203,7 +204,8 @@ Plane plane_of(const HugeBuffer& buffer, int width, int height) {
 }  // namespace
 
 void resize(const Image& image, const ImageView& view, int width, int height,
-            const kernels::Kernels& kernels, Team& team, std::uint8_t* out) {
+            const kernels::Kernels& kernels, Team& team, std::uint8_t* out,
+            const std::atomic<bool>* cancel) {
   const Plane from = plane_of(image, view);
   const bool across = width != view.width, down = height != view.height;
   // Pillow's choice of the axis that comes first; it shows in the bytes.
@@ -216,7 +218,7 @@ void resize(const Image& image, const ImageView& view, int width, int height,
   auto* middle = reinterpret_cast<std::uint8_t*>(buffer.data());
   const Plane half = plane_of(buffer, middle_width, middle_height);
   Block columns(view.width, width), rows(view.height, height);
-  team.run([&](Worker& worker) {
+  const auto body = [&](Worker& worker) {
     if (across && down && down_first) {
       resize_down(worker, kernels, rows, from, middle);
       resize_across(worker, kernels, columns, half, out);
@@ -232,10 +234,13 @@ void resize(const Image& image, const ImageView& view, int width, int height,
         std::memcpy(out + to_size(y) * to_size(width) * 3, from.row(y), to_size(width) * 3);
       });
     }
-  });
+  };
+  team.run(body, cancel);
 }
 
-Image encoder_input(const Image& image, const ImageView& view, int size, int threads) {
+namespace {
+
+Image make_encoder_input(const Image& image, const ImageView& view, int size, int threads) {
   constexpr int kMaxSize = 10'000;  // Image::kMaxPixels as a square.
   if (size < 1 || size > kMaxSize) {
     throw Error(ErrorCode::kUsage, "the encoder's picture must be 1 to " +
@@ -254,6 +259,12 @@ Image encoder_input(const Image& image, const ImageView& view, int size, int thr
   std::vector<std::uint8_t> rgb(to_size(size) * to_size(size) * 3);
   resize(image, view, size, size, *kernels::best(), team, rgb.data());
   return make_image(size, size, std::move(rgb));
+}
+
+}  // namespace
+
+Image encoder_input(const Image& image, const ImageView& view, int size, int threads) {
+  return at_boundary([&] { return make_encoder_input(image, view, size, threads); });
 }
 
 }  // namespace lapidary

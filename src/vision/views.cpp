@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "base/boundary.h"
 #include "lapidary/error.h"
 #include "lapidary/image.h"
 
@@ -117,13 +118,15 @@ void cut(int width, int height, const Grid& grid, std::vector<ImageView>& views)
 }  // namespace
 
 std::vector<ImageView> image_views(int width, int height, const ImageOptions& options) {
-  check(width, height, options);
-  Grid grid{options.tile_columns, options.tile_rows};
-  if (options.pan_and_scan) grid = pan_and_scan(width, height, options);
-  if (options.auto_tiles) grid = auto_grid(width, height, options);
-  std::vector<ImageView> views{{0, 0, width, height}};
-  if (grid.columns > 1 || grid.rows > 1) cut(width, height, grid, views);
-  return views;
+  return at_boundary([&] {
+    check(width, height, options);
+    Grid grid{options.tile_columns, options.tile_rows};
+    if (options.pan_and_scan) grid = pan_and_scan(width, height, options);
+    if (options.auto_tiles) grid = auto_grid(width, height, options);
+    std::vector<ImageView> views{{0, 0, width, height}};
+    if (grid.columns > 1 || grid.rows > 1) cut(width, height, grid, views);
+    return views;
+  });
 }
 
 }  // namespace lapidary

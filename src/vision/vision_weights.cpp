@@ -4,6 +4,8 @@
 #include <atomic>
 #include <string>
 
+#include "base/boundary.h"
+#include "base/cancel.h"
 #include "formats/zero_tail.h"
 #include "lapidary/error.h"
 
@@ -130,6 +132,8 @@ class Planner {
   std::vector<Slot> slots_;
 };
 
+constexpr const char* kReading = "reading the vision model";
+
 /// The values of `tensor` from value `first` on that fill `out`, in fp32; `tail` is shown their
 /// bytes. Both ends must lie on block borders.
 void read_values(const WeightSource& source, const TensorInfo& tensor, std::uint64_t first,
@@ -145,6 +149,18 @@ void read_values(const WeightSource& source, const TensorInfo& tensor, std::uint
       throw Error(ErrorCode::kFile,
                   source.path() + ": tensor " + tensor.name + " holds a value that is not finite");
     }
+  }
+}
+
+/// All values of `tensor`, in pieces, so that large ones can be interrupted.
+void read_all_values(const WeightSource& source, const TensorInfo& tensor, std::span<float> out,
+                     std::vector<std::byte>& buffer, ZeroTail& tail,
+                     const std::atomic<bool>* cancel) {
+  constexpr std::size_t kPiece = std::size_t{256} * 1024;  // Values: a multiple of every block.
+  for (std::size_t first = 0; first < out.size(); first += kPiece) {
+    check_cancel(cancel, kReading);
+    read_values(source, tensor, first, out.subspan(first, std::min(kPiece, out.size() - first)),
+                buffer, tail);
   }
 }
 
@@ -207,7 +223,8 @@ std::string unused_vision_tensors(const WeightSource& source, const VisionConfig
 std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& source,
                                                          const VisionConfig& config,
                                                          const kernels::Kernels& kernels,
-                                                         Team& team, const Progress& progress) {
+                                                         Team& team, const Progress& progress,
+                                                         const std::atomic<bool>* cancel) {
   auto weights = std::make_unique<VisionWeights>();
   weights->config = config;
   weights->kernels = &kernels;
@@ -228,7 +245,7 @@ std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& sou
     if (slot.matrix == nullptr) {
       const auto values =
           weights->arena.allocate_array<float>(slot.tensor->columns() * slot.tensor->rows());
-      read_values(source, *slot.tensor, 0, values, buffer, tails[i]);
+      read_all_values(source, *slot.tensor, values, buffer, tails[i], cancel);
       *slot.values = values.data();
       continue;
     }
@@ -237,7 +254,7 @@ std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& sou
     m.scales = weights->arena.allocate_array<float>(m.scale_count()).data();
     if (slot.transposed) {
       transposed.resize(slot.tensor->columns() * slot.tensor->rows());
-      read_values(source, *slot.tensor, 0, transposed, buffer, tails[i]);
+      read_all_values(source, *slot.tensor, transposed, buffer, tails[i], cancel);
     }
     for (int p = 0; p < m.panel_count(); ++p) panels.emplace_back(i, p);
   }
@@ -245,16 +262,20 @@ std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& sou
   auto body = [&](Worker& worker) {
     Buffers own;
     worker.for_each(static_cast<int>(panels.size()), [&](int i) {
+      check_cancel(cancel, kReading);
       const auto& [index, panel] = panels[static_cast<std::size_t>(i)];
       const Slot& slot = slots[index];
       pack(source, slot, panel, kernels, transposed, own, tails[index]);
       done += slot.tensor->bytes / static_cast<std::uint64_t>(slot.matrix->panel_count());
-      if (progress && worker.index() == 0) progress(std::min<std::uint64_t>(done, total), total);
+      if (progress && worker.index() == 0) {
+        worker.outside(
+            [&] { call_host(progress, std::min<std::uint64_t>(done.load(), total), total); });
+      }
     });
   };
   team.run(body);
   check_tails(source, slots, tails);
-  if (progress) progress(total, total);
+  if (progress) call_host(progress, total, total);
   return weights;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,11 +53,13 @@ std::uint64_t vision_weight_bytes(const WeightSource& source, const VisionConfig
 /// Error(kFile) for one of a layer.
 std::string unused_vision_tensors(const WeightSource& source, const VisionConfig& config);
 
-/// Reads and packs all weights; `progress` gets bytes of tensors. Throws Error(kFile) naming the
-/// tensor (also for a value that is not finite), Error(kMemory).
+/// Reads and packs all weights; `progress` gets bytes of tensors, on the calling thread in its own
+/// floating-point environment. Throws Error(kFile) naming the tensor (also for a value that is not
+/// finite), Error(kMemory), Error(kInterrupted) once `cancel` is set.
 std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& source,
                                                          const VisionConfig& config,
                                                          const kernels::Kernels& kernels,
-                                                         Team& team, const Progress& progress);
+                                                         Team& team, const Progress& progress,
+                                                         const std::atomic<bool>* cancel = nullptr);
 
 }  // namespace lapidary

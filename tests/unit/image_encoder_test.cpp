@@ -133,8 +133,9 @@ TEST(ImageEncoder, ReportsEveryLayerOfEveryView) {
 
 TEST(ImageEncoder, StopsWhenAsked) {
   ImageEncoder encoder(load_quick());
-  const std::atomic<bool> cancel{true};
-  const Error error = thrown_error([&] { encoder.encode(plain_picture(1), {}, {}, &cancel); });
+  std::atomic<bool> cancel{false};
+  const auto stop = [&](std::uint64_t, std::uint64_t) { cancel = true; };
+  const Error error = thrown_error([&] { encoder.encode(plain_picture(1), {}, stop, &cancel); });
   EXPECT_EQ(error.code(), ErrorCode::kInterrupted);
   EXPECT_TRUE(contains(error.what(), "1 of 2 layers")) << error.what();
 }

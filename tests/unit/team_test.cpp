@@ -1,15 +1,20 @@
 #include "base/team.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cfenv>
 #include <chrono>
 #include <limits>
+#include <memory>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "failing_threads.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -171,6 +176,67 @@ TEST_P(TeamOf, FlushesDenormalsInsideAndRestoresOutside) {
   EXPECT_NE(small / 2, 0.0F);
 }
 
+TEST_P(TeamOf, ExceptionKeepsOthersFromTakingTheThrowersTasks) {
+  Team team(GetParam());
+  constexpr int kTasks = 1000;
+  std::atomic<int> done = 0;
+  EXPECT_THROW(team.run([&](Worker& worker) {
+    worker.for_each(kTasks, [&](int) {
+      if (worker.index() == 0) throw std::runtime_error("from the first task");
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      ++done;
+    });
+  }),
+               std::runtime_error);
+  EXPECT_LT(done, kTasks / 2);
+}
+
+TEST_P(TeamOf, CancelBeginsNoMoreTasks) {
+  Team team(GetParam());
+  constexpr int kTasks = 1000;
+  std::atomic<bool> cancel = false;
+  std::atomic<int> done = 0;
+  const auto body = [&](Worker& worker) {
+    worker.for_each(kTasks, [&](int) {
+      if (++done == 10) cancel = true;
+    });
+    worker.for_each(kTasks, [&](int) { ++done; });
+  };
+  try {
+    team.run(body, &cancel);
+    ADD_FAILURE() << "was not interrupted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInterrupted);
+  }
+  EXPECT_LT(done, 10 + kTasks);
+  done = 0;
+  cancel = false;
+  team.run([&](Worker& worker) { worker.for_each(kTasks, [&](int) { ++done; }); }, &cancel);
+  EXPECT_EQ(done, kTasks);
+}
+
+TEST_P(TeamOf, OutsideIsTheCallersOwnFloatingPoint) {
+  Team team(GetParam());
+  volatile float small = std::numeric_limits<float>::min();
+  std::fesetround(FE_UPWARD);
+  bool denormal = false, flushed_again = false;
+  int rounding = FE_TONEAREST;
+  team.run([&](Worker& worker) {
+    if (worker.index() != 0) return;
+    worker.outside([&] {
+      denormal = small / 2 != 0.0F;
+      rounding = std::fegetround();
+    });
+    flushed_again = small / 2 == 0.0F;
+  });
+  std::fesetround(FE_TONEAREST);
+  EXPECT_TRUE(denormal);
+  EXPECT_EQ(rounding, FE_UPWARD);
+#if defined(__x86_64__) || defined(__aarch64__)
+  EXPECT_TRUE(flushed_again);
+#endif
+}
+
 INSTANTIATE_TEST_SUITE_P(Threads, TeamOf, testing::Values(1, 2, 3, 7),
                          [](const auto& test) { return std::to_string(test.param); });
 
@@ -200,6 +266,40 @@ TEST(Team, RefusesAbsurdThreads) {
       EXPECT_EQ(error.code(), ErrorCode::kUsage);
     }
   }
+}
+
+TEST(Team, SaysHowManyThreadsCouldBeMade) {
+  if (LAPIDARY_FAILS_THREADS == 0) GTEST_SKIP() << "the sanitizer makes the threads";
+  for (const int possible : {0, 1, 3, 6}) {
+    const injection::OnlyThreads only(possible);
+    try {
+      Team team(8);
+      ADD_FAILURE() << "was made of " << possible << " threads";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kFailed);
+      const std::string text = error.what();
+      EXPECT_NE(text.find("8 were asked for"), std::string::npos) << text;
+      EXPECT_NE(text.find("only " + std::to_string(possible + 1)), std::string::npos) << text;
+    }
+  }
+  std::atomic<int> sum = 0;
+  Team(8).run([&](Worker& worker) { worker.for_each(100, [&](int) { ++sum; }); });
+  EXPECT_EQ(sum, 100);
+}
+
+TEST(Team, GoesAwayInTheChildOfAFork) {
+  auto team = std::make_unique<Team>(3);
+  team->run([](Worker&) {});
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::alarm(5);  // Ends a child that hangs.
+    team.reset();
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
 TEST(Team, DefaultIsAtLeastOneAndNoMoreThanTheMachineHas) {

@@ -369,6 +369,9 @@ void Sequence::append_queue(const Progress& progress, const std::atomic<bool>* c
       queue_ = {};
     }
     throw;
+  } catch (...) {
+    queue_ = {};
+    throw;
   }
 }
 

@@ -47,7 +47,7 @@ class VisionPart {
   VisionInfo info_;
   const kernels::Kernels& kernels_;
   FeatureCache cache_;
-  std::timed_mutex mutex_;  // Of what follows.
+  std::mutex mutex_;  // Of what follows.
   std::unique_ptr<const VisionWeights> weights_;
   std::unique_ptr<const Digest> file_digest_;
 };

@@ -28,6 +28,8 @@ struct PieceEncoder {
   Processor processor;
 };
 
+enum class Fate { kOpen, kKept, kGivenUp };
+
 /// Everything that a build needs, and what becomes of it.
 struct Build {
   Pieces pieces;
@@ -37,6 +39,13 @@ struct Build {
   std::atomic<bool> done{false};  // What follows is written before, and not again.
   std::unique_ptr<const PieceEncoder> encoder;
   std::exception_ptr error;
+
+  std::atomic<Fate> fate{Fate::kOpen};
+  void decide(Fate as) {
+    Fate open = Fate::kOpen;
+    fate.compare_exchange_strong(open, as);
+    fate.notify_all();
+  }
 };
 
 /// Takes the pieces with it: nothing of them is kept once SentencePiece has its own copy.
@@ -63,6 +72,14 @@ void run(Build& build) noexcept {
   build.done.notify_all();
 }
 
+/// On a thread of its own. Stays until the tokenizer is wanted or not: to take it down again takes
+/// half as long as to build it, and whoever gives it up need not wait for that either.
+void run_until_decided(Build& build) noexcept {
+  run(build);
+  build.fate.wait(Fate::kOpen);
+  if (build.fate == Fate::kGivenUp) build.encoder.reset();
+}
+
 }  // namespace
 
 class Tokenizer::Impl {
@@ -73,8 +90,11 @@ class Tokenizer::Impl {
     build_->newlines = vocabulary.newlines_cut;
     build_->path = source.path();
     // No more threads: here and now.
-    if (!builder_.start([build = build_] { run(*build); })) run(*build_);
+    if (!builder_.start([build = build_] { run_until_decided(*build); })) run(*build_);
   }
+  ~Impl() { build_->decide(Fate::kGivenUp); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   /// Waits for it where it is not built yet.
   const PieceEncoder& encoder() const {
@@ -89,8 +109,9 @@ class Tokenizer::Impl {
       check_cancel(cancel, "building the tokenizer");
       std::this_thread::sleep_for(kLook);
     }
-    builder_.join();
     encoder();
+    build_->decide(Fate::kKept);
+    builder_.join();
   }
 
   /// Appends the ids of `text`, valid UTF-8 in which nothing is a control token. Long texts go to

@@ -26,6 +26,14 @@ constexpr int kMost = std::numeric_limits<int>::max();
 
 struct Own {};  // An exception of the host's.
 
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kThreadSanitizer = true;
+#elif defined(__has_feature)
+constexpr bool kThreadSanitizer = __has_feature(thread_sanitizer);
+#else
+constexpr bool kThreadSanitizer = false;
+#endif
+
 Model model_with_vision() {
   static const test::TempFile vision(test::tiny_vision().build());
   return Model::load(kText, {.vision = vision.path()});
@@ -226,9 +234,7 @@ TEST(InUse, TwoThreadsOnAnEncoder) {
 }
 
 TEST(Fork, ASessionIsRefusedInTheChild) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "ThreadSanitizer makes no threads behind a fork";
-#endif
+  if (kThreadSanitizer) GTEST_SKIP() << "ThreadSanitizer makes no threads behind a fork";
   Model model = model_with_vision();
   auto session = std::make_unique<Session>(model, SessionOptions{.context = 64, .threads = 3});
   auto encoder = std::make_unique<ImageEncoder>(model, ImageEncoderOptions{.threads = 3});

@@ -214,7 +214,7 @@ class Interrupts(Case):
         self.assertEqual(process.returncode, 130)
         wanted = self.run_cli("generate", "-m", TINY, *options, "-n", "600").stdout
         got = (text + rest).removesuffix(b"\n")
-        size = min(len(got), len(wanted) - 1)
+        size = min(len(got) - 4, len(wanted) - 1)  # It may end within a character.
         self.assertGreaterEqual(size, 20)
         self.assertEqual(got[:size], wanted[:size])
 

@@ -207,7 +207,7 @@ class Interrupts(Case):
         options = self.endless()
         process = self.start("generate", "-m", TINY, *options, "-c", "100000")
         text = b""
-        while len(text) < 20:  # Not stdout.read: communicate() would not see what that reads ahead.
+        while len(text) < 40:  # Not stdout.read: communicate() would not see what that reads ahead.
             text += os.read(process.stdout.fileno(), 20)
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=60)

@@ -20,7 +20,7 @@
 namespace lapidary {
 
 struct SessionOptions {
-  int context = 0;  ///< Tokens, up to 16,777,216; 0: the smaller of what the model was trained for
+  int context = 0;  ///< Tokens, up to 268,435,456; 0: the smaller of what the model was trained for
                     ///< and 32,768.
   int chunk = 512;  ///< Tokens of a prompt that are computed together. Changes speed and memory,
                     ///< never a bit.

@@ -23,7 +23,7 @@ namespace lapidary {
 namespace {
 
 constexpr int kDefaultContext = 32768;
-constexpr int kLongestContext = 1 << 24;  // Also the longest that a file may have been trained for.
+constexpr int kLongestContext = 1 << 28;  // Far beyond any model: sizes of it fit 64 bits.
 // Draws from the full head after a search of the best logits that gave up; doubled each time.
 constexpr int kShortestPause = 8, kLongestPause = 256;
 static_assert(kMaxDraft + 1 <= ScreenedHead::kMostTokens);

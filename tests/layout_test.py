@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 
-TOP = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "THIRD-PARTY.md", "cmake", "docs", "include", "models",
+TOP = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "cmake", "docs", "include", "models",
        "src", "tests", "tools", ".ci", ".clang-format", ".clang-tidy", ".editorconfig", ".gitignore"}
 # Not part of the tree: git's own, builds, and what editors and tools leave.
 TOP_IGNORED = re.compile(r"\.git|build.*|install|\.cache|\.vscode|\.idea|compile_commands\.json|CMakeUserPresets\.json")
@@ -75,9 +75,25 @@ def bad_include(root, path, quote, header):
     return f"no arrow from {folder} to {head}"
 
 
+def bad_pages(root):
+    """Pages of docs/ that are hard to read in an editor, and decisions that do not begin with what was decided."""
+    pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    for path in pages:
+        name, fenced = path.relative_to(root).as_posix(), False
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            if line.startswith("```"):
+                fenced = not fenced
+            if len(line) > 120 and not fenced and not line.startswith(("|", "![")):
+                yield f"{name}:{number}: a line of {len(line)} characters, expected at most 120"
+        if path.parent.name == "decisions" and not (len(lines) > 2 and lines[2].startswith("**Decision.**")):
+            yield f"{name}: expected **Decision.** in the third line"
+
+
 def check(root):
     """All violations under `root`, one line each."""
     errors = []
+    errors += bad_pages(root)
     names = {path.name for path in root.iterdir() if not TOP_IGNORED.fullmatch(path.name)}
     errors += [f"{name}: not an agreed name at the top level" for name in sorted(names - TOP)]
     errors += [f"{name}: missing at the top level" for name in sorted(TOP - names)]
@@ -126,6 +142,8 @@ VIOLATIONS = {
     "include/lapidary/a.h": '#include "base/file.h"\n',
     "tools/lapidary/a.cpp": '#include "model/config.h"\n',
     "notes.txt": "",
+    "docs/a.md": "word " * 25 + "\n",
+    "docs/decisions/0001-a.md": "# 1. A\n\nFirst, a story.\n",
 }
 CLEAN = {
     "src/kernels/a.cpp": '#include <immintrin.h>\n#include "kernels/kernels.h"\n#include "formats/blocks.h"\n',
@@ -134,6 +152,7 @@ CLEAN = {
     "src/text/CMakeLists.txt": "lapidary_part(text SOURCES a.cpp USES lapidary_formats lapidary_base)\n",
     "tools/lapidary/main.cpp": '#include "text.h"\n#include <CLI/CLI.hpp>\n#include "lapidary/model.h"\n',
     "tools/lapidary/text.h": "#include <string>\n",
+    "docs/decisions/0001-a.md": "# 1. A\n\n**Decision.** It is so.\n\n|" + "wide " * 30 + "|\n```\n" + "long " * 30 + "\n```\n",
 }
 
 

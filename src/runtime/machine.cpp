@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "base/team.h"
 #include "lapidary/error.h"
-#include "lapidary/session.h"
+#include "lapidary/machine.h"
 #include "runtime/model_impl.h"
 
 namespace lapidary {

@@ -101,7 +101,7 @@ inline constexpr int kAttentionChains = 16;
 inline constexpr int kRowTile = 8;
 #include "kernels/attention-inl.h"
 
-// Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 10 of each, two
+// Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 12 of each, two
 // weights, and an activation for both.
 inline constexpr int kTile = 8;
 inline constexpr int kPlainPanels = 2;

@@ -7,8 +7,9 @@
 
 namespace lapidary {
 
-/// Builds the tokenizer of a GGUF file from its `tokenizer.ggml.*` keys (GEMMA3.md, Tokenizer).
-/// Throws Error(kFile) naming the key when the vocabulary is missing, ragged or has no byte tokens.
+/// Builds the tokenizer of a GGUF file from its `tokenizer.ggml.*` keys (docs/gemma3.md,
+/// Tokenizer). Throws Error(kFile) naming the key when the vocabulary is missing, ragged or has no
+/// byte tokens.
 ///
 /// SentencePiece is built meanwhile by a thread of its own, so that the weights can be read at the
 /// same time; the first encode() waits for it.

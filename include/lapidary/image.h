@@ -88,7 +88,7 @@ std::vector<ImageView> image_views(int width, int height, const ImageOptions& op
 
 /// `view` of `image` as the encoder gets it: size × size pixels, bilinear with antialiasing, bytes
 /// as Pillow makes them. `threads` as everywhere, 0: physical cores. Throws Error(kUsage) when the
-/// view does not lie in the picture.
+/// view does not lie in the picture, or $LAPIDARY_ISA names what this machine does not have.
 Image encoder_input(const Image& image, const ImageView& view, int size = 896, int threads = 0);
 
 }  // namespace lapidary

@@ -68,14 +68,8 @@ LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
   return out;
 }
 
-// An unpacked block in scratch: its values, and behind them the scales, and offsets or half scales.
-inline constexpr int kPlainScales = 64 * 8;
 template <Packing kPacking>
-inline constexpr std::size_t kPlainBlock = kPlainScales + 64 +
-                                           (packed_traits(kPacking).scheme == Scheme::kAffine ? 64
-                                            : packed_traits(kPacking).scheme == Scheme::kHalfScaled
-                                                ? 128
-                                                : 0);
+inline constexpr std::size_t kPlainBlock = plain_block_bytes(packed_traits(kPacking));
 
 template <Packing kPacking, class Blocks>
 void unpack_panel(const Blocks& panel, int blocks, std::uint8_t* scratch) {

@@ -113,12 +113,22 @@ bool read_file_block(Packing packing, const Byte* row, int block, FileBlock& out
       read_k_block(p, block % 8, five, out);
       return finite_half(load_u16(p)) && finite_half(load_u16(p + 2));
     }
-    default: {
+    case Packing::kQ6_K: {
       const Byte* p = row + b / 8 * 210;
       read_q6_block(p, block % 8, out);
       return finite_half(load_u16(p + 208));
     }
+    case Packing::kQ8Split:  // No file holds these.
+    case Packing::kQ8Top:
+    case Packing::kQ8Top5:
+    case Packing::kQ6Split:
+    case Packing::kQ6Top:
+    case Packing::kBF16:
+    case Packing::kF16:
+    case Packing::kCount:
+      break;
   }
+  return false;
 }
 
 namespace {
@@ -171,9 +181,27 @@ void write_scales(Packing packing, const PackedTraits& traits, const FileBlock& 
       scales[16 + row] = in.scales[1];
       std::memcpy(super + 2 * row, in.header, 2);
       break;
-    default:
+    case Packing::kQ4_0:
+    case Packing::kQ5_0:
+    case Packing::kQ8_0:
       std::memcpy(scales + 2 * row, in.scales, 2);
+      break;
+    case Packing::kQ8Split:  // read_file_block has refused these.
+    case Packing::kQ8Top:
+    case Packing::kQ8Top5:
+    case Packing::kQ6Split:
+    case Packing::kQ6Top:
+    case Packing::kBF16:
+    case Packing::kF16:
+    case Packing::kCount:
+      break;
   }
+}
+
+/// Whether rows of `type` can be packed so.
+bool can_pack(BlockType type, Packing packing) {
+  if (type == BlockType::kF16 && packing == Packing::kBF16) return true;
+  return packing != Packing::kCount && packing == packing_for(type, true);
 }
 
 bool pack_dense(Packing packing, BlockType type, const Byte* data, std::size_t row_stride, int rows,
@@ -236,15 +264,18 @@ Packing packing_for(BlockType type, bool head) {
       return Packing::kQ6_K;
     case BlockType::kF16:
       return head ? Packing::kF16 : Packing::kBF16;
-    default:
+    case BlockType::kF32:
+    case BlockType::kBF16:
       return Packing::kBF16;
   }
+  return Packing::kCount;
 }
 
 bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std::size_t row_stride,
                 int rows, int columns, std::byte* panel) {
   const auto* data = reinterpret_cast<const Byte*>(rows_data);
   auto* out = reinterpret_cast<Byte*>(panel);
+  if (!can_pack(type, packing)) return false;
   std::memset(out, 0, panel_bytes(packing, columns));
   if (!is_quantized(packing))
     return pack_dense(packing, type, data, row_stride, rows, columns, out);
@@ -327,7 +358,7 @@ void unpack_row(Packing packing, const std::byte* panel, int row, int columns, f
 
 std::size_t matmul_scratch_bytes(int columns) {
   const auto blocks = static_cast<std::size_t>((columns + kBlock - 1) / kBlock);
-  return 2 * blocks * (512 + 64 + 128);  // Two panels, unpacked as blocks-inl.h says.
+  return kMostPlainPanels * blocks * most_plain_block_bytes();
 }
 
 }  // namespace lapidary::kernels

@@ -62,9 +62,12 @@ constexpr PackedTraits packed_traits(Packing packing) {
       return {5, 16, Scheme::kAffine, 0, 32};
     case Packing::kQ6Top:  // 4 · (top - 8) + 1.5, as integers: the scale is half of Q6_K's.
       return {4, 61, Scheme::kHalfScaled, 32, 32, 8};
-    default:
-      return {16, 0, Scheme::kSymmetric, 0, 0};
+    case Packing::kBF16:  // They have no blocks.
+    case Packing::kF16:
+    case Packing::kCount:
+      break;
   }
+  return {16, 0, Scheme::kSymmetric, 0, 0};
 }
 
 /// Bytes that `blocks` blocks take with their headers.
@@ -82,6 +85,32 @@ constexpr std::size_t block_offset(const PackedTraits& traits, int block) {
 /// Where the header of the 256 values that `block` belongs to begins.
 constexpr std::size_t super_offset(const PackedTraits& traits, int block) {
   return block_offset(traits, block / 8 * 8) - static_cast<std::size_t>(traits.super_header);
+}
+
+/// A block that a product has unpacked in scratch: its values, and behind them the scales, and
+/// offsets or half scales.
+inline constexpr std::size_t kPlainScales = 64 * 8;
+constexpr std::size_t plain_block_bytes(const PackedTraits& traits) {
+  switch (traits.scheme) {
+    case Scheme::kSymmetric:
+      return kPlainScales + 64;
+    case Scheme::kAffine:
+      return kPlainScales + 64 + 64;
+    case Scheme::kHalfScaled:
+      return kPlainScales + 64 + 128;
+  }
+  return 0;
+}
+
+/// What matmul_scratch_bytes has room for.
+inline constexpr int kMostPlainPanels = 2;
+constexpr std::size_t most_plain_block_bytes() {
+  std::size_t most = 0;
+  for (int p = 0; p < static_cast<int>(Packing::kCount); ++p) {
+    const std::size_t bytes = plain_block_bytes(packed_traits(static_cast<Packing>(p)));
+    if (bytes > most) most = bytes;
+  }
+  return most;
 }
 
 /// One block of one row as the file holds it: unsigned values, and the scales as they go into the

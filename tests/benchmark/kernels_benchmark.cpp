@@ -377,11 +377,9 @@ void add_all() {
   const double reads = measure_reads(large_memory());
   add_context("peak_memory", reads);
   add_context("peak_cache", measure_reads(large_memory().first(std::size_t{256} << 10)));
-  const Kernels* tables[8] = {};
-  const std::size_t count = kernels::available(tables, std::size(tables));
-  for (std::size_t i = 0; i < std::min(count, std::size(tables)); ++i) {
-    const std::string isa = tables[i]->name;
-    const Table table{tables[i], measure_peaks(*tables[i])};
+  for (const Kernels* found : kernels::available()) {
+    const std::string isa = found->name;
+    const Table table{found, measure_peaks(*found)};
     add_context("peak_int8_" + isa, table.peaks.int8);
     add_context("peak_fp32_" + isa, table.peaks.fp32);
     add_table(table, reads);

@@ -375,6 +375,25 @@ TEST(KernelsPack, ScalesThatAreNotFiniteAreRefused) {
   }
 }
 
+TEST(KernelsPack, OtherTypesThanThePackingsOwnAreRefused) {
+  const std::vector<std::byte> rows(256 * 4, std::byte{0});
+  const auto packs = [&](Packing packing, BlockType type) {
+    std::vector<std::byte> panel(kernels::panel_bytes(Packing::kQ8_0, 256) * 2);
+    return kernels::pack_panel(packing, type, rows.data(), rows.size(), 1, 256, panel.data());
+  };
+  const auto unknown = static_cast<BlockType>(99);
+  EXPECT_EQ(kernels::packing_for(unknown, true), Packing::kCount);
+  for (int p = 0; p <= static_cast<int>(Packing::kCount); ++p) {
+    const auto packing = static_cast<Packing>(p);
+    EXPECT_FALSE(packs(packing, unknown)) << p;
+    for (const BlockTraits& traits : kBlockTraits) {
+      const bool own = packing == kernels::packing_for(traits.type, true) ||
+                       packing == kernels::packing_for(traits.type, false);
+      EXPECT_EQ(packs(packing, traits.type), own) << p << ' ' << traits.name;
+    }
+  }
+}
+
 std::vector<float> activations(std::mt19937& random, int columns) {
   std::normal_distribution<float> normal;
   std::vector<float> x(static_cast<std::size_t>(columns));

@@ -10,7 +10,7 @@ struct PackedGroups {
   template <int g>
   LAPIDARY_INLINE Q get() const {
     constexpr PackedTraits kTraits = packed_traits(kPacking);
-    if constexpr (kTraits.bits == 8) {
+    if constexpr (kTraits.bits() == 8) {
       return load_group(block + 64 * g);
     } else {
       const Q bytes = load_group(block + 64 * (g % 4));
@@ -20,8 +20,8 @@ struct PackedGroups {
       } else {
         q = nibble_high(bytes);
       }
-      if constexpr (kTraits.bits == 5) q = merge_plane<g, 0x10>(q, load_group(block + 256));
-      if constexpr (kTraits.bits == 6)
+      if constexpr (kTraits.bits() == 5) q = merge_plane<g, 0x10>(q, load_group(block + 256));
+      if constexpr (kTraits.bits() == 6)
         q = merge_plane<2 * (g % 4), 0x30>(q, load_group(block + 256 + 64 * (g / 4)));
       return q;
     }
@@ -46,24 +46,27 @@ template <Packing kPacking>
 LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   const std::uint8_t* scales = panel + block_offset(kTraits, block) + kTraits.quant_bytes();
+  const std::uint8_t* super = panel + super_offset(kTraits, block);
   BlockScales out{};
-  if constexpr (kPacking == Packing::kQ4_K || kPacking == Packing::kQ5_K) {
-    const std::uint8_t* super = panel + super_offset(kTraits, block);
+  if constexpr (kTraits.scales() == Scales::kHalf) {
+    out.scale = load_half(scales);
+  } else if constexpr (kTraits.scales() == Scales::kHalfPair) {
+    out.scale = load_half(scales);
+    out.offset = load_half(scales + 32);
+  } else if constexpr (kTraits.scales() == Scales::kSuperPair) {
     out.scale = mul(load_half(super), to_float(load_u8_rows(scales)));
     out.offset =
         mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
-  } else if constexpr (kPacking == Packing::kQ8Top) {
-    const F scale = load_half(scales);
-    out.scale = mul(scale, broadcast(16.0F));
-    out.offset = mul(scale, broadcast(7.5F));
-  } else if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
-    out.scale = load_half(panel + super_offset(kTraits, block));
-    if constexpr (kPacking == Packing::kQ6Top) out.scale = mul(out.scale, broadcast(0.5F));
+  } else {
+    static_assert(kTraits.scales() == Scales::kSuperHalves);
+    out.scale = load_half(super);
     out.half0 = load_half_scales(scales);
     out.half1 = load_half_scales(scales + 16);
-  } else {
-    out.scale = load_half(scales);
-    if constexpr (kTraits.scheme == Scheme::kAffine) out.offset = load_half(scales + 32);
+  }
+  if constexpr (kPacking == Packing::kQ6Top) out.scale = mul(out.scale, broadcast(0.5F));
+  if constexpr (kPacking == Packing::kQ8Top) {
+    out.offset = mul(out.scale, broadcast(7.5F));
+    out.scale = mul(out.scale, broadcast(16.0F));
   }
   return out;
 }

@@ -32,26 +32,6 @@ inline constexpr int kLowGroup = 128;
 inline constexpr int kBfpBlock = 128;
 inline constexpr int kBfpLevels = 4095;
 
-/// How a packed matrix holds its values. All quantised files fall into these (pack.h says how).
-enum class Packing : std::uint8_t {
-  kQ4_0,
-  kQ4_1,
-  kQ5_0,
-  kQ5_1,
-  kQ8_0,
-  kQ4_K,
-  kQ5_K,
-  kQ6_K,
-  kQ8Split,  // Q8_0 in planes: the head's (split.h).
-  kQ8Top,    // The upper four bits of kQ8Split alone, as a matrix of its own …
-  kQ8Top5,   // … and the upper five.
-  kQ6Split,  // Q6_K in planes, and …
-  kQ6Top,    // … the upper four bits of that.
-  kBF16,
-  kF16,
-  kCount
-};
-
 constexpr bool is_quantized(Packing packing) { return packing < Packing::kBF16; }
 
 /// Bytes of one panel: kPanelRows rows of `columns` values; of a matrix in planes, of a top

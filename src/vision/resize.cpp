@@ -4,13 +4,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/memory.h"
-#include "lapidary/error.h"
-#include "vision/image_impl.h"
 
 namespace lapidary {
 namespace {

@@ -155,7 +155,7 @@ void add_products(const Table& table, const std::string& isa, double reads) {
     for (const bool wide : {false, true}) {
       if (wide && !kernels::is_quantized(form.packing)) continue;
       Product p{form, wide, kColumns, 1};
-      const std::string what = isa + "/" + form.name + "/" + p.bits();
+      const std::string what = isa + "/" + std::string(form.name) + "/" + p.bits();
       add("stream/" + what + "/tokens:1",
           [=](benchmark::State& state) { run_stream(state, table, p, reads); });
       for (const int tokens : kTokens) {
@@ -176,8 +176,8 @@ void add_smaller_products(const Table& table, const std::string& isa) {
     for (const int columns : kSmallerColumns) {
       for (const int tokens : {1, 512}) {
         const Product p{form, false, columns, tokens};
-        add("matmul/" + isa + "/" + form.name + "/8bit/columns:" + std::to_string(columns) +
-                "/tokens:" + std::to_string(tokens),
+        add("matmul/" + isa + "/" + std::string(form.name) +
+                "/8bit/columns:" + std::to_string(columns) + "/tokens:" + std::to_string(tokens),
             [=](benchmark::State& state) { run_product(state, table, p); });
       }
     }

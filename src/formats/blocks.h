@@ -52,26 +52,36 @@ enum class Packing : std::uint8_t {
 
 }  // namespace kernels
 
-/// The scales of 32 values; s and m are small integers. Values are …
-enum class Scales : std::uint8_t {
-  kHalf,         // scale · q, with an fp16 scale.
-  kHalfPair,     // scale · q + offset, both fp16.
-  kSuperPair,    // scale · s · q - minimum · m, scale and minimum being fp16 of 256 values.
-  kSuperHalves,  // scale · s · q, with an fp16 scale of 256 values and an int8 s of each 16.
+/// The scales of 32 values.
+struct Scales {
+  int halves;    // fp16 numbers: 1, a scale; 2, a scale, and an offset or minimum.
+  int integers;  // Bytes beside them; 0: the fp16 numbers are these 32 values' own, else …
+  int bias = 0;  // … those of 256 values. What is subtracted from such a byte.
 };
+inline constexpr Scales kHalfScale{1, 0};    // scale · q
+inline constexpr Scales kHalfPair{2, 0};     // scale · q + offset
+inline constexpr Scales kSuperPair{2, 2};    // scale · s · q - minimum · m
+inline constexpr Scales kSuperHalves{1, 2};  // scale · s · q, an int8 s for each sixteen
 
 /// 32 values as a file holds them.
 struct FileBlock {
   std::uint8_t q[32];      // Unsigned; with 8 bits, int8.
-  std::uint8_t scales[4];  // fp16 scale, then offset; or s and m, or the two s.
-  std::uint8_t header[4];  // Of 256 values: fp16 scale, then minimum.
+  std::uint8_t scales[4];  // Of these values alone: fp16 scale and offset; or s and m, or both s.
+  std::uint8_t header[4];  // Of 256 values: fp16 scale and minimum.
 };
 
 /// What the integers of a quantised type mean.
 struct BlockScheme {
   int bits = 0;  // Of a stored integer.
   int bias = 0;  // What is subtracted from it.
-  Scales scales = Scales::kHalf;
+  Scales scales = kHalfScale;
+
+  /// What an integer stands for, before its scale.
+  constexpr int value(std::uint8_t q) const {
+    return bits == 8 ? static_cast<std::int8_t>(q) : int{q} - bias;
+  }
+  /// Whether products take these values as signed bytes, not as the stored integers.
+  constexpr bool takes_bytes() const { return bits == 8; }
 };
 
 /// One row a type.
@@ -181,7 +191,7 @@ inline constexpr BlockTraits kBlockTraits[] = {
      32,
      20,
      kernels::Packing::kQ4_1,
-     {4, 0, Scales::kHalfPair},
+     {4, 0, kHalfPair},
      {0, 2},
      readers::q4_1},
     {BlockType::kQ5_0, "Q5_0", 32, 22, kernels::Packing::kQ5_0, {5, 16}, {0, -1}, readers::q5_0},
@@ -190,7 +200,7 @@ inline constexpr BlockTraits kBlockTraits[] = {
      32,
      24,
      kernels::Packing::kQ5_1,
-     {5, 0, Scales::kHalfPair},
+     {5, 0, kHalfPair},
      {0, 2},
      readers::q5_1},
     {BlockType::kQ4_K,
@@ -198,7 +208,7 @@ inline constexpr BlockTraits kBlockTraits[] = {
      256,
      144,
      kernels::Packing::kQ4_K,
-     {4, 0, Scales::kSuperPair},
+     {4, 0, kSuperPair},
      {0, 2},
      readers::q45_k<false>},
     {BlockType::kQ5_K,
@@ -206,7 +216,7 @@ inline constexpr BlockTraits kBlockTraits[] = {
      256,
      176,
      kernels::Packing::kQ5_K,
-     {5, 0, Scales::kSuperPair},
+     {5, 0, kSuperPair},
      {0, 2},
      readers::q45_k<true>},
     {BlockType::kQ6_K,
@@ -214,7 +224,7 @@ inline constexpr BlockTraits kBlockTraits[] = {
      256,
      210,
      kernels::Packing::kQ6_K,
-     {6, 32, Scales::kSuperHalves},
+     {6, 32, kSuperHalves},
      {208, -1},
      readers::q6_k},
 };
@@ -237,11 +247,6 @@ constexpr const BlockTraits* find_block_traits(BlockType type) {
     if (traits.type == type) return &traits;
   }
   return nullptr;
-}
-
-/// What an integer of a block stands for, before its scale.
-constexpr int block_value(const BlockScheme& scheme, std::uint8_t q) {
-  return scheme.bits == 8 ? static_cast<std::int8_t>(q) : int{q} - scheme.bias;
 }
 
 /// IEEE binary16 to binary32, exact, whatever happens to subnormal floats.

@@ -20,33 +20,20 @@ struct Factors {
   float offset = 0;
 };
 
-Factors factors_of(Scales scales, const FileBlock& in) {
-  switch (scales) {
-    case Scales::kHalf: {
-      const float scale = read_half(in.scales);
-      return {{scale, scale}};
-    }
-    case Scales::kHalfPair: {
-      const float scale = read_half(in.scales);
-      return {{scale, scale}, read_half(in.scales + 2)};
-    }
-    case Scales::kSuperPair: {
-      const float scale = read_half(in.header) * static_cast<float>(in.scales[0]);
-      const float minimum = read_half(in.header + 2) * static_cast<float>(in.scales[1]);
-      return {{scale, scale}, -minimum};
-    }
-    case Scales::kSuperHalves: {
-      const float scale = read_half(in.header);
-      return {{scale * static_cast<float>(static_cast<std::int8_t>(in.scales[0])),
-               scale * static_cast<float>(static_cast<std::int8_t>(in.scales[1]))}};
-    }
+Factors factors_of(const Scales& scales, const FileBlock& in) {
+  const std::uint8_t* halves = scales.integers == 0 ? in.scales : in.header;
+  const float scale = read_half(halves);
+  if (scales.halves == 1 && scales.integers == 2) {
+    return {{scale * static_cast<float>(static_cast<std::int8_t>(in.scales[0])),
+             scale * static_cast<float>(static_cast<std::int8_t>(in.scales[1]))}};
   }
-  return {};
-}
-
-/// Whether an offset is added: adding 0 would make 0 of -0.
-bool has_offset(Scales scales) {
-  return scales == Scales::kHalfPair || scales == Scales::kSuperPair;
+  const auto times = [&](float half, int i) {
+    return i < scales.integers ? half * static_cast<float>(in.scales[i] - scales.bias) : half;
+  };
+  const float own = times(scale, 0);
+  if (scales.halves == 1) return {{own, own}};
+  const float second = times(read_half(halves + 2), 1);
+  return {{own, own}, scales.integers == 0 ? second : -second};
 }
 
 void decode_block(const BlockTraits& traits, const std::uint8_t* block, float* out) {
@@ -55,8 +42,8 @@ void decode_block(const BlockTraits& traits, const std::uint8_t* block, float* o
     traits.read(block, part, in);
     const Factors factors = factors_of(traits.scheme.scales, in);
     for (int i = 0; i < 32; ++i)
-      out[i] = static_cast<float>(block_value(traits.scheme, in.q[i])) * factors.scale[i / 16];
-    if (has_offset(traits.scheme.scales)) {
+      out[i] = static_cast<float>(traits.scheme.value(in.q[i])) * factors.scale[i / 16];
+    if (traits.scheme.scales.halves == 2) {  // Adding 0 would make 0 of -0.
       for (int i = 0; i < 32; ++i) out[i] += factors.offset;
     }
   }

@@ -48,20 +48,17 @@ LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
   const std::uint8_t* scales = panel + block_offset(kTraits, block) + kTraits.quant_bytes();
   const std::uint8_t* super = panel + super_offset(kTraits, block);
   BlockScales out{};
-  if constexpr (kTraits.scales() == Scales::kHalf) {
-    out.scale = load_half(scales);
-  } else if constexpr (kTraits.scales() == Scales::kHalfPair) {
-    out.scale = load_half(scales);
-    out.offset = load_half(scales + 32);
-  } else if constexpr (kTraits.scales() == Scales::kSuperPair) {
-    out.scale = mul(load_half(super), to_float(load_u8_rows(scales)));
-    out.offset =
-        mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
-  } else {
-    static_assert(kTraits.scales() == Scales::kSuperHalves);
-    out.scale = load_half(super);
+  constexpr Scales kScales = kTraits.scales();
+  out.scale = load_half(kScales.integers == 0 ? scales : super);
+  if constexpr (scheme_of(kScales) == Scheme::kHalfScaled) {
     out.half0 = load_half_scales(scales);
     out.half1 = load_half_scales(scales + 16);
+  } else if constexpr (kScales.integers == 2) {
+    out.scale = mul(out.scale, to_float(load_u8_rows(scales)));
+    out.offset =
+        mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
+  } else if constexpr (kScales.halves == 2) {
+    out.offset = load_half(scales + 32);
   }
   if constexpr (kPacking == Packing::kQ6Top) out.scale = mul(out.scale, broadcast(0.5F));
   if constexpr (kPacking == Packing::kQ8Top) {

@@ -49,27 +49,12 @@ void write_quants(const PackedTraits& traits, const FileBlock& in, int row, Byte
   }
 }
 
-void write_scales(Scales kind, const FileBlock& in, int row, Byte* scales, Byte* super) {
-  switch (kind) {
-    case Scales::kHalf:
-      std::memcpy(scales + 2 * row, in.scales, 2);
-      break;
-    case Scales::kHalfPair:
-      std::memcpy(scales + 2 * row, in.scales, 2);
-      std::memcpy(scales + 32 + 2 * row, in.scales + 2, 2);
-      break;
-    case Scales::kSuperPair:
-      scales[row] = in.scales[0];
-      scales[16 + row] = in.scales[1];
-      std::memcpy(super + 2 * row, in.header, 2);
-      std::memcpy(super + 32 + 2 * row, in.header + 2, 2);
-      break;
-    case Scales::kSuperHalves:
-      scales[row] = in.scales[0];
-      scales[16 + row] = in.scales[1];
-      std::memcpy(super + 2 * row, in.header, 2);
-      break;
-  }
+void write_scales(const Scales& kind, const FileBlock& in, int row, Byte* scales, Byte* super) {
+  const Byte* from = kind.integers == 0 ? in.scales : in.header;
+  Byte* halves = kind.integers == 0 ? scales : super;
+  for (int i = 0; i < kind.halves; ++i)
+    std::memcpy(halves + 2 * (kPanelRows * i + row), from + 2 * i, 2);
+  for (int i = 0; i < kind.integers; ++i) scales[kPanelRows * i + row] = in.scales[i];
 }
 
 /// Whether rows of `type` can be packed so.
@@ -149,27 +134,30 @@ bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std
 
 namespace {
 
+/// What write_quants has stored for value k of a row.
+Byte stored_integer(int bits, const Byte* block, int row, int k) {
+  const int g = k / 4;
+  const int lane = 4 * row + k % 4;
+  if (bits == 8) return block[64 * g + lane];
+  int q = block[64 * (g % 4) + lane] >> (g < 4 ? 0 : 4) & 15;
+  if (bits == 5) q |= (block[256 + lane] >> g & 1) << 4;
+  if (bits == 6) q |= (block[256 + 64 * (g / 4) + lane] >> (2 * (g % 4)) & 3) << 4;
+  return static_cast<Byte>(q);
+}
+
 /// A row's scale and offset from a block's scales and those in front of the 256 values.
 void read_row_scales(Packing packing, const Byte* scales, const Byte* super, int row,
                      RowBlock& out) {
-  const PackedTraits& traits = packed_traits(packing);
+  const Scales& kind = packed_traits(packing).scales();
+  const Byte* halves = kind.integers == 0 ? scales : super;
+  out.scale = read_half(halves + 2 * row);
   out.offset = 0.0F;
-  switch (traits.scales()) {
-    case Scales::kHalf:
-      out.scale = read_half(scales + 2 * row);
-      break;
-    case Scales::kHalfPair:
-      out.scale = read_half(scales + 2 * row);
-      out.offset = read_half(scales + 32 + 2 * row);
-      break;
-    case Scales::kSuperPair:
-      out.scale = read_half(super + 2 * row) * static_cast<float>(scales[row]);
-      out.offset = -(read_half(super + 32 + 2 * row) * static_cast<float>(scales[16 + row]));
-      break;
-    case Scales::kSuperHalves:
-      out.scale = read_half(super + 2 * row);
-      break;
+  if (kind.halves == 2) {
+    out.offset = read_half(halves + 2 * (kPanelRows + row));
+    if (kind.integers == 2) out.offset = -(out.offset * static_cast<float>(scales[16 + row]));
   }
+  if (kind.integers > 0 && scheme_of(kind) != Scheme::kHalfScaled)
+    out.scale *= static_cast<float>(scales[row] - kind.bias);
   if (packing == Packing::kQ6Top) out.scale *= 0.5F;
   if (packing == Packing::kQ8Top) {
     out.offset = 7.5F * out.scale;
@@ -186,16 +174,8 @@ void read_row_block(Packing packing, const std::byte* panel, int block, int row,
   const Byte* scales = p + traits.quant_bytes();
   const Byte* super = base + super_offset(traits, block);
   for (int k = 0; k < kBlock; ++k) {
-    const int g = k / 4;
-    const int lane = 4 * row + k % 4;
-    if (traits.bits() == 8) {
-      out.values[k] = static_cast<std::int8_t>(p[64 * g + lane]);
-      continue;
-    }
-    int q = p[64 * (g % 4) + lane] >> (g < 4 ? 0 : 4) & 15;
-    if (traits.bits() == 5) q |= (p[256 + lane] >> g & 1) << 4;
-    if (traits.bits() == 6) q |= (p[256 + 64 * (g / 4) + lane] >> (2 * (g % 4)) & 3) << 4;
-    out.values[k] = traits.step * q - traits.bias();
+    const Byte q = stored_integer(traits.bits(), p, row, k);
+    out.values[k] = traits.step == 1 ? traits.stored.value(q) : traits.step * q - traits.bias();
     if (traits.scheme == Scheme::kHalfScaled)
       out.values[k] *= static_cast<std::int8_t>(scales[16 * (k / 16) + row]);
   }

@@ -24,43 +24,10 @@ enum class Scheme : std::uint8_t {
   kHalfScaled,  // scale · s_half · (step · q - bias): an int8 scale for each half of a block
 };
 
-/// What the products of a scheme of scales are.
-constexpr Scheme scheme_of(Scales scales) {
-  switch (scales) {
-    case Scales::kHalf:
-      return Scheme::kSymmetric;
-    case Scales::kHalfPair:
-    case Scales::kSuperPair:
-      return Scheme::kAffine;
-    case Scales::kSuperHalves:
-      return Scheme::kHalfScaled;
-  }
-  return Scheme::kSymmetric;
-}
-
-/// Bytes of scales in a block, and in front of each 256 values; 0: these have none.
-constexpr int scale_bytes(Scales scales) {
-  switch (scales) {
-    case Scales::kHalf:
-    case Scales::kSuperPair:
-    case Scales::kSuperHalves:
-      return 2 * kPanelRows;
-    case Scales::kHalfPair:
-      return 4 * kPanelRows;
-  }
-  return 0;
-}
-constexpr int header_bytes(Scales scales) {
-  switch (scales) {
-    case Scales::kHalf:
-    case Scales::kHalfPair:
-      return 0;
-    case Scales::kSuperPair:
-      return 4 * kPanelRows;
-    case Scales::kSuperHalves:
-      return 2 * kPanelRows;
-  }
-  return 0;
+/// What a product with such scales is.
+constexpr Scheme scheme_of(const Scales& scales) {
+  if (scales.halves == 2) return Scheme::kAffine;
+  return scales.integers == 2 ? Scheme::kHalfScaled : Scheme::kSymmetric;
 }
 
 struct PackedTraits {
@@ -70,12 +37,17 @@ struct PackedTraits {
 
   constexpr int bits() const { return stored.bits; }
   constexpr int bias() const { return stored.bias; }
-  constexpr Scales scales() const { return stored.scales; }
-  /// Whether products take signed bytes, not the stored integers.
-  constexpr bool takes_bytes() const { return bits() == 8; }
-  constexpr int super_header() const { return header_bytes(scales()); }
+  constexpr const Scales& scales() const { return stored.scales; }
+  constexpr bool takes_bytes() const { return stored.takes_bytes(); }
   constexpr int quant_bytes() const { return bits() * 64; }
-  constexpr int block_bytes() const { return quant_bytes() + scale_bytes(scales()); }
+  /// Bytes of scales in a block, and in front of each 256 values; 0: these have none.
+  constexpr int scale_bytes() const {
+    return kPanelRows * (scales().integers == 0 ? 2 * scales().halves : scales().integers);
+  }
+  constexpr int super_header() const {
+    return scales().integers == 0 ? 0 : kPanelRows * 2 * scales().halves;
+  }
+  constexpr int block_bytes() const { return quant_bytes() + scale_bytes(); }
 };
 
 /// The packings that no file has: planes of the head (split.h).
@@ -84,12 +56,12 @@ struct PlanePacking {
   PackedTraits traits;
 };
 inline constexpr PlanePacking kPlanePackings[] = {
-    {Packing::kQ8Split, {{8, 0, Scales::kHalf}, Scheme::kSymmetric}},
-    {Packing::kQ8Top, {{4, 8, Scales::kHalf}, Scheme::kAffine}},    // 16 · (top - 8) + 7.5
-    {Packing::kQ8Top5, {{5, 16, Scales::kHalf}, Scheme::kAffine}},  // 8 · (top - 16) + 3.5
-    {Packing::kQ6Split, {{6, 32, Scales::kSuperHalves}, Scheme::kHalfScaled}},
+    {Packing::kQ8Split, {{8, 0, kHalfScale}, Scheme::kSymmetric}},
+    {Packing::kQ8Top, {{4, 8, kHalfScale}, Scheme::kAffine}},    // 16 · (top - 8) + 7.5
+    {Packing::kQ8Top5, {{5, 16, kHalfScale}, Scheme::kAffine}},  // 8 · (top - 16) + 3.5
+    {Packing::kQ6Split, {{6, 32, kSuperHalves}, Scheme::kHalfScaled}},
     // 4 · (top - 8) + 1.5, as integers: the scale is half of Q6_K's.
-    {Packing::kQ6Top, {{4, 61, Scales::kSuperHalves}, Scheme::kHalfScaled, 8}},
+    {Packing::kQ6Top, {{4, 61, kSuperHalves}, Scheme::kHalfScaled, 8}},
 };
 
 /// The traits of all packings; BF16 and F16 have no bits of blocks.

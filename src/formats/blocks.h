@@ -24,6 +24,8 @@ enum class BlockType : std::uint32_t {
   kQ4_K = 12,
   kQ5_K = 13,
   kQ6_K = 14,
+  kIQ4_NL = 20,
+  kIQ4_XS = 23,
   kBF16 = 30,
 };
 
@@ -40,6 +42,8 @@ enum class Packing : std::uint8_t {
   kQ4_K,
   kQ5_K,
   kQ6_K,
+  kIQ4_NL,
+  kIQ4_XS,
   kQ8Split,  // Q8_0 in planes: the head's (kernels/split.h).
   kQ8Top,    // The upper four bits of kQ8Split alone, as a matrix of its own …
   kQ8Top5,   // … and the upper five.
@@ -58,10 +62,17 @@ struct Scales {
   int integers;  // Bytes beside them; 0: the fp16 numbers are these 32 values' own, else …
   int bias = 0;  // … those of 256 values. What is subtracted from such a byte.
 };
-inline constexpr Scales kHalfScale{1, 0};    // scale · q
-inline constexpr Scales kHalfPair{2, 0};     // scale · q + offset
-inline constexpr Scales kSuperPair{2, 2};    // scale · s · q - minimum · m
-inline constexpr Scales kSuperHalves{1, 2};  // scale · s · q, an int8 s for each sixteen
+inline constexpr Scales kHalfScale{1, 0};       // scale · q
+inline constexpr Scales kHalfPair{2, 0};        // scale · q + offset
+inline constexpr Scales kSuperPair{2, 2};       // scale · s · q - minimum · m
+inline constexpr Scales kSuperHalves{1, 2};     // scale · s · q, an int8 s for each sixteen
+inline constexpr Scales kSuperScale{1, 1, 32};  // scale · (s - 32) · q
+
+/// What the integers 0 … 15 of some types stand for.
+using CodeBook = std::int8_t[16];
+/// IQ4's: close together near 0, where weights are most.
+inline constexpr CodeBook kIq4Codes = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                       1,    13,   25,  38,  53,  69,  89,  113};
 
 /// 32 values as a file holds them.
 struct FileBlock {
@@ -75,13 +86,15 @@ struct BlockScheme {
   int bits = 0;  // Of a stored integer.
   int bias = 0;  // What is subtracted from it.
   Scales scales = kHalfScale;
+  const CodeBook* codes = nullptr;  // Where integers are numbers of its entries.
 
   /// What an integer stands for, before its scale.
   constexpr int value(std::uint8_t q) const {
+    if (codes != nullptr) return (*codes)[q];
     return bits == 8 ? static_cast<std::int8_t>(q) : int{q} - bias;
   }
   /// Whether products take these values as signed bytes, not as the stored integers.
-  constexpr bool takes_bytes() const { return bits == 8; }
+  constexpr bool takes_bytes() const { return bits == 8 || codes != nullptr; }
 };
 
 /// One row a type.
@@ -178,56 +191,43 @@ inline void q6_k(const std::uint8_t* block, int part, FileBlock& out) {
   std::memcpy(out.header, block + 208, 2);
 }
 
+inline void iq4_xs(const std::uint8_t* block, int part, FileBlock& out) {
+  std::memcpy(out.header, block, 2);
+  const unsigned low = static_cast<unsigned>(block[4 + part / 2]) >> 4 * (part % 2) & 15U;
+  const unsigned high = static_cast<unsigned>(block[2 + part / 4]) >> 2 * (part % 4) & 3U;
+  out.scales[0] = static_cast<std::uint8_t>(low | high << 4);
+  split_nibbles(block + 8 + 16 * part, out.q);
+}
+
 }  // namespace readers
 
+// clang-format off
 inline constexpr BlockTraits kBlockTraits[] = {
     {BlockType::kF32, "F32", 1, 4, kernels::Packing::kBF16},
     {BlockType::kF16, "F16", 1, 2, kernels::Packing::kF16},
     {BlockType::kBF16, "BF16", 1, 2, kernels::Packing::kBF16},
-    {BlockType::kQ8_0, "Q8_0", 32, 34, kernels::Packing::kQ8_0, {8, 0}, {0, -1}, readers::q8_0},
-    {BlockType::kQ4_0, "Q4_0", 32, 18, kernels::Packing::kQ4_0, {4, 8}, {0, -1}, readers::q4_0},
-    {BlockType::kQ4_1,
-     "Q4_1",
-     32,
-     20,
-     kernels::Packing::kQ4_1,
-     {4, 0, kHalfPair},
-     {0, 2},
+    {BlockType::kQ8_0, "Q8_0", 32, 34, kernels::Packing::kQ8_0, {8}, {0, -1},
+     readers::q8_0},
+    {BlockType::kQ4_0, "Q4_0", 32, 18, kernels::Packing::kQ4_0, {4, 8}, {0, -1},
+     readers::q4_0},
+    {BlockType::kQ4_1, "Q4_1", 32, 20, kernels::Packing::kQ4_1, {4, 0, kHalfPair}, {0, 2},
      readers::q4_1},
-    {BlockType::kQ5_0, "Q5_0", 32, 22, kernels::Packing::kQ5_0, {5, 16}, {0, -1}, readers::q5_0},
-    {BlockType::kQ5_1,
-     "Q5_1",
-     32,
-     24,
-     kernels::Packing::kQ5_1,
-     {5, 0, kHalfPair},
-     {0, 2},
+    {BlockType::kQ5_0, "Q5_0", 32, 22, kernels::Packing::kQ5_0, {5, 16}, {0, -1},
+     readers::q5_0},
+    {BlockType::kQ5_1, "Q5_1", 32, 24, kernels::Packing::kQ5_1, {5, 0, kHalfPair}, {0, 2},
      readers::q5_1},
-    {BlockType::kQ4_K,
-     "Q4_K",
-     256,
-     144,
-     kernels::Packing::kQ4_K,
-     {4, 0, kSuperPair},
-     {0, 2},
+    {BlockType::kQ4_K, "Q4_K", 256, 144, kernels::Packing::kQ4_K, {4, 0, kSuperPair}, {0, 2},
      readers::q45_k<false>},
-    {BlockType::kQ5_K,
-     "Q5_K",
-     256,
-     176,
-     kernels::Packing::kQ5_K,
-     {5, 0, kSuperPair},
-     {0, 2},
+    {BlockType::kQ5_K, "Q5_K", 256, 176, kernels::Packing::kQ5_K, {5, 0, kSuperPair}, {0, 2},
      readers::q45_k<true>},
-    {BlockType::kQ6_K,
-     "Q6_K",
-     256,
-     210,
-     kernels::Packing::kQ6_K,
-     {6, 32, kSuperHalves},
-     {208, -1},
+    {BlockType::kQ6_K, "Q6_K", 256, 210, kernels::Packing::kQ6_K, {6, 32, kSuperHalves}, {208, -1},
      readers::q6_k},
+    {BlockType::kIQ4_NL, "IQ4_NL", 32, 18, kernels::Packing::kIQ4_NL, {4, 0, kHalfScale, &kIq4Codes},
+     {0, -1}, readers::q4_0},
+    {BlockType::kIQ4_XS, "IQ4_XS", 256, 136, kernels::Packing::kIQ4_XS, {4, 0, kSuperScale, &kIq4Codes},
+     {0, -1}, readers::iq4_xs},
 };
+// clang-format on
 
 /// Types that are not read, for messages.
 struct OtherType {
@@ -235,10 +235,10 @@ struct OtherType {
   std::string_view name;
 };
 inline constexpr OtherType kOtherTypes[] = {
-    {9, "Q8_1"},     {10, "Q2_K"},  {11, "Q3_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"},
-    {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},   {23, "IQ4_XS"},
-    {24, "I8"},      {25, "I16"},   {26, "I32"},    {27, "I64"},   {28, "F64"},     {29, "IQ1_M"},
-    {34, "TQ1_0"},   {35, "TQ2_0"}, {39, "MXFP4"},
+    {9, "Q8_1"},    {10, "Q2_K"},    {11, "Q3_K"},  {15, "Q8_K"},  {16, "IQ2_XXS"},
+    {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {21, "IQ3_S"}, {22, "IQ2_S"},
+    {24, "I8"},     {25, "I16"},     {26, "I32"},   {27, "I64"},   {28, "F64"},
+    {29, "IQ1_M"},  {34, "TQ1_0"},   {35, "TQ2_0"}, {39, "MXFP4"},
 };
 
 /// The traits of `type`, or nullptr for a number that is no type we read.

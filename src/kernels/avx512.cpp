@@ -117,6 +117,10 @@ inline Q nibble_high(Q q) {
   return {_mm512_and_si512(_mm512_srli_epi16(q.v, 4), _mm512_set1_epi8(15))};
 }
 
+inline Q look_up(Q q, const std::uint8_t* table) {  // Every byte, 0 … 15, becomes table's.
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_128(table)), q.v)};
+}
+
 template <int kShift, int kMask>
 inline Q merge_plane(
     Q q, Q plane) {  // Moves bit kShift of every byte to bit 4 (others arrive too), masks, merges.

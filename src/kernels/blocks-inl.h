@@ -1,9 +1,21 @@
 // Included after prefetch-inl.h in ISAs that have integer dot products over 64-byte groups (Q: 16
 // rows × 4 k): a block's weights, packed as pack.h says, and unpacked in scratch. The ISA gives
-// load_group, store_group, nibble_low/high, merge_plane, load_half, load_u8_rows, and
-// load_half_scales (16 int8 scales, as its block_sums takes them).
+// load_group, store_group, nibble_low/high, merge_plane, look_up(Q, 16 bytes), load_half,
+// load_u8_rows, load_half_scales (16 int8 scales, as its block_sums takes them), and kByteBias
+// (what signed bytes have added where its products take unsigned ones).
 
-// Group g of a packed block, straight from its planes.
+// A code book as products take its entries: plus kByteBias.
+struct BiasedCodes {
+  alignas(16) std::uint8_t bytes[16];
+  constexpr explicit BiasedCodes(const CodeBook& codes) : bytes() {
+    for (int i = 0; i < 16; ++i) bytes[i] = static_cast<std::uint8_t>(codes[i] + kByteBias);
+  }
+};
+template <Packing kPacking>
+inline constexpr BiasedCodes kBiasedCodes{*packed_traits(kPacking).stored.codes};
+
+// Group g of a packed block, straight from its planes: the stored integers, or what a code book
+// makes of them.
 template <Packing kPacking>
 struct PackedGroups {
   const std::uint8_t* block;
@@ -23,6 +35,7 @@ struct PackedGroups {
       if constexpr (kTraits.bits() == 5) q = merge_plane<g, 0x10>(q, load_group(block + 256));
       if constexpr (kTraits.bits() == 6)
         q = merge_plane<2 * (g % 4), 0x30>(q, load_group(block + 256 + 64 * (g / 4)));
+      if constexpr (kTraits.stored.codes != nullptr) q = look_up(q, kBiasedCodes<kPacking>.bytes);
       return q;
     }
   }
@@ -57,6 +70,10 @@ LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
     out.scale = mul(out.scale, to_float(load_u8_rows(scales)));
     out.offset =
         mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
+  } else if constexpr (kScales.integers == 1) {
+    const F less_bias =
+        sub(to_float(load_u8_rows(scales)), broadcast(static_cast<float>(kScales.bias)));
+    out.scale = mul(out.scale, less_bias);
   } else if constexpr (kScales.halves == 2) {
     out.offset = load_half(scales + 32);
   }

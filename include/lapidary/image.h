@@ -101,7 +101,7 @@ LAPIDARY_API std::vector<ImageView> image_views(int width, int height, const Ima
 
 /// `view` of `image` as the encoder gets it: size × size pixels, bilinear with antialiasing, bytes
 /// as Pillow makes them. `threads` as everywhere, 0: physical cores. Throws Error(kUsage) when the
-/// view does not lie in the picture.
+/// view does not lie in the picture, or $LAPIDARY_ISA names what this machine does not have.
 LAPIDARY_API Image encoder_input(const Image& image, const ImageView& view, int size = 896,
                                  int threads = 0);
 

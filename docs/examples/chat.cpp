@@ -75,9 +75,10 @@ int main(int argc, char** argv) try {
     cancel = false;
     try {
       answer(session, *line, cancel);
-    } catch (const lapidary::Error& error) {  // A full context, say: the chat starts anew.
+    } catch (const lapidary::Error& error) {
       std::cout << error.what() << std::endl;
-      session.clear();
+      // Stopped before the first piece: the session goes on. A full context: the chat begins anew.
+      if (error.code() != lapidary::ErrorCode::kInterrupted) session.clear();
     }
   }
   reader.join();

@@ -34,7 +34,8 @@ lapidary::Model load(const std::string& path, Loading& loading) {
 }
 
 void show(const Loading& loading) {
-  const std::uint64_t percent = loading.done * 100 / loading.total;
+  const std::uint64_t done = loading.done;  // First: when it is set, so is the total.
+  const std::uint64_t percent = done * 100 / loading.total;
   std::cerr << '\r' << std::string(percent / 2, '#') << std::string(50 - percent / 2, '.') << ' '
             << percent << " %" << std::flush;
 }
@@ -47,7 +48,7 @@ int main(int argc, char** argv) try {
     return 2;
   }
   const std::string path = argv[1];
-  const Clock::time_point end = Clock::now() + std::chrono::milliseconds(std::stoi(argv[2]) * 1000);
+  const Clock::time_point end = Clock::now() + std::chrono::seconds(std::stoi(argv[2]));
   // What it will take is known before anything is read.
   std::cout << lapidary::plan_memory(path).total() / 1'000'000 << " MB needed\n";
 

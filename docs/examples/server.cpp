@@ -5,7 +5,7 @@
 //
 // Eight sessions, 0 to 7, are eight conversations that go on at the same time. Each belongs to one
 // thread; all share the model. Answers: {"id", "piece"} as it is drawn, then {"id", "done",
-// "tokens"} or {"id", "error"}.
+// "tokens"} or {"id", "error"}; after an error the conversation begins anew.
 
 #include <lapidary/lapidary.h>
 
@@ -99,16 +99,25 @@ class Talker {
   }
   void run() {
     while (const RequestPtr request = pop()) {
-      json last;
-      try {
-        last = answer(*request);
-      } catch (const std::exception& error) {  // Of one request; the others go on.
-        session_.clear();
-        last = {{"id", request->id}, {"error", error.what()}};
-      }
+      const json last = answer_or_error(*request);
       open_.remove(request->id);
       write(last);
     }
+  }
+  json answer_or_error(const Request& request) {
+    std::string message;
+    try {
+      return answer(request);
+    } catch (const lapidary::Error& error) {
+      // Cancelled before the first piece: the conversation stays as it is.
+      if (error.code() == lapidary::ErrorCode::kInterrupted)
+        return {{"id", request.id}, {"done", "cancelled"}, {"tokens", 0}};
+      message = error.what();
+    } catch (const std::exception& error) {
+      message = error.what();
+    }
+    session_.clear();  // The other sessions go on.
+    return {{"id", request.id}, {"error", message}};
   }
   json answer(const Request& request) {
     session_.add_user(request.prompt, {}, &request.cancel);

@@ -194,12 +194,13 @@ class LAPIDARY_API Session {
   void add_user(std::span<const ContentPart> parts, std::string_view system = {},
                 const std::atomic<bool>* cancel = nullptr);
 
-  /// Computes what add_user left and draws the reply piece by piece: `for (std::string_view piece :
-  /// chat.reply()) …`. The work is done, and errors are thrown, as the range is read; as generate()
-  /// does, and Error(kContext) when the turn does not fit.
+  /// Computes what add_user left; the reply is then drawn piece by piece, as the range is read:
+  /// `for (std::string_view piece : chat.reply()) …`. Throws Error(kContext) when the turn does not
+  /// fit, which drops it. A cancel before the first piece is an Error(kInterrupted): what was
+  /// computed stays, and the next reply computes the rest. A later one is a FinishReason.
   Reply reply(const GenerateOptions& options = {});
 
-  /// The same in one call, with progress of the prefill.
+  /// The same in one call, with progress of the prefill. Throws as reply().
   Completion reply_to_end(const GenerateOptions& options, const OnText& on_text = {},
                           const Progress& progress = {});
 
@@ -255,7 +256,7 @@ class LAPIDARY_API Reply {
     Reply* reply_ = nullptr;
   };
 
-  iterator begin();              ///< Draws the first piece; throws as Session::reply says.
+  iterator begin();              ///< Draws the first piece. Throws as Session::generate does.
   iterator end() { return {}; }  ///< The end of the range.
 
   /// What was drawn so far; complete once the range has ended.

@@ -153,6 +153,8 @@ class Programs(unittest.TestCase):
         for i in range(8):
             server.write(json.dumps({"id": f"r{i}", "session": i, "prompt": "Name a gem.", "max_tokens": 12}) + "\n")
         server.read_until(*(b'"id":"r%d","tokens"' % i for i in range(1, 8)))
+        server.write(json.dumps({"id": "early", "session": 7, "prompt": "word " * 1200}) + '\n{"cancel": "early"}\n')
+        server.write(json.dumps({"id": "full", "session": 6, "prompt": "word " * 9000}) + "\n")
         server.write('{"cancel": "long"}\n{"cancel": "nobody"}\n{"id": "bad", "session": 8, "prompt": "x"}\n{"id":\n')
         status, errors = server.end()
         self.assertEqual(status, 0, errors)
@@ -161,6 +163,8 @@ class Programs(unittest.TestCase):
         text = lambda name: "".join(a.get("piece", "") for a in of(name))
         self.assertEqual(of("long")[-1]["done"], "cancelled", answers[-5:])
         self.assertLess(of("long")[-1]["tokens"], 4000)
+        self.assertEqual(of("early"), [{"id": "early", "done": "cancelled", "tokens": 0}])
+        self.assertIn("context", of("full")[-1]["error"])
         for i in range(8):
             self.assertIn(of(f"r{i}")[-1]["done"], ("length", "stop"))
         for i in range(2, 8):  # Sessions without a past, on as many threads, have the same bits.

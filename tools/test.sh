@@ -44,7 +44,7 @@ run_ctest() {
 # The longest tests of the real model are left to the other build, and so is what no sanitizer sees into.
 run_sanitized() {
   GTEST_FILTER='-SessionBits.RealModelPastTheWindow:ScreenedDraw.RealTexts*:Allocation.*RealModel*:Speculation.RealModel*:GenerateGolden.Greedy*' \
-    run_ctest build-asan --exclude-regex '^(layout|get_model)$'
+    run_ctest build-asan --exclude-regex '^(layout|examples|get_model)$'
 }
 run_aarch64_without_dot() { QEMU_CPU=cortex-a72 run_ctest build-aarch64; }
 

@@ -44,7 +44,7 @@ NAMED = re.compile(r"(?<![\w/.~*$}<-])(?:(?:\.\./)*(?:%s|decisions)/[\w./-]*\w|(
                    r"(?![\w/*{-]|\.\w)" % "|".join(FOLDERS))
 PLACEHOLDER = re.compile(r"(?:^|/)(?:[A-Z]+|NNNN-title)(?:[._]|$)")
 PAGES = {"README", "HACKING", "LICENSE"}
-NOT_OURS = {"lapidary/export.h", "llama.cpp", "ik_llama.cpp", "gemma.cpp", "jpeglib.h"}
+NOT_OURS = {"lapidary/export.h", "docs/html", "llama.cpp", "ik_llama.cpp", "gemma.cpp", "jpeglib.h"}
 COMMENT = {".h": r"//.*", ".cpp": r"//.*", ".py": r"(?m:(?:^|\s)#.*)|\"\"\"[\s\S]*?\"\"\"", ".sh": r"(?:^|\s)#.*",
            ".txt": r"(?:^|\s)#.*", ".cmake": r"(?:^|\s)#.*", ".md": r"[\s\S]+"}
 

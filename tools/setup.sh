@@ -62,6 +62,7 @@ has_command clang-format      | clang-format         | clang-tools-extra    | cl
 has_command clang-tidy        | clang-tidy           | clang-tools-extra    | llvm
 has_clang_openmp              | libomp-dev           | libomp-devel         | libomp
 has_clang_fuzzer              | libclang-rt-dev      | compiler-rt          | -
+has_command doxygen           | doxygen              | doxygen              | doxygen
 has_command qemu-aarch64      | qemu-user            | qemu-user            | -
 has_command aarch64-linux-gnu-g++ | g++-aarch64-linux-gnu | gcc-c++-aarch64-linux-gnu | -
 test -f /usr/src/googletest/CMakeLists.txt | googletest | - | -

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # test.sh [--all|--long]: builds and runs the tests of the GCC Release build. --all adds the same with Clang and its
 # sanitizers, a minute of fuzzing for each format of files, the shared library and its users, the aarch64 kernels under
-# qemu-user, clang-format and clang-tidy. --long adds to that what takes more time and finds less: a build without any
-# optional library, one inside another project, and the packages on a fresh Debian 12. A part that fails does not keep
-# the later ones from running; one that takes longer than its share of the time is stopped and has failed.
+# qemu-user, the documentation of the headers, clang-format and clang-tidy. --long adds to that what takes more time and
+# finds less: a build without any optional library, one inside another project, the packages on a fresh Debian 12, and
+# strangers' programs with every compiler, standard and sanitizer. A part that fails does not keep the later ones from
+# running; one that takes longer than its share of the time is stopped and has failed.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/setup.sh"
 
@@ -43,7 +44,7 @@ run_ctest() {
 # The longest tests of the real model are left to the other build, and so is what no sanitizer sees into.
 run_sanitized() {
   GTEST_FILTER='-SessionBits.RealModelPastTheWindow:ScreenedDraw.RealTexts*:Allocation.*RealModel*:Speculation.RealModel*:GenerateGolden.Greedy*' \
-    run_ctest build-asan --exclude-regex '^(layout|get_model)$'
+    run_ctest build-asan --exclude-regex '^(layout|examples|get_model)$'
 }
 run_aarch64_without_dot() { QEMU_CPU=cortex-a72 run_ctest build-aarch64; }
 
@@ -59,13 +60,43 @@ run_subdirectory() {
     -DCMAKE_CXX_FLAGS=-O2 -DLAPIDARY_FOLDER="$root" && cmake --build "$folder" --target consumer \
     && "$folder/consumer" "$root/tests/data/tiny-gemma3-text-bf16.gguf" Hello
 }
+# Every way to build the programs of tests/install/programs. ThreadSanitizer must see into the library as well.
+run_programs() {
+  local kind compiler standard sanitize failed=""
+  for kind in build build-shared; do
+    for compiler in g++ clang++; do
+      for standard in 20 23; do
+        for sanitize in "" address,undefined; do
+          programs "$kind/tests/install/work/prefix" $compiler $standard "$sanitize" || failed=yes
+        done
+      done
+    done
+  done
+  configure build-tsan -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=g++ -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
+    -DLAPIDARY_SANITIZE=thread -DLAPIDARY_BUILD_TOOLS=OFF -DLAPIDARY_BUILD_TESTS=OFF \
+    && cmake --build "$root/build-tsan" --target lapidary \
+    && cmake --install "$root/build-tsan" --prefix "$root/build-tsan/prefix" > /dev/null || return 1
+  programs build-tsan/prefix g++ 20 thread || failed=yes
+  programs build-tsan/prefix g++ 23 thread || failed=yes
+  [ -z "$failed" ]
+}
+# programs PREFIX COMPILER STANDARD SANITIZERS
+programs() {
+  local name=${1%%/*}-$2-$3${4:+-${4%%,*}}
+  say "$name"
+  python3 -B "$root/tests/install/programs_test.py" --prefix "$root/$1" --work "$root/build/programs/$name" \
+    --data "$root/tests/data" --cxx "$2" --standard "$3" --sanitize "$4"
+}
 run_bootstrap() {
   python3 "$root/tests/install/packages_test.py" --bootstrap --build "$root/build" --work "$root/build/bootstrap" \
     --model "$root/tests/data/tiny-gemma3-text-bf16.gguf" --consumer "$root/tests/install/consumer"
 }
 
+build_docs() {
+  cmake --build "$root/build" --target docs
+}
 sources() {
-  (cd "$root" && find include src tools tests \( -name '*.h' -o -name '*.cpp' \) -print0)
+  (cd "$root" && find include src tools tests docs \( -name '*.h' -o -name '*.cpp' \) -print0)
 }
 check_format() {
   (cd "$root" && sources | xargs -0 clang-format --dry-run -Werror)
@@ -148,6 +179,7 @@ if [ -n "$all" ]; then
   else
     say "no aarch64 compiler or qemu-user on this system: the NEON kernels were not tested"
   fi
+  if has_command doxygen; then part "documentation of the headers" 60 build_docs || true; fi
   part clang-format 60 check_format || true
   part clang-tidy 600 check_tidy || true
 fi
@@ -156,6 +188,7 @@ if [ "$all" = long ]; then
     part "tests without them" 300 run_minimal || true
   fi
   part "as a folder of another project" 900 run_subdirectory || true
+  part "programs against the package, every way" 2400 run_programs || true
   if has_command debootstrap; then part "packages on a fresh Debian 12" 900 run_bootstrap || true; fi
 fi
 

@@ -23,10 +23,13 @@ enum class ErrorCode {
 /// found, and names the file, key or tensor.
 class LAPIDARY_API Error : public std::runtime_error {
  public:
+  /// One of the host's own, if it likes: the library passes it through as any other exception.
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
-  Error(const Error&) = default;
-  Error& operator=(const Error&) = default;
+  Error(const Error&) = default;             ///< Shares the message; does not throw.
+  Error& operator=(const Error&) = default;  ///< Shares the message; does not throw.
   ~Error() override;  // Not inline: the type has one home, so all libraries of a program catch it.
+
+  /// What kind of thing went wrong; `what()` says which.
   ErrorCode code() const noexcept { return code_; }
 
  private:

@@ -14,11 +14,12 @@ namespace lapidary {
 
 /// How a picture file becomes RGB.
 struct ImageLoadOptions {
+  /// What becomes of transparency.
   enum class Alpha {
     kOnWhite,  ///< What is transparent is shown on white, as on a page.
     kDrop,     ///< Colours as the file has them under any alpha, as Gemma 3's own processor does.
   };
-  Alpha alpha = Alpha::kOnWhite;
+  Alpha alpha = Alpha::kOnWhite;   ///< What becomes of transparency.
   std::uint64_t memory_limit = 0;  ///< Bytes that decoding may take at once, the file and the
                                    ///< pixels included; 0: no limit but those of Image.
   const std::atomic<bool>* cancel =
@@ -32,10 +33,13 @@ struct ImageLoadOptions {
 /// and tested; every other use throws Error(kUsage).
 class LAPIDARY_API Image {
  public:
-  static constexpr std::uint64_t kMaxPixels = 100'000'000;
-  static constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;
+  static constexpr std::uint64_t kMaxPixels = 100'000'000;  ///< Of any picture; more is refused.
+  static constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64}
+                                                 << 20;  ///< Of any file; more is refused.
 
-  Image() noexcept = default;
+  Image() noexcept = default;  ///< An empty one.
+
+  /// Whether this is a picture, not an empty one.
   explicit operator bool() const noexcept { return impl_ != nullptr; }
 
   /// Reads a PNG, JPEG, WebP, BMP or GIF (its first frame) file, and HEIC, AVIF and TIFF (its first
@@ -50,15 +54,20 @@ class LAPIDARY_API Image {
   static Image decode(std::span<const std::byte> bytes, const std::string& name = "the picture",
                       const ImageLoadOptions& options = {});
 
-  /// Copies width × height × 3 bytes. Throws Error(kUsage) when the sizes do not agree.
+  /// Copies width × height × 3 bytes, laid out as rgb(). Throws Error(kUsage) when the sizes do not
+  /// agree or exceed kMaxPixels, Error(kMemory).
   static Image from_rgb(int width, int height, std::span<const std::uint8_t> rgb);
 
-  int width() const;
-  int height() const;
-  std::span<const std::uint8_t> rgb() const;  ///< [height][width][3]
+  int width() const;   ///< Pixels. Error(kUsage) when empty, as the next two.
+  int height() const;  ///< Pixels.
 
+  /// [height][width][3], valid as long as a copy of the picture is there.
+  std::span<const std::uint8_t> rgb() const;
+
+  /// @cond Of the library's own.
   class LAPIDARY_NO_EXPORT Impl;
   explicit Image(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  /// @endcond
 
  private:
   const Impl& impl() const;
@@ -68,12 +77,12 @@ class LAPIDARY_API Image {
 
 /// A part of a picture that is shown to the encoder, in pixels of the picture.
 struct ImageView {
-  int x = 0;
-  int y = 0;
-  int width = 0;
-  int height = 0;
+  int x = 0;       ///< Of its left column.
+  int y = 0;       ///< Of its top row.
+  int width = 0;   ///< Columns.
+  int height = 0;  ///< Rows.
 
-  bool operator==(const ImageView&) const = default;
+  bool operator==(const ImageView&) const = default;  ///< The same part.
 };
 
 /// Which parts of a picture the model sees besides the whole. Each costs 256 tokens and some words.
@@ -81,27 +90,30 @@ struct ImageOptions {
   /// Cuts wide and tall pictures into strips, as Gemma 3's own processor does: at least `min_ratio`
   /// long to short, no strip under `min_crop` pixels, at most `max_crops` strips.
   bool pan_and_scan = false;
-  int min_crop = 256;
-  int max_crops = 4;
-  double min_ratio = 1.2;
+  int min_crop = 256;      ///< Pixels of a strip's shorter side, for pan_and_scan; at least 1.
+  int max_crops = 4;       ///< Strips, for pan_and_scan; at least 2.
+  double min_ratio = 1.2;  ///< Longer side to shorter, for pan_and_scan; at least 1.
 
   /// Cuts a grid instead, square pictures too: for scans and dense documents. `tile_columns` ×
   /// `tile_rows`, or with `auto_tiles` as many as keep a tile's pixels (896 × 896), at most
   /// `max_tiles` of them. Beyond what the model was trained with; the same words go into the
   /// prompt.
   bool auto_tiles = false;
-  int tile_columns = 0;
-  int tile_rows = 0;
-  int max_tiles = 16;
+  int tile_columns = 0;  ///< Of a grid that is asked for; 0, with tile_rows: none.
+  int tile_rows = 0;     ///< Of a grid that is asked for; 0, with tile_columns: none.
+  int max_tiles = 16;    ///< Most tiles of either grid.
 };
 
 /// What a picture of this size is shown as: the whole first, then the crops in reading order.
-/// Throws Error(kUsage) for options out of range.
+/// Sizes are in pixels. Throws Error(kUsage) for options or sizes out of range. May be called from
+/// any thread.
 LAPIDARY_API std::vector<ImageView> image_views(int width, int height, const ImageOptions& options);
 
 /// `view` of `image` as the encoder gets it: size × size pixels, bilinear with antialiasing, bytes
 /// as Pillow makes them. `threads` as everywhere, 0: physical cores. Throws Error(kUsage) when the
-/// view does not lie in the picture, or $LAPIDARY_ISA names what this machine does not have.
+/// view does not lie in the picture or $LAPIDARY_ISA names what this machine does not have,
+/// Error(kMemory), Error(kFailed) when the threads cannot be made. May be called from any thread;
+/// makes a team of its own meanwhile.
 LAPIDARY_API Image encoder_input(const Image& image, const ImageView& view, int size = 896,
                                  int threads = 0);
 

@@ -13,6 +13,7 @@
 
 namespace lapidary {
 
+/// How a model is loaded.
 struct ModelOptions {
   int threads = 0;  ///< Threads that pack the weights; 0: physical cores within the cgroup's quota.
   std::string isa = {};  ///< "avx512", "avxvnni", "avx2", "neon", "scalar"; empty: $LAPIDARY_ISA,
@@ -37,17 +38,17 @@ struct ModelOptions {
 
 /// What a vision file says of itself: a SigLIP encoder and a projector.
 struct VisionInfo {
-  std::string path;
-  int layers = 0;
-  int width = 0;
-  int feed_forward = 0;
-  int heads = 0;
-  int image_size = 0;  ///< Pixels on a side.
-  int patch_size = 0;
-  int tokens = 0;      ///< Soft tokens that one view becomes: 256.
-  int text_width = 0;  ///< Of the projector's output.
-  std::uint64_t parameters = 0;
-  std::uint64_t file_bytes = 0;
+  std::string path;                   ///< As given.
+  int layers = 0;                     ///< Of the encoder.
+  int width = 0;                      ///< Of the encoder's residual stream.
+  int feed_forward = 0;               ///< Width of the layers' inner part.
+  int heads = 0;                      ///< Of attention.
+  int image_size = 0;                 ///< Pixels on a side.
+  int patch_size = 0;                 ///< Pixels on a side.
+  int tokens = 0;                     ///< Soft tokens that one view becomes: 256.
+  int text_width = 0;                 ///< Of the projector's output.
+  std::uint64_t parameters = 0;       ///< Weights of all tensors.
+  std::uint64_t file_bytes = 0;       ///< Size of the file.
   std::uint64_t weight_bytes = 0;     ///< Packed in memory.
   std::vector<std::string> warnings;  ///< As those of ModelInfo.
 };
@@ -63,34 +64,35 @@ enum class ChatTemplate {
 
 /// What a model file says of itself. Everything comes from metadata; nothing is decided by a name.
 struct ModelInfo {
-  std::string name;          ///< general.name, may be empty.
-  std::string architecture;  ///< "gemma3".
-  int layers = 0;
-  int width = 0;         ///< d, the residual stream.
-  int feed_forward = 0;  ///< ff.
-  int query_heads = 0;
-  int kv_heads = 0;
-  int head_dim = 0;
-  int sliding_window = 0;  ///< Tokens; 0: every layer is global.
-  int global_layers = 0;   ///< Layers that see the whole context.
-  int trained_context = 0;
-  int vocabulary = 0;
-  bool instruction_tuned = false;                    ///< The file has a chat template.
+  std::string name;                ///< general.name, may be empty.
+  std::string architecture;        ///< "gemma3".
+  int layers = 0;                  ///< Of the decoder.
+  int width = 0;                   ///< d, the residual stream.
+  int feed_forward = 0;            ///< ff.
+  int query_heads = 0;             ///< Of attention.
+  int kv_heads = 0;                ///< Each shared by query_heads / kv_heads of these.
+  int head_dim = 0;                ///< Width of a head.
+  int sliding_window = 0;          ///< Tokens; 0: every layer is global.
+  int global_layers = 0;           ///< Layers that see the whole context.
+  int trained_context = 0;         ///< Tokens.
+  int vocabulary = 0;              ///< Tokens: rows of the output matrix, logits of a position.
+  bool instruction_tuned = false;  ///< The file has a chat template.
   ChatTemplate chat_template = ChatTemplate::kNone;  ///< By what its template writes.
-  std::vector<std::string> warnings;  ///< One line for everything in the file that is not used or
-                                      ///< not understood; usually empty.
-  std::uint64_t parameters = 0;
-  std::uint64_t file_bytes = 0;
+  std::vector<std::string> warnings;   ///< One line for everything in the file that is not used or
+                                       ///< not understood; usually empty.
+  std::uint64_t parameters = 0;        ///< Weights of all tensors.
+  std::uint64_t file_bytes = 0;        ///< Size of the file.
   std::uint64_t weight_bytes = 0;      ///< Packed in memory, as the kernels read them.
   std::uint64_t vocabulary_bytes = 0;  ///< The tokenizer in memory.
   std::uint64_t bytes_per_token = 0;   ///< Weight bytes that decoding one token reads.
   std::uint64_t multiplications_per_token =
       0;  ///< Multiply-adds of one token's matrices in the layers, head not counted.
 
+  /// The tensors of one type.
   struct TypeCount {
-    std::string type;  ///< "Q4_K", "F32", …
-    int tensors = 0;
-    std::uint64_t bytes = 0;
+    std::string type;         ///< "Q4_K", "F32", …
+    int tensors = 0;          ///< How many.
+    std::uint64_t bytes = 0;  ///< In the file, all together.
   };
   std::vector<TypeCount> types;  ///< Largest first.
 
@@ -109,34 +111,40 @@ struct ModelInfo {
 /// to and tested; every other use throws Error(kUsage).
 class LAPIDARY_API Model {
  public:
-  class LAPIDARY_NO_EXPORT Impl;
+  class LAPIDARY_NO_EXPORT Impl;  ///< Of the library's own.
 
-  Model() noexcept = default;
+  Model() noexcept = default;  ///< An empty one.
+
+  /// Whether this is a model, not an empty one.
   explicit operator bool() const noexcept { return impl_ != nullptr; }
 
-  /// Reads and packs `path`, a GGUF file. Throws Error(kFile) with the offending key or tensor,
-  /// Error(kMemory) when the weights exceed the budget, Error(kUsage) for an unknown ISA.
-  /// A vision file whose width is not the model's is an Error(kFile). Error(kInterrupted) once
-  /// `options.cancel` is set; what `options.progress` throws ends the load and passes unchanged.
-  /// Error(kFailed) when not as many threads can be made as asked.
+  /// Reads and packs `path`, a GGUF file; may be called by several threads at once. Throws
+  /// Error(kFile) with the offending key or tensor, Error(kMemory) when the weights exceed the
+  /// budget, Error(kUsage) for an unknown ISA. A vision file whose width is not the model's is an
+  /// Error(kFile). Error(kInterrupted) once `options.cancel` is set; what `options.progress` throws
+  /// ends the load and passes unchanged. Error(kFailed) when not as many threads can be made as
+  /// asked.
   static Model load(const std::string& path, const ModelOptions& options = {});
 
-  const ModelInfo& info() const;
-  const Tokenizer& tokenizer() const;
-  const VisionInfo* vision() const;  ///< nullptr: loaded without a vision file.
-  const std::string& isa() const;    ///< The instruction set that the weights' kernels run on.
+  // What these return is valid as long as a copy of the model is there. All throw Error(kUsage)
+  // when it is empty, and nothing else; any thread may call them.
+  const ModelInfo& info() const;       ///< What the file says of itself.
+  const Tokenizer& tokenizer() const;  ///< Its vocabulary; copy it to keep it longer.
+  const VisionInfo* vision() const;    ///< nullptr: loaded without a vision file.
+  const std::string& isa() const;      ///< The instruction set that the weights' kernels run on.
 
-  const Impl& impl() const;
+  const Impl& impl() const;  ///< Of the library's own.
 
  private:
   explicit Model(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   std::shared_ptr<const Impl> impl_;
 };
 
-/// Reads the header of `path` only. Throws as Model::load does.
+/// Reads the header of `path` only. Throws as Model::load does. This and the functions below may be
+/// called from any thread.
 LAPIDARY_API ModelInfo inspect(const std::string& path);
 
-/// The same of a vision file (mmproj).
+/// The same of a vision file (mmproj). Throws as inspect() does.
 LAPIDARY_API VisionInfo inspect_vision(const std::string& path);
 
 /// What is in a model file of any kind, for people.
@@ -144,12 +152,13 @@ struct FileInfo {
   std::string architecture;                                   ///< "gemma3"; "clip": a vision file.
   std::vector<std::pair<std::string, std::string>> metadata;  ///< Keys, and values on one printable
                                                               ///< line, cut where they are long.
+  /// One tensor.
   struct Tensor {
-    std::string name;
-    std::string type;
+    std::string name;                  ///< As in the file.
+    std::string type;                  ///< "Q4_K", "F32", …
     std::vector<std::uint64_t> shape;  ///< The contiguous dimension first.
     std::uint64_t offset = 0;          ///< From the start of the file.
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0;           ///< In the file.
   };
   std::vector<Tensor> tensors;  ///< In the order of the file.
 };

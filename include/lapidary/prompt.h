@@ -18,7 +18,7 @@ namespace lapidary {
 
 /// A piece of a message: text, or a picture.
 struct ContentPart {
-  std::string text;
+  std::string text;                        ///< UTF-8.
   std::optional<EncodedImage> image = {};  ///< When set, `text` is not looked at.
 };
 
@@ -26,14 +26,14 @@ struct ContentPart {
 /// tokens (`<image_soft_token>`) is as long as the features that fill it; several may follow each
 /// other.
 struct Prompt {
-  std::vector<TokenId> ids;
+  std::vector<TokenId> ids;           ///< BOS included.
   std::vector<ImageFeatures> images;  ///< In the order of their tokens.
 };
 
 /// One turn of a conversation, for chat_prompt().
 struct Message {
   std::string role;  ///< "system" (first only), "user" or "model" ("assistant" is read as "model").
-  std::string content;
+  std::string content;                  ///< UTF-8.
   std::vector<ContentPart> parts = {};  ///< Not empty: instead of `content`. Pictures: user only.
 };
 
@@ -49,19 +49,22 @@ LAPIDARY_API Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Mess
 
 /// What follows `reply`, drawn behind a chat_prompt() or another next_turn(): the end of the
 /// model's turn, as far as the reply does not hold it, and a user's `message` up to where the
-/// model's next turn begins.
+/// model's next turn begins. Throws as chat_prompt does.
 LAPIDARY_API Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply,
                               const Message& message, ChatTemplate as = ChatTemplate::kGemma,
                               const std::atomic<bool>* cancel = nullptr);
 
 /// Texts that end a model's turn and that no stop id stands for, to be added to
-/// GenerateOptions::stop; usually none.
+/// GenerateOptions::stop; usually none. May be called from any thread.
 LAPIDARY_API std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as);
 
-/// BOS and raw text (as it is, not trimmed) with pictures.
+/// BOS and raw text (as it is, not trimmed) with pictures. `parse_control` as Tokenizer::encode has
+/// it. Throws as chat_prompt does. May be called from any thread.
 LAPIDARY_API Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
                                 bool parse_control = false,
                                 const std::atomic<bool>* cancel = nullptr);
+
+/// The same of text alone.
 LAPIDARY_API Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text,
                                 bool parse_control = false,
                                 const std::atomic<bool>* cancel = nullptr);

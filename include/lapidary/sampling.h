@@ -17,8 +17,8 @@ struct SamplingOptions {
       0.95F;  ///< Keep the smallest set of best ids whose probability reaches this; 1 keeps all.
   float min_p = 0.0F;  ///< Drop ids whose probability is under this share of the best one's.
   float repeat_penalty =
-      1.0F;  ///< Divides (or multiplies, if negative) logits of recent ids; 1 is off.
-  std::uint64_t seed = 0;
+      1.0F;                ///< Divides (or multiplies, if negative) logits of recent ids; 1 is off.
+  std::uint64_t seed = 0;  ///< Any number. The library never takes one from a clock.
 };
 
 }  // namespace lapidary

@@ -20,6 +20,7 @@
 
 namespace lapidary {
 
+/// How a session computes, and what it may take.
 struct SessionOptions {
   int context = 0;  ///< Tokens, up to 268,435,456; 0: the smaller of what the model was trained for
                     ///< and 32,768.
@@ -43,11 +44,13 @@ struct MemoryPlan {
   std::uint64_t buffers = 0;     ///< Of the session: a chunk of a prompt, logits, the sampler.
   std::uint64_t process = 0;     ///< The program itself, and reading the file.
 
+  /// The sum of all.
   std::uint64_t total() const { return weights + vocabulary + vision + kv + buffers + process; }
 };
 
 /// Reads headers only: of `path`, and of `model.vision` where that is given. A draft model is not
-/// counted. Throws as Model::load and Session do, but for the budget.
+/// counted. Throws as Model::load and Session do, but for the budget. May be called from any
+/// thread.
 LAPIDARY_API MemoryPlan plan_memory(const std::string& path, const ModelOptions& model = {},
                                     const SessionOptions& session = {});
 
@@ -59,31 +62,35 @@ enum class Speculation {
   kAlways,  ///< Whenever there is something to guess from, at whatever cost; for measurements.
 };
 
+/// Why a generation has ended.
 enum class FinishReason {
   kStop,       ///< A stop id or stop string.
   kLength,     ///< max_tokens, or the context is full.
   kCancelled,  ///< `cancel` was set.
 };
 
+/// How much is drawn, how, and what ends it.
 struct GenerateOptions {
-  int max_tokens = -1;  ///< -1: until a stop id or the context is full.
-  SamplingOptions sampling = {};
+  int max_tokens = -1;            ///< -1: until a stop id or the context is full.
+  SamplingOptions sampling = {};  ///< How an id is drawn.
   std::vector<std::string> stop =
       {};  ///< Texts that end the generation; they may span tokens and are not returned.
   const std::atomic<bool>* cancel =
       nullptr;  ///< Set from elsewhere (a signal handler) to stop after the current chunk or token.
-  Speculation speculation = Speculation::kAuto;
-  int max_draft = 8;  ///< Most tokens guessed at a time, 1 to 8.
+  Speculation speculation = Speculation::kAuto;  ///< Changes speed alone.
+  int max_draft = 8;                             ///< Most tokens guessed at a time, 1 to 8.
 };
 
+/// What was drawn.
 struct Completion {
-  std::string text;
+  std::string text;          ///< Of `ids`, up to a stop string; UTF-8 as far as the model draws it.
   std::vector<TokenId> ids;  ///< Everything drawn, the stop id included.
-  FinishReason finish_reason = FinishReason::kLength;
-  Usage usage;
+  FinishReason finish_reason = FinishReason::kLength;  ///< Why it has ended.
+  Usage usage;                                         ///< What it cost.
 };
 
-/// Gets each new piece of text, whole characters only. Returning false cancels.
+/// Gets each new piece of text, whole characters only, on the calling thread. Returning false
+/// cancels. Must not call back into the session; what it throws ends the generation.
 using OnText = std::function<bool(std::string_view piece)>;
 
 class Reply;
@@ -97,15 +104,17 @@ class Reply;
 /// What a callback throws ends the call, as an interruption does, and passes unchanged.
 class LAPIDARY_API Session {
  public:
-  Session() noexcept;
+  Session() noexcept;  ///< An empty one.
 
   /// Reserves all memory that the context will need and checks it against the budget.
   /// Throws Error(kMemory) with the bytes needed, Error(kUsage) for options out of range or a draft
   /// model of another vocabulary, Error(kFailed) when not as many threads can be made as asked.
   explicit Session(const Model& model, const SessionOptions& options = {});
   ~Session();
-  Session(Session&&) noexcept;
-  Session& operator=(Session&&) noexcept;
+  Session(Session&&) noexcept;             ///< Leaves an empty one.
+  Session& operator=(Session&&) noexcept;  ///< Leaves an empty one; frees what was there.
+
+  /// Whether this is a session, not an empty one.
   explicit operator bool() const noexcept { return impl_ != nullptr; }
 
   /// Computes `ids` behind what is there, in chunks. Afterwards `logits()` are those of the last
@@ -126,23 +135,27 @@ class LAPIDARY_API Session {
       std::span<const TokenId> ids,
       const std::function<void(int position, std::span<const float> logits)>& on_logits,
       const std::atomic<bool>* cancel = nullptr);
+
+  /// The same with pictures, whose positions have logits too.
   void append_with_logits(
       const Prompt& prompt,
       const std::function<void(int position, std::span<const float> logits)>& on_logits,
       const std::atomic<bool>* cancel = nullptr);
 
-  /// Next-token logits after the last id, computed when first asked for; empty before the first id.
+  /// Next-token logits after the last id, ModelInfo::vocabulary floats, computed when first asked
+  /// for; empty before the first id.
   /// Valid until the session is next used.
   std::span<const float> logits() const;
 
   /// Draws the id that would follow, as generate() draws it, and does not add it. The session must
-  /// not be empty (Error(kUsage)).
+  /// not be empty (Error(kUsage)), nor the options out of range.
   TokenId draw(const SamplingOptions& options) const;
 
   /// What drawing read of the output matrix so far.
   HeadStats head_stats() const;
 
-  /// Draws tokens behind what is there until a stop. The session must not be empty (Error(kUsage)).
+  /// Draws tokens behind what is there until a stop. The session must not be empty, nor the options
+  /// out of range (Error(kUsage)). A cancel is no error, but a FinishReason.
   /// A stop id is drawn but not part of the session; every other drawn token is in it afterwards
   /// (the last one is computed with what is appended next, or when its logits are asked for).
   Completion generate(const GenerateOptions& options, const OnText& on_text = {});
@@ -164,22 +177,25 @@ class LAPIDARY_API Session {
   void add_user(std::span<const ContentPart> parts, std::string_view system = {},
                 const std::atomic<bool>* cancel = nullptr);
 
-  /// Computes what add_user left and draws the reply piece by piece: `for (std::string_view piece :
-  /// chat.reply()) …`
+  /// Computes what add_user left; the reply is then drawn piece by piece, as the range is read:
+  /// `for (std::string_view piece : chat.reply()) …`. Throws Error(kContext) when the turn does not
+  /// fit, which drops it. A cancel before the first piece is an Error(kInterrupted): what was
+  /// computed stays, and the next reply computes the rest. A later one is a FinishReason.
   Reply reply(const GenerateOptions& options = {});
 
-  /// The same in one call, with progress of the prefill.
+  /// The same in one call, with progress of the prefill. Throws as reply().
   Completion reply_to_end(const GenerateOptions& options, const OnText& on_text = {},
                           const Progress& progress = {});
 
-  std::span<const TokenId> ids()
-      const;             ///< The sequence: everything appended and drawn, stop ids left out.
-  int position() const;  ///< ids().size()
-  int context() const;
-  int threads() const;
+  /// The sequence: everything appended and drawn, stop ids left out. Valid until the session is
+  /// next used. This and the next four throw Error(kUsage) when it is empty, and nothing else.
+  std::span<const TokenId> ids() const;
+  int position() const;                ///< ids().size()
+  int context() const;                 ///< Most tokens that fit.
+  int threads() const;                 ///< That compute, the calling one included.
   std::uint64_t memory_bytes() const;  ///< KV cache and buffers of this session, all of it.
   void clear();                        ///< Forgets everything; keeps the memory.
-  const Model& model() const;
+  const Model& model() const;          ///< As long as the session is there.
 
  private:
   friend class Reply;
@@ -197,8 +213,10 @@ class LAPIDARY_API Session {
 /// Error(kUsage).
 class LAPIDARY_API Reply {
  public:
+  /// An input iterator over the pieces, whole characters each; the end is one without a reply.
   class LAPIDARY_API iterator {
    public:
+    /// @cond What iterators have to have.
     using iterator_category = std::input_iterator_tag;
     using value_type = std::string_view;
     using difference_type = std::ptrdiff_t;
@@ -207,25 +225,32 @@ class LAPIDARY_API Reply {
 
     iterator() = default;
     explicit iterator(Reply* reply) : reply_(reply) {}
-    std::string_view operator*() const { return reply_->piece_; }
-    iterator& operator++();
     void operator++(int) { ++*this; }
     bool operator==(const iterator& other) const { return reply_ == other.reply_; }
+    /// @endcond
+
+    /// Valid until the next ++.
+    std::string_view operator*() const { return reply_->piece_; }
+
+    /// Draws the next piece. Throws as Session::generate does.
+    iterator& operator++();
 
    private:
     Reply* reply_ = nullptr;
   };
 
-  iterator begin();
-  iterator end() { return {}; }
+  iterator begin();              ///< Draws the first piece. Throws as Session::generate does.
+  iterator end() { return {}; }  ///< The end of the range.
 
   /// What was drawn so far; complete once the range has ended.
   const Completion& completion() const;
 
-  Reply() noexcept;
+  Reply() noexcept;  ///< An empty one.
   ~Reply();
-  Reply(Reply&&) noexcept;
-  Reply& operator=(Reply&&) noexcept;
+  Reply(Reply&&) noexcept;             ///< Leaves an empty one.
+  Reply& operator=(Reply&&) noexcept;  ///< Leaves an empty one.
+
+  /// Whether this is a reply, not an empty one.
   explicit operator bool() const noexcept { return state_ != nullptr; }
 
  private:
@@ -243,9 +268,10 @@ inline constexpr int kMostTogether = 16;
 
 /// Adds ids[i] to sessions[i], all in one pass over the weights, which takes little longer than one
 /// id alone. Every session is then as after its own append(), with the same bits, and has its
-/// logits. The threads of sessions[0] do the work. Throws Error(kUsage) for an id outside the
-/// vocabulary, for no session or more than kMostTogether or than sessions[0] has tokens in a chunk,
-/// for one that is there twice, and for different models; Error(kContext) when one has no room.
+/// logits. The threads of sessions[0] do the work; all sessions are in use meanwhile. Throws
+/// Error(kUsage) for an id outside the vocabulary, for no session or more than kMostTogether or
+/// than sessions[0] has tokens in a chunk, for one that is there twice, and for different models;
+/// Error(kContext) when one has no room.
 LAPIDARY_API void append_together(std::span<Session* const> sessions, std::span<const TokenId> ids);
 
 }  // namespace lapidary

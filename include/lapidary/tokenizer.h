@@ -12,6 +12,7 @@
 
 namespace lapidary {
 
+/// A row of the vocabulary, from 0.
 using TokenId = std::int32_t;
 
 /// The model's vocabulary: text to ids and back. SentencePiece BPE with byte fallback.
@@ -20,9 +21,12 @@ using TokenId = std::int32_t;
 /// every other method throws Error(kUsage).
 class LAPIDARY_API Tokenizer {
  public:
-  class LAPIDARY_NO_EXPORT Impl;
-  Tokenizer() noexcept = default;
-  explicit Tokenizer(std::shared_ptr<const Impl> impl);
+  class LAPIDARY_NO_EXPORT Impl;  ///< Of the library's own.
+
+  Tokenizer() noexcept = default;                        ///< An empty one.
+  explicit Tokenizer(std::shared_ptr<const Impl> impl);  ///< Of the library's own.
+
+  /// Whether this is a vocabulary, not an empty one.
   explicit operator bool() const noexcept { return impl_ != nullptr; }
 
   /// Ids of `text`, without BOS. Control tokens written in the text are plain text unless
@@ -38,9 +42,10 @@ class LAPIDARY_API Tokenizer {
   std::string decode(std::span<const TokenId> ids, bool with_control = false) const;
 
   /// The bytes that one id stands for (empty for control tokens); valid as long as the tokenizer.
-  /// Allocates nothing.
+  /// Allocates nothing. Throws Error(kUsage) for an id outside the vocabulary.
   std::string_view piece(TokenId id) const;
 
+  /// Whether `id` stands for no text: `<bos>`, the marks of turns and pictures. Throws as piece().
   bool is_control(TokenId id) const;
 
   /// Bytes of the longest text that one id stands for: a text of n bytes has at least
@@ -67,7 +72,7 @@ class LAPIDARY_API Tokenizer {
   /// One line for every repair of the file's token types that was needed; usually empty.
   const std::vector<std::string>& warnings() const;
 
-  const Impl& impl() const;
+  const Impl& impl() const;  ///< Of the library's own.
 
  private:
   std::shared_ptr<const Impl> impl_;
@@ -77,9 +82,11 @@ class LAPIDARY_API Tokenizer {
 /// Allocates nothing after construction. Not thread-safe.
 class LAPIDARY_API Detokenizer {
  public:
+  /// Throws Error(kUsage) for an empty tokenizer, Error(kMemory).
   explicit Detokenizer(Tokenizer tokenizer);
 
-  /// The text that became complete with `id`; may be empty. Valid until the next call.
+  /// The text that became complete with `id`; may be empty. Valid until the next call. Throws
+  /// Error(kUsage) for an id outside the vocabulary.
   std::string_view push(TokenId id);
 
   /// The bytes still held back at the end of a text: an incomplete character, or nothing.

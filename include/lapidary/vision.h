@@ -16,8 +16,8 @@ namespace lapidary {
 /// What the encoder made of one view of a picture: one row a soft token, in the text model's width.
 /// Cheap to copy; immutable.
 struct ImageFeatures {
-  int tokens = 0;  ///< 256.
-  int width = 0;
+  int tokens = 0;                                    ///< 256.
+  int width = 0;                                     ///< Of the text model.
   std::shared_ptr<const std::vector<float>> values;  ///< [tokens][width]
 };
 
@@ -29,6 +29,7 @@ struct EncodedImage {
   double seconds = 0;                   ///< Wall-clock time, loading the weights left out.
 };
 
+/// How pictures are encoded.
 struct ImageEncoderOptions {
   int threads = 0;                 ///< 0: physical cores within the cgroup's quota and affinity.
   std::uint64_t memory_limit = 0;  ///< Bytes for all weights and the encoder's buffers; 0: what the
@@ -43,14 +44,16 @@ struct ImageEncoderOptions {
 /// arguments or moved from, can be assigned to and tested; every other use throws Error(kUsage).
 class LAPIDARY_API ImageEncoder {
  public:
-  ImageEncoder() noexcept;
+  ImageEncoder() noexcept;  ///< An empty one.
 
   /// Throws Error(kUsage) when `model` was loaded without a vision file, Error(kFailed) when not as
   /// many threads can be made as asked.
   explicit ImageEncoder(const Model& model, const ImageEncoderOptions& options = {});
   ~ImageEncoder();
-  ImageEncoder(ImageEncoder&&) noexcept;
-  ImageEncoder& operator=(ImageEncoder&&) noexcept;
+  ImageEncoder(ImageEncoder&&) noexcept;             ///< Leaves an empty one.
+  ImageEncoder& operator=(ImageEncoder&&) noexcept;  ///< Leaves an empty one.
+
+  /// Whether this is an encoder, not an empty one.
   explicit operator bool() const noexcept { return impl_ != nullptr; }
 
   /// Encodes every view of `image`. `progress` gets layers done of all views' layers, none when
@@ -74,7 +77,7 @@ class LAPIDARY_API ImageEncoder {
 
 /// The vision file that lies beside `model_path` and fits it (a `.gguf` file with "mmproj" in its
 /// name, whose projector has the model's width), or an empty string when there is none or more than
-/// one.
+/// one. Reads headers only; files that are none are passed over. May be called from any thread.
 LAPIDARY_API std::string find_vision_file(const std::string& model_path);
 
 }  // namespace lapidary

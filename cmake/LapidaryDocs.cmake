@@ -1,0 +1,20 @@
+# The target `docs`: the public headers as HTML, in docs/html of the build folder. Whatever is not documented is an
+# error. Without Doxygen there is no such target.
+find_package(Doxygen 1.9 QUIET)
+if(NOT DOXYGEN_FOUND)
+  return()
+endif()
+set(DOXYGEN_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/docs)
+set(DOXYGEN_GENERATE_LATEX NO)
+set(DOXYGEN_HAVE_DOT NO)
+set(DOXYGEN_QUIET YES)
+set(DOXYGEN_WARN_AS_ERROR FAIL_ON_WARNINGS)
+set(DOXYGEN_WARN_IF_UNDOCUMENTED YES)
+set(DOXYGEN_EXTRACT_ALL NO)
+set(DOXYGEN_JAVADOC_AUTOBRIEF YES)  # The first sentence is the summary.
+set(DOXYGEN_SORT_MEMBER_DOCS NO)
+set(DOXYGEN_STRIP_FROM_PATH ${PROJECT_SOURCE_DIR}/include)
+set(DOXYGEN_MACRO_EXPANSION YES)
+set(DOXYGEN_EXPAND_ONLY_PREDEF YES)
+set(DOXYGEN_PREDEFINED LAPIDARY_API= LAPIDARY_NO_EXPORT=)
+doxygen_add_docs(docs ${PROJECT_SOURCE_DIR}/include/lapidary)

@@ -222,10 +222,10 @@ inline constexpr BlockTraits kBlockTraits[] = {
      readers::q45_k<true>},
     {BlockType::kQ6_K, "Q6_K", 256, 210, kernels::Packing::kQ6_K, {6, 32, kSuperHalves}, {208, -1},
      readers::q6_k},
-    {BlockType::kIQ4_NL, "IQ4_NL", 32, 18, kernels::Packing::kIQ4_NL, {4, 0, kHalfScale, &kIq4Codes},
-     {0, -1}, readers::q4_0},
-    {BlockType::kIQ4_XS, "IQ4_XS", 256, 136, kernels::Packing::kIQ4_XS, {4, 0, kSuperScale, &kIq4Codes},
-     {0, -1}, readers::iq4_xs},
+    {BlockType::kIQ4_NL, "IQ4_NL", 32, 18, kernels::Packing::kIQ4_NL,
+     {4, 0, kHalfScale, &kIq4Codes}, {0, -1}, readers::q4_0},
+    {BlockType::kIQ4_XS, "IQ4_XS", 256, 136, kernels::Packing::kIQ4_XS,
+     {4, 0, kSuperScale, &kIq4Codes}, {0, -1}, readers::iq4_xs},
 };
 // clang-format on
 

@@ -7,7 +7,10 @@
 
 namespace lapidary::kernels {
 
-/// Rounds to nearest, ties to even. A NaN stays one. (bf16_to_float is in formats/blocks.h.)
+using lapidary::bf16_to_float;  // formats/blocks.h has the way back.
+using lapidary::half_to_float;
+
+/// Rounds to nearest, ties to even. A NaN stays one.
 inline std::uint16_t float_to_bf16(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & 0x7FFFFFFFU) > 0x7F800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);

@@ -28,7 +28,7 @@ install(FILES
   DESTINATION ${package_folder} COMPONENT dev)
 
 # Each component has the licences of what is compiled into it, for who takes only one.
-set(licences LICENSE THIRD-PARTY.md)
+set(licences LICENSE docs/THIRD-PARTY.md)
 install(FILES ${licences} DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/lapidary COMPONENT runtime)
 install(FILES ${licences} DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/liblapidary-dev COMPONENT dev)
 

@@ -1,8 +1,9 @@
 """Checks the layout of the repository: layout_test.py ROOT.
 
 No include goes against the arrows of docs/HACKING.md; the kernels see nothing but the block formats; intrinsics stay in
-src/kernels and OpenMP in src/base; public headers and tools see nothing internal; the top level has the agreed names. The
-checks are first run over planted violations, each of which must be found.
+src/kernels and OpenMP in src/base; public headers and tools see nothing internal; the top level has the agreed names; every
+file that a comment or a document names is there. The checks are first run over planted violations, each of which must be
+found.
 """
 
 import pathlib
@@ -10,7 +11,7 @@ import re
 import sys
 import tempfile
 
-TOP = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "THIRD-PARTY.md", "cmake", "docs", "include", "models",
+TOP = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "cmake", "docs", "include", "models",
        "src", "tests", "tools", ".ci", ".clang-format", ".clang-tidy", ".editorconfig", ".gitignore"}
 # Not part of the tree: git's own, builds, and what editors and tools leave.
 TOP_IGNORED = re.compile(r"\.git|build.*|install|\.cache|\.vscode|\.idea|compile_commands\.json|CMakeUserPresets\.json")
@@ -35,6 +36,17 @@ THREAD_CONTROL = re.compile(r"\b_mm_(?:getcsr|setcsr|pause)\b|<xmmintrin\.h>")
 INTRINSICS = re.compile(r"\b_mm\d*_\w+|\b__m(?:128|256|512)\w*|\bv(?:ld|st)[1-4]q?_\w+|"
                         r"[<\"](?:\w*mmintrin|x86intrin|arm_neon)\.h")
 OPENMP = re.compile(r'#\s*pragma\s+omp\b|[<"]omp\.h|\bomp_\w+\s*\(')
+
+# Names of files in comments and documents: with a folder of ours in front, or of an extension that only sources and pages
+# have. What is written in capitals (X_test.cpp, FILE.md) stands for any name, and other projects' names are no files of ours.
+FOLDERS = ("cmake", "docs", "include", "models", "src", "tests", "tools")
+NAMED = re.compile(r"(?<![\w/.~*$}<-])(?:(?:\.\./)*(?:%s|decisions)/[\w./-]*\w|(?:[\w.-]+/)*[A-Za-z][\w-]*\.(?:md|h|cpp|py|sh|cmake)\b)"
+                   r"(?![\w/*{-]|\.\w)" % "|".join(FOLDERS))
+PLACEHOLDER = re.compile(r"(?:^|/)(?:[A-Z]+|NNNN-title)(?:[._]|$)")
+PAGES = {"README", "HACKING", "LICENSE"}
+NOT_OURS = {"lapidary/export.h", "docs/html", "llama.cpp", "ik_llama.cpp", "gemma.cpp", "jpeglib.h"}
+COMMENT = {".h": r"//.*", ".cpp": r"//.*", ".py": r"(?m:(?:^|\s)#.*)|\"\"\"[\s\S]*?\"\"\"", ".sh": r"(?:^|\s)#.*",
+           ".txt": r"(?:^|\s)#.*", ".cmake": r"(?:^|\s)#.*", ".md": r"[\s\S]+"}
 
 
 def reachable(folder):
@@ -75,9 +87,56 @@ def bad_include(root, path, quote, header):
     return f"no arrow from {folder} to {head}"
 
 
+def bad_pages(root):
+    """Pages of docs/ that are hard to read in an editor, and decisions that do not begin with what was decided."""
+    pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    for path in pages:
+        name, fenced = path.relative_to(root).as_posix(), False
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            if line.startswith("```"):
+                fenced = not fenced
+            if len(line) > 120 and not fenced and not line.startswith(("|", "![")):
+                yield f"{name}:{number}: a line of {len(line)} characters, expected at most 120"
+        if path.parent.name == "decisions" and not (len(lines) > 2 and lines[2].startswith("**Decision.**")):
+            yield f"{name}: expected **Decision.** in the third line"
+
+
+def named_files(path, text):
+    """Names of files in the comments of `path`; of a page, in all of it."""
+    for comment in re.findall(COMMENT[path.suffix], text, re.MULTILINE):
+        for name in NAMED.findall(re.sub(r"\w+://\S+", "", comment)):
+            stem = name.rsplit("/", 1)[-1].split(".")[0]
+            if name not in NOT_OURS and (stem in PAGES or not PLACEHOLDER.search(name)):
+                yield name
+
+
+def is_there(root, path, name, basenames):
+    """Whether `name` is a file or folder seen from the root, from `path`, or from a folder that sources include from; a name
+    without folders may lie anywhere, and a decision is known by its number."""
+    places = [root, path.parent, root / "src", root / "include", root / "docs"]
+    if any((place / name).exists() for place in places):
+        return True
+    if "/" not in name:
+        return name in basenames or name + ".in" in basenames
+    return bool(re.fullmatch(r".*decisions/\d{4}", name)) and any(
+        next((place / name).parent.glob(f"{name[-4:]}-*"), None) for place in places)
+
+
+def check_names(root):
+    """Comments and documents that name a file which is not there."""
+    files = [path for folder in (*FOLDERS, ".ci") for path in sorted((root / folder).rglob("*")) if path.is_file()]
+    files += [path for path in sorted(root.iterdir()) if path.is_file()]
+    basenames = {path.name for path in files}
+    return [f"{path.relative_to(root).as_posix()}: names {name}, which is not there" for path in files
+            if path.suffix in COMMENT and path.name != "layout_test.py"
+            for name in named_files(path, path.read_text(encoding="utf-8")) if not is_there(root, path, name, basenames)]
+
+
 def check(root):
     """All violations under `root`, one line each."""
     errors = []
+    errors += bad_pages(root)
     names = {path.name for path in root.iterdir() if not TOP_IGNORED.fullmatch(path.name)}
     errors += [f"{name}: not an agreed name at the top level" for name in sorted(names - TOP)]
     errors += [f"{name}: missing at the top level" for name in sorted(TOP - names)]
@@ -97,7 +156,7 @@ def check(root):
         linked = set(re.findall(r"\blapidary_(\w+)", text)) & set(ARROWS) - {folder}
         errors += [f"src/{folder}/CMakeLists.txt: links lapidary_{other}: no arrow leads there"
                    for other in sorted(linked - reachable(folder))]
-    return errors
+    return errors + check_names(root)
 
 
 def plant(root, files):
@@ -126,6 +185,13 @@ VIOLATIONS = {
     "include/lapidary/a.h": '#include "base/file.h"\n',
     "tools/lapidary/a.cpp": '#include "model/config.h"\n',
     "notes.txt": "",
+    "docs/wide.md": "word " * 25 + "\n",
+    "docs/decisions/0001-a.md": "# 1. A\n\nFirst, a story.\n",
+    "src/kernels/d.cpp": "// The layout is nowhere.h's.\n",
+    "src/model/c.h": "/// Proved in docs/missing.md.\n",
+    "src/ops/c.h": "int x;  // As docs/decisions/0002 says.\n",
+    "docs/a.md": "[the proof](missing.md), in `src/ops/missing.cpp`\n",
+    "tools/a.py": '"""Reads tests/missing/a.txt."""\n',
 }
 CLEAN = {
     "src/kernels/a.cpp": '#include <immintrin.h>\n#include "kernels/kernels.h"\n#include "formats/blocks.h"\n',
@@ -134,6 +200,11 @@ CLEAN = {
     "src/text/CMakeLists.txt": "lapidary_part(text SOURCES a.cpp USES lapidary_formats lapidary_base)\n",
     "tools/lapidary/main.cpp": '#include "text.h"\n#include <CLI/CLI.hpp>\n#include "lapidary/model.h"\n',
     "tools/lapidary/text.h": "#include <string>\n",
+    "docs/decisions/0001-a.md": "# 1. A\n\n**Decision.** One [page](../b.md), `tools/lapidary`, llama.cpp, THING_test.cpp and\n"
+        "https://a.example/b.md.\n\n|" + "wide " * 30 + "|\n```\n" + "long " * 30 + "\n```\n",
+    "docs/b.md": "See decisions/0001-a.md.\n",
+    "src/ops/a.h": "// As docs/decisions/0001 and text.h say; text/t.h is no comment's.\nint a;\n",
+    "src/text/t.h": "",
 }
 
 

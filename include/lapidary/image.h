@@ -111,8 +111,9 @@ LAPIDARY_API std::vector<ImageView> image_views(int width, int height, const Ima
 
 /// `view` of `image` as the encoder gets it: size × size pixels, bilinear with antialiasing, bytes
 /// as Pillow makes them. `threads` as everywhere, 0: physical cores. Throws Error(kUsage) when the
-/// view does not lie in the picture, Error(kMemory), Error(kFailed) when the threads cannot be
-/// made. May be called from any thread; makes a team of its own meanwhile.
+/// view does not lie in the picture or $LAPIDARY_ISA names what this machine does not have,
+/// Error(kMemory), Error(kFailed) when the threads cannot be made. May be called from any thread;
+/// makes a team of its own meanwhile.
 LAPIDARY_API Image encoder_input(const Image& image, const ImageView& view, int size = 896,
                                  int threads = 0);
 

@@ -12,7 +12,9 @@
 #include "lapidary/error.h"      // IWYU pragma: export
 #include "lapidary/export.h"     // IWYU pragma: export
 #include "lapidary/image.h"      // IWYU pragma: export
+#include "lapidary/machine.h"    // IWYU pragma: export
 #include "lapidary/model.h"      // IWYU pragma: export
+#include "lapidary/prompt.h"     // IWYU pragma: export
 #include "lapidary/sampling.h"   // IWYU pragma: export
 #include "lapidary/session.h"    // IWYU pragma: export
 #include "lapidary/stats.h"      // IWYU pragma: export

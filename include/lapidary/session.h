@@ -13,6 +13,7 @@
 
 #include "lapidary/export.h"
 #include "lapidary/model.h"
+#include "lapidary/prompt.h"
 #include "lapidary/sampling.h"
 #include "lapidary/stats.h"
 #include "lapidary/vision.h"
@@ -21,7 +22,7 @@ namespace lapidary {
 
 /// How a session computes, and what it may take.
 struct SessionOptions {
-  int context = 0;  ///< Tokens, up to 16,777,216; 0: the smaller of what the model was trained for
+  int context = 0;  ///< Tokens, up to 268,435,456; 0: the smaller of what the model was trained for
                     ///< and 32,768.
   int chunk = 512;  ///< Tokens of a prompt that are computed together. Changes speed and memory,
                     ///< never a bit.
@@ -46,10 +47,6 @@ struct MemoryPlan {
   /// The sum of all.
   std::uint64_t total() const { return weights + vocabulary + vision + kv + buffers + process; }
 };
-
-/// Bytes that the machine has available for this process, within its control group's limit. May be
-/// called from any thread.
-LAPIDARY_API std::uint64_t available_memory_bytes();
 
 /// Reads headers only: of `path`, and of `model.vision` where that is given. A draft model is not
 /// counted. Throws as Model::load and Session do, but for the budget. May be called from any
@@ -95,20 +92,6 @@ struct Completion {
 /// Gets each new piece of text, whole characters only, on the calling thread. Returning false
 /// cancels. Must not call back into the session; what it throws ends the generation.
 using OnText = std::function<bool(std::string_view piece)>;
-
-/// A piece of a message: text, or a picture.
-struct ContentPart {
-  std::string text;                        ///< UTF-8.
-  std::optional<EncodedImage> image = {};  ///< When set, `text` is not looked at.
-};
-
-/// What a session computes: ids, and what the image tokens among them stand for. Every run of image
-/// tokens (`<image_soft_token>`) is as long as the features that fill it; several may follow each
-/// other.
-struct Prompt {
-  std::vector<TokenId> ids;           ///< BOS included.
-  std::vector<ImageFeatures> images;  ///< In the order of their tokens.
-};
 
 class Reply;
 
@@ -290,62 +273,5 @@ inline constexpr int kMostTogether = 16;
 /// than sessions[0] has tokens in a chunk, for one that is there twice, and for different models;
 /// Error(kContext) when one has no room.
 LAPIDARY_API void append_together(std::span<Session* const> sessions, std::span<const TokenId> ids);
-
-/// One turn of a conversation, for chat_prompt().
-struct Message {
-  std::string role;  ///< "system" (first only), "user" or "model" ("assistant" is read as "model").
-  std::string content;                  ///< UTF-8.
-  std::vector<ContentPart> parts = {};  ///< Not empty: instead of `content`. Pictures: user only.
-};
-
-/// A conversation in the turns of `as`, BOS first, ending where the model's turn begins. Gemma's
-/// own have no role for a system text, which goes in front of the first user's, and trim every
-/// text. The markers of ChatML are control tokens where the vocabulary has them as such, else text:
-/// then a user's text can forge them. Throws Error(kUsage) when roles do not alternate or one is
-/// unknown, when the vocabulary has no tokens for Gemma's turns, or no image tokens for a picture.
-/// Error(kInterrupted) some milliseconds after `cancel` is set, as those below.
-LAPIDARY_API Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages,
-                                ChatTemplate as = ChatTemplate::kGemma,
-                                const std::atomic<bool>* cancel = nullptr);
-
-/// What follows `reply`, drawn behind a chat_prompt() or another next_turn(): the end of the
-/// model's turn, as far as the reply does not hold it, and a user's `message` up to where the
-/// model's next turn begins. Throws as chat_prompt does.
-LAPIDARY_API Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply,
-                              const Message& message, ChatTemplate as = ChatTemplate::kGemma,
-                              const std::atomic<bool>* cancel = nullptr);
-
-/// Texts that end a model's turn and that no stop id stands for, to be added to
-/// GenerateOptions::stop; usually none. May be called from any thread.
-LAPIDARY_API std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as);
-
-/// BOS and raw text (as it is, not trimmed) with pictures. `parse_control` as Tokenizer::encode has
-/// it. Throws as chat_prompt does. May be called from any thread.
-LAPIDARY_API Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                                bool parse_control = false,
-                                const std::atomic<bool>* cancel = nullptr);
-
-/// The same of text alone.
-LAPIDARY_API Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text,
-                                bool parse_control = false,
-                                const std::atomic<bool>* cancel = nullptr);
-
-/// Tokens that a picture of `views` views takes in a prompt, the words around it included. Throws
-/// Error(kUsage) for fewer than 1 or more than 4096.
-LAPIDARY_API int image_prompt_tokens(const Tokenizer& tokenizer, int views);
-
-/// What measure_machine() takes at most.
-inline constexpr std::uint64_t kMeasureMachineBytes = std::uint64_t{512} << 20;
-
-/// What a machine can do.
-struct MachineLimits {
-  double read_gigabytes_per_second = 0;  ///< Streaming reads from memory.
-  double int8_gigaops_per_second = 0;    ///< Multiplications and additions of the int8 dot product.
-};
-
-/// What this machine can do with `threads` threads on `isa`; takes about a second, and up to
-/// kMeasureMachineBytes of memory meanwhile. For `bench`. Throws Error(kUsage) for options out of
-/// range, Error(kMemory), Error(kFailed) when the threads cannot be made.
-LAPIDARY_API MachineLimits measure_machine(int threads = 0, const std::string& isa = {});
 
 }  // namespace lapidary

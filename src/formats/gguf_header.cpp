@@ -31,20 +31,8 @@ constexpr std::uint32_t kMaxDimensions = 4;
 constexpr std::uint64_t kMinKeyBytes = 8 + 1 + 4 + 1;
 constexpr std::uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
-/// Names of the types in files that are not read, for messages.
-struct TypeName {
-  std::uint32_t number;
-  std::string_view name;
-};
-constexpr TypeName kOtherTypes[] = {
-    {9, "Q8_1"},     {10, "Q2_K"},  {11, "Q3_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"},
-    {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},   {23, "IQ4_XS"},
-    {24, "I8"},      {25, "I16"},   {26, "I32"},    {27, "I64"},   {28, "F64"},     {29, "IQ1_M"},
-    {34, "TQ1_0"},   {35, "TQ2_0"}, {39, "MXFP4"},
-};
-
 std::string type_name(std::uint32_t number) {
-  for (const TypeName& type : kOtherTypes) {
+  for (const OtherType& type : kOtherTypes) {
     if (type.number == number) return std::string(type.name);
   }
   return "number " + std::to_string(number);

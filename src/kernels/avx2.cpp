@@ -20,6 +20,7 @@ inline constexpr int kTile = 4;
 inline constexpr int kPlainPanels = 1;
 inline constexpr int kPlainTokens = 4;
 inline constexpr bool kFewRegisters = true;
+inline constexpr int kByteBias = 0;  // Signed bytes go in as magnitude and sign.
 
 // Each of 16 int8 scales twice, in both 16-bit halves of its lane: what vpmaddwd multiplies by.
 inline I load_half_scales(const std::uint8_t* p) {

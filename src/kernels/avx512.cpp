@@ -101,7 +101,7 @@ inline constexpr int kAttentionChains = 16;
 inline constexpr int kRowTile = 8;
 #include "kernels/attention-inl.h"
 
-// Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 10 of each, two
+// Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 12 of each, two
 // weights, and an activation for both.
 inline constexpr int kTile = 8;
 inline constexpr int kPlainPanels = 2;
@@ -115,6 +115,10 @@ inline void store_group(std::uint8_t* p, Q q) { _mm512_storeu_si512(p, q.v); }
 inline Q nibble_low(Q q) { return {_mm512_and_si512(q.v, _mm512_set1_epi8(15))}; }
 inline Q nibble_high(Q q) {
   return {_mm512_and_si512(_mm512_srli_epi16(q.v, 4), _mm512_set1_epi8(15))};
+}
+
+inline Q look_up(Q q, const std::uint8_t* table) {  // Every byte, 0 … 15, becomes table's.
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_128(table)), q.v)};
 }
 
 template <int kShift, int kMask>

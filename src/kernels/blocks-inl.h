@@ -1,16 +1,28 @@
 // Included after prefetch-inl.h in ISAs that have integer dot products over 64-byte groups (Q: 16
 // rows × 4 k): a block's weights, packed as pack.h says, and unpacked in scratch. The ISA gives
-// load_group, store_group, nibble_low/high, merge_plane, load_half, load_u8_rows, and
-// load_half_scales (16 int8 scales, as its block_sums takes them).
+// load_group, store_group, nibble_low/high, merge_plane, look_up(Q, 16 bytes), load_half,
+// load_u8_rows, load_half_scales (16 int8 scales, as its block_sums takes them), and kByteBias
+// (what signed bytes have added where its products take unsigned ones).
 
-// Group g of a packed block, straight from its planes.
+// A code book as products take its entries: plus kByteBias.
+struct BiasedCodes {
+  alignas(16) std::uint8_t bytes[16];
+  constexpr explicit BiasedCodes(const CodeBook& codes) : bytes() {
+    for (int i = 0; i < 16; ++i) bytes[i] = static_cast<std::uint8_t>(codes[i] + kByteBias);
+  }
+};
+template <Packing kPacking>
+inline constexpr BiasedCodes kBiasedCodes{*packed_traits(kPacking).stored.codes};
+
+// Group g of a packed block, straight from its planes: the stored integers, or what a code book
+// makes of them.
 template <Packing kPacking>
 struct PackedGroups {
   const std::uint8_t* block;
   template <int g>
   LAPIDARY_INLINE Q get() const {
     constexpr PackedTraits kTraits = packed_traits(kPacking);
-    if constexpr (kTraits.bits == 8) {
+    if constexpr (kTraits.bits() == 8) {
       return load_group(block + 64 * g);
     } else {
       const Q bytes = load_group(block + 64 * (g % 4));
@@ -20,9 +32,10 @@ struct PackedGroups {
       } else {
         q = nibble_high(bytes);
       }
-      if constexpr (kTraits.bits == 5) q = merge_plane<g, 0x10>(q, load_group(block + 256));
-      if constexpr (kTraits.bits == 6)
+      if constexpr (kTraits.bits() == 5) q = merge_plane<g, 0x10>(q, load_group(block + 256));
+      if constexpr (kTraits.bits() == 6)
         q = merge_plane<2 * (g % 4), 0x30>(q, load_group(block + 256 + 64 * (g / 4)));
+      if constexpr (kTraits.stored.codes != nullptr) q = look_up(q, kBiasedCodes<kPacking>.bytes);
       return q;
     }
   }
@@ -46,36 +59,34 @@ template <Packing kPacking>
 LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   const std::uint8_t* scales = panel + block_offset(kTraits, block) + kTraits.quant_bytes();
+  const std::uint8_t* super = panel + super_offset(kTraits, block);
   BlockScales out{};
-  if constexpr (kPacking == Packing::kQ4_K || kPacking == Packing::kQ5_K) {
-    const std::uint8_t* super = panel + super_offset(kTraits, block);
-    out.scale = mul(load_half(super), to_float(load_u8_rows(scales)));
-    out.offset =
-        mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
-  } else if constexpr (kPacking == Packing::kQ8Top) {
-    const F scale = load_half(scales);
-    out.scale = mul(scale, broadcast(16.0F));
-    out.offset = mul(scale, broadcast(7.5F));
-  } else if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
-    out.scale = load_half(panel + super_offset(kTraits, block));
-    if constexpr (kPacking == Packing::kQ6Top) out.scale = mul(out.scale, broadcast(0.5F));
+  constexpr Scales kScales = kTraits.scales();
+  out.scale = load_half(kScales.integers == 0 ? scales : super);
+  if constexpr (scheme_of(kScales) == Scheme::kHalfScaled) {
     out.half0 = load_half_scales(scales);
     out.half1 = load_half_scales(scales + 16);
-  } else {
-    out.scale = load_half(scales);
-    if constexpr (kTraits.scheme == Scheme::kAffine) out.offset = load_half(scales + 32);
+  } else if constexpr (kScales.integers == 2) {
+    out.scale = mul(out.scale, to_float(load_u8_rows(scales)));
+    out.offset =
+        mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
+  } else if constexpr (kScales.integers == 1) {
+    const F less_bias =
+        sub(to_float(load_u8_rows(scales)), broadcast(static_cast<float>(kScales.bias)));
+    out.scale = mul(out.scale, less_bias);
+  } else if constexpr (kScales.halves == 2) {
+    out.offset = load_half(scales + 32);
+  }
+  if constexpr (kPacking == Packing::kQ6Top) out.scale = mul(out.scale, broadcast(0.5F));
+  if constexpr (kPacking == Packing::kQ8Top) {
+    out.offset = mul(out.scale, broadcast(7.5F));
+    out.scale = mul(out.scale, broadcast(16.0F));
   }
   return out;
 }
 
-// An unpacked block in scratch: its values, and behind them the scales, and offsets or half scales.
-inline constexpr int kPlainScales = 64 * 8;
 template <Packing kPacking>
-inline constexpr std::size_t kPlainBlock = kPlainScales + 64 +
-                                           (packed_traits(kPacking).scheme == Scheme::kAffine ? 64
-                                            : packed_traits(kPacking).scheme == Scheme::kHalfScaled
-                                                ? 128
-                                                : 0);
+inline constexpr std::size_t kPlainBlock = plain_block_bytes(packed_traits(kPacking));
 
 template <Packing kPacking, class Blocks>
 void unpack_panel(const Blocks& panel, int blocks, std::uint8_t* scratch) {

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/isa.h"
 
@@ -60,7 +61,39 @@ bool has_dot_products() {
 }
 #endif
 
-constexpr std::size_t kMostTables = 4;
+/// A table of this build, and whether this machine can run it.
+struct Entry {
+  const Kernels* table;
+  bool runs;
+};
+
+/// Every table of this build, best first: the one place that lists them.
+const auto& registry() {
+#if defined(__x86_64__)
+  static const Features features = detect();
+  static const Entry entries[] = {{&kAvx512Kernels, features.avx512},
+                                  {&kAvxVnniKernels, features.avxvnni},
+                                  {&kAvx2Kernels, features.avx2},
+                                  {&kScalarKernels, true}};
+#elif defined(__aarch64__)
+  static const Entry entries[] = {{&kNeonKernels, has_dot_products()}, {&kScalarKernels, true}};
+#else
+  static const Entry entries[] = {{&kScalarKernels, true}};
+#endif
+  return entries;
+}
+
+/// Those that run, in the same order.
+struct Available {
+  const Kernels* tables[std::extent_v<std::remove_reference_t<decltype(registry())>>];
+  std::size_t count = 0;
+
+  Available() : tables() {
+    for (const Entry& entry : registry()) {
+      if (entry.runs) tables[count++] = entry.table;
+    }
+  }
+};
 
 }  // namespace
 
@@ -70,35 +103,18 @@ const bool kPrefetchesToSecondLevel = is_intel();
 const bool kPrefetchesToSecondLevel = false;
 #endif
 
-std::size_t available(const Kernels** out, std::size_t max) {
-  const Kernels* tables[kMostTables];
-  std::size_t count = 0;
-#if defined(__x86_64__)
-  const Features features = detect();
-  if (features.avx512) tables[count++] = &kAvx512Kernels;
-  if (features.avxvnni) tables[count++] = &kAvxVnniKernels;
-  if (features.avx2) tables[count++] = &kAvx2Kernels;
-#elif defined(__aarch64__)
-  if (has_dot_products()) tables[count++] = &kNeonKernels;
-#endif
-  tables[count++] = &kScalarKernels;
-  for (std::size_t i = 0; i < count && i < max; ++i) out[i] = tables[i];
-  return count;
+Tables available() {
+  static const Available found;
+  return {found.tables, found.tables + found.count};
 }
 
 const Kernels* find(const char* name) {
-  const Kernels* tables[kMostTables];
-  const std::size_t count = available(tables, kMostTables);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (std::strcmp(tables[i]->name, name) == 0) return tables[i];
+  for (const Kernels* table : available()) {
+    if (std::strcmp(table->name, name) == 0) return table;
   }
   return nullptr;
 }
 
-const Kernels* best() {
-  const Kernels* table = nullptr;
-  available(&table, 1);
-  return table;
-}
+const Kernels* best() { return *available().begin(); }
 
 }  // namespace lapidary::kernels

@@ -1,5 +1,5 @@
 // Included before matmul-inl.h in ISAs whose integer dot products add four products to 32 bits. The
-// ISA gives kByteBias (what load_weights adds to 8-bit weights), load_weights<bits>(Q),
+// ISA gives kByteBias (what load_weights adds to signed bytes), load_weights<bits>(Q),
 // dot(I sum, Q weights, four activations) and times_total<factor>(p): factor · (p[0] + p[1]) for
 // every row, |factor| ≤ 128.
 
@@ -33,7 +33,7 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
                                 Sum* out) {
   static_assert(std::is_same_v<Sum, BlockSum<kPacking>>);
   constexpr PackedTraits kTraits = packed_traits(kPacking);
-  constexpr int kBias = kTraits.bits == 8 ? kByteBias : kTraits.bias;
+  constexpr int kBias = kTraits.takes_bytes() ? kByteBias : kTraits.bias();
   constexpr int kStep = kTraits.step;
   const auto start = [&](I* to, int s, const I& less_bias) {
     for (int p = 0; p < kPanels; ++p)
@@ -53,8 +53,8 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
       start(first, s, less_first(s));
       start(second, s, less_second(s));
     }
-    add_groups<kTraits.bits, 0, 4, kPanels, kStreams>(groups, x, first);
-    add_groups<kTraits.bits, 4, 8, kPanels, kStreams>(groups, x, second);
+    add_groups<kTraits.bits(), 0, 4, kPanels, kStreams>(groups, x, first);
+    add_groups<kTraits.bits(), 4, 8, kPanels, kStreams>(groups, x, second);
     for (int i = 0; i < kPanels * kStreams; ++i) {
       const BlockScales& s = scales[i / kStreams];
       out[i] = fma(to_float(finish(second[i], less_second(i % kStreams))), to_float(s.half1),
@@ -63,6 +63,6 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
   } else {
     for (int s = 0; s < kStreams; ++s)
       start(out, s, kBias != 0 ? times_total<-kBias>(sums[s]) : broadcast_int(0));
-    add_groups<kTraits.bits, 0, 8, kPanels, kStreams>(groups, x, out);
+    add_groups<kTraits.bits(), 0, 8, kPanels, kStreams>(groups, x, out);
   }
 }

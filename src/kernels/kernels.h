@@ -32,38 +32,19 @@ inline constexpr int kLowGroup = 128;
 inline constexpr int kBfpBlock = 128;
 inline constexpr int kBfpLevels = 4095;
 
-/// How a packed matrix holds its values. All quantised files fall into these (pack.h says how).
-enum class Packing : std::uint8_t {
-  kQ4_0,
-  kQ4_1,
-  kQ5_0,
-  kQ5_1,
-  kQ8_0,
-  kQ4_K,
-  kQ5_K,
-  kQ6_K,
-  kQ8Split,  // Q8_0 in planes: the head's (split.h).
-  kQ8Top,    // The upper four bits of kQ8Split alone, as a matrix of its own …
-  kQ8Top5,   // … and the upper five.
-  kQ6Split,  // Q6_K in planes, and …
-  kQ6Top,    // … the upper four bits of that.
-  kBF16,
-  kF16,
-  kCount
-};
-
 constexpr bool is_quantized(Packing packing) { return packing < Packing::kBF16; }
 
 /// Bytes of one panel: kPanelRows rows of `columns` values; of a matrix in planes, of a top
 /// panel.
 std::size_t panel_bytes(Packing packing, int columns);
 
-/// The packing of a matrix of `type` whose rows have `columns` values. F16 stays F16 only for a
-/// `head`, F32 becomes BF16.
+/// The packing of a matrix of `type`; kCount for what is no type. F16 stays F16 only for a `head`,
+/// F32 becomes BF16.
 Packing packing_for(BlockType type, bool head);
 
 /// Packs kPanelRows rows, each `row_stride` bytes apart in the file's form `type`, into one panel.
-/// `rows` < kPanelRows: the rest become zero. Returns false when a scale or value is not finite.
+/// `rows` < kPanelRows: the rest become zero. Returns false when a scale or value is not finite,
+/// and touches nothing when rows of that type are not packed so.
 bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std::size_t row_stride,
                 int rows, int columns, std::byte* panel);
 
@@ -287,9 +268,16 @@ struct Kernels {
                           int outputs, std::uint8_t* out);
 };
 
-/// Tables that were built in and that this machine can run, best first. Returns how many; writes at
-/// most `max`.
-std::size_t available(const Kernels** out, std::size_t max);
+/// Some tables, for a range-based loop.
+struct Tables {
+  const Kernels* const* first;
+  const Kernels* const* last;
+  const Kernels* const* begin() const { return first; }
+  const Kernels* const* end() const { return last; }
+};
+
+/// Tables that were built in and that this machine can run, best first; the scalar one is the last.
+Tables available();
 const Kernels* find(const char* name);  // nullptr: unknown, or not on this machine.
 const Kernels* best();
 

@@ -108,6 +108,11 @@ inline Q nibble_high(Q v) {
   return {_mm256_and_si256(_mm256_srli_epi16(v.a, 4), mask),
           _mm256_and_si256(_mm256_srli_epi16(v.b, 4), mask)};
 }
+inline Q look_up(Q q, const std::uint8_t* table) {  // Every byte, 0 … 15, becomes table's.
+  const __m256i both =
+      _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
+  return {_mm256_shuffle_epi8(both, q.a), _mm256_shuffle_epi8(both, q.b)};
+}
 template <int kShift>
 inline __m256i shift_to_four(
     __m256i v) {  // Moves bit kShift of every byte to bit 4 (others arrive too).

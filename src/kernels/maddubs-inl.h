@@ -82,7 +82,7 @@ template <Packing kPacking, int kHalf, int kStreams, class Groups>
 LAPIDARY_INLINE void add_stepped(const Groups& groups, const I& scales, const std::int8_t* const* x,
                                  const std::int16_t* const* sums, I* out) {
   constexpr PackedTraits kTraits = packed_traits(kPacking);
-  const I steps = times<kTraits.step>(scales), biases = times<-kTraits.bias>(scales);
+  const I steps = times<kTraits.step>(scales), biases = times<-kTraits.bias()>(scales);
   I narrow[kStreams];
   add_narrow<false, 4 * kHalf, 4 * kHalf + 4, kStreams>(groups, x, narrow);
   for (int s = 0; s < kStreams; ++s) {
@@ -121,27 +121,27 @@ LAPIDARY_INLINE void block_sums(const Groups* panels, const BlockScales* panel_s
   const Groups& groups = *panels;
   const BlockScales& scales = *panel_scales;
   constexpr PackedTraits kTraits = packed_traits(kPacking);
-  constexpr bool kBiased = kTraits.bias != 0;
+  constexpr bool kBiased = kTraits.bias() != 0;
   I narrow[kStreams];
-  if constexpr (kTraits.bits == 8) {
+  if constexpr (kTraits.takes_bytes()) {
     add_signed<0, kStreams>(groups, x, out);
   } else if constexpr (kTraits.step != 1) {
     add_stepped<kPacking, 0, kStreams>(groups, scales.half0, x, sums, out);
     add_stepped<kPacking, 1, kStreams>(groups, scales.half1, x, sums, out);
   } else if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
     for (int s = 0; s < kStreams; ++s)
-      narrow[s] = minus_bias<kTraits.bias>(broadcast_half_sums<0>(sums[s]));
+      narrow[s] = minus_bias<kTraits.bias()>(broadcast_half_sums<0>(sums[s]));
     add_narrow<true, 0, 4, kStreams>(groups, x, narrow);
     for (int s = 0; s < kStreams; ++s) {
       out[s] = widen(narrow[s], scales.half0);
-      narrow[s] = minus_bias<kTraits.bias>(broadcast_half_sums<1>(sums[s]));
+      narrow[s] = minus_bias<kTraits.bias()>(broadcast_half_sums<1>(sums[s]));
     }
     add_narrow<true, 4, 8, kStreams>(groups, x, narrow);
     for (int s = 0; s < kStreams; ++s) out[s] = add(out[s], widen(narrow[s], scales.half1));
-  } else if constexpr (kTraits.bits == 4 || kBiased) {
+  } else if constexpr (kTraits.bits() == 4 || kBiased) {
     if constexpr (kBiased) {
       for (int s = 0; s < kStreams; ++s)
-        narrow[s] = minus_bias<kTraits.bias>(broadcast_sums(sums[s]));
+        narrow[s] = minus_bias<kTraits.bias()>(broadcast_sums(sums[s]));
     }
     add_narrow<kBiased, 0, 8, kStreams>(groups, x, narrow);
     for (int s = 0; s < kStreams; ++s) out[s] = widen(narrow[s], ones());

@@ -226,6 +226,8 @@ template <Packing kPacking, bool kWide, class Panels>
 void multiply_panels(const MatmulArgs& a, int count, const Panels& blocks) {
   constexpr int kFew = kWide ? kTile / 2 : kTile;
   constexpr Part kPart = kWide ? Part::kBoth : Part::kHigh;
+  static_assert(kPlainPanels <= kMostPlainPanels, "scratch has no room for them");
+  static_assert(kPlainBlock<kPacking> <= most_plain_block_bytes());
   int p = 0;
   if (a.tokens >= kUnpackTokens) {
     const std::size_t bytes = static_cast<std::size_t>(a.columns / kBlock) * kPlainBlock<kPacking>;

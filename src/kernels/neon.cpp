@@ -157,6 +157,11 @@ inline Q nibble_low(const Q& q) {
 }
 inline Q nibble_high(const Q& q) { LAPIDARY_EACH_PART(Q, values(vshrq_n_u8(bits(q.v[i]), 4))); }
 
+inline Q look_up(const Q& q, const std::uint8_t* table) {  // Every byte, 0 … 15, becomes table's.
+  const int8x16_t entries = values(vld1q_u8(table));
+  LAPIDARY_EACH_PART(Q, vqtbl1q_s8(entries, bits(q.v[i])));
+}
+
 template <int kShift>
 inline uint8x16_t shift_to_four(uint8x16_t v) {  // Moves bit kShift of every byte to bit 4.
   if constexpr (kShift < 4) {

@@ -146,7 +146,6 @@ int dot(const int* w, const std::int8_t* x) {
   return sum;
 }
 
-// `read(panel, block, row, RowBlock&)` gives a row's share of a block.
 // A row's product with one part of the activations: one block more.
 template <Packing kPacking>
 float add_block(const RowBlock& w, const std::int8_t* values, float scale, float scaled_sum,
@@ -156,6 +155,7 @@ float add_block(const RowBlock& w, const std::int8_t* values, float scale, float
   return acc;
 }
 
+// `read(panel, block, row, RowBlock&)` gives a row's share of a block.
 template <Packing kPacking, bool kWide, class Read>
 void matmul_rows(const MatmulArgs& a, Read read) {
   const QuantizedInput& in = *a.input;

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/half.h"
 #include "kernels/pack.h"
 
 namespace lapidary::kernels {
@@ -20,11 +19,14 @@ struct SplitBlock {
   double rest;          // |row - scale · q|², 0 for Q8_0.
 };
 
-bool read_q8_block(const Byte* p, SplitBlock& out) {
-  std::memcpy(&out.scale, p, 2);
-  std::memcpy(out.q, p + 2, kBlock);
+bool read_q8_block(const Byte* row, int block, SplitBlock& out) {
+  constexpr const BlockTraits& kQ8 = *find_block_traits(BlockType::kQ8_0);
+  FileBlock in;
+  const bool finite = read_file_block(kQ8, row, block, in);
+  std::memcpy(&out.scale, in.scales, 2);
+  std::memcpy(out.q, in.q, kBlock);
   out.rest = 0.0;
-  return std::isfinite(half_to_float(out.scale));
+  return finite;
 }
 
 /// The smallest fp16 that is not below `value`, 0 to 65,504.
@@ -55,8 +57,7 @@ bool round_block(const float* x, SplitBlock& out) {
 }
 
 bool read_block(BlockType type, const Byte* row, int block, SplitBlock& out) {
-  if (type == BlockType::kQ8_0)
-    return read_q8_block(row + static_cast<std::size_t>(block) * 34, out);
+  if (type == BlockType::kQ8_0) return read_q8_block(row, block, out);
   float values[kBlock];
   for (int k = 0; k < kBlock; ++k)
     values[k] = read_float(type, reinterpret_cast<const std::byte*>(row), block * kBlock + k);
@@ -135,12 +136,6 @@ void write_block(const SplitBlock& in, const SplitLayout& layout, int row, int b
 
 /// A float that is not below `value`, with room for the roundings on the way to it.
 float above(float value) { return value * (1.0F + 1e-6F); }
-
-float half_at(const Byte* p) {
-  std::uint16_t half;
-  std::memcpy(&half, p, 2);
-  return half_to_float(half);
-}
 
 /// The upper four bits of value `k` of a row in a block of a top panel.
 int top_nibble(const Byte* block, int row, int k) {
@@ -246,14 +241,15 @@ float pairs_length(const FileBlock& in, const Byte* low) {
     const int scale = static_cast<std::int8_t>(in.scales[half]);
     for (int i = 0; i < 4; ++i) squares += scale * scale * kPairSquares.sum[low[4 * half + i]];
   }
-  return above(std::fabs(half_at(in.header)) / 2 * std::sqrt(static_cast<float>(squares)));
+  return above(std::fabs(read_half(in.header)) / 2 * std::sqrt(static_cast<float>(squares)));
 }
 
 bool pack_pairs_row(const Byte* data, const SplitLayout& layout, int row, const Planes& planes) {
+  constexpr const BlockTraits& kQ6 = *find_block_traits(BlockType::kQ6_K);
   FileBlock block;
   RowBounds bounds;
   for (int b = 0; b < layout.blocks; ++b) {
-    if (!read_file_block(Packing::kQ6_K, data, b, block)) return false;
+    if (!read_file_block(kQ6, data, b, block)) return false;
     write_pairs_block(block, layout, row, b, planes);
     bounds.lengths[b] = pairs_length(block, planes.low + layout.low_row(row) + 8 * b);
   }
@@ -301,7 +297,7 @@ void read_split_block(const SplitLayout& layout, const std::byte* top, const std
       out.values[k] = 16 * upper + (bytes[k % 16] >> (k < 16 ? 0 : 4) & 15);
     }
   }
-  out.scale = half_at((pairs ? panel + super_offset(traits, block) : plane + 256) + 2 * row);
+  out.scale = read_half((pairs ? panel + super_offset(traits, block) : plane + 256) + 2 * row);
   out.offset = 0.0F;
 }
 
@@ -312,7 +308,7 @@ void read_top5_block(const std::byte* top, const std::byte* middle, int block, i
   const Byte* bits = reinterpret_cast<const Byte*>(middle) + 64 * static_cast<std::size_t>(block);
   for (int k = 0; k < kBlock; ++k)
     out.values[k] = 2 * top_nibble(plane, row, k) + (bits[4 * row + k % 4] >> (k / 4) & 1) - 16;
-  const float scale = half_at(plane + 256 + 2 * row);
+  const float scale = read_half(plane + 256 + 2 * row);
   out.scale = 8.0F * scale;
   out.offset = 3.5F * scale;
 }

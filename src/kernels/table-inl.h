@@ -1,23 +1,33 @@
 // Included last: the table of an ISA whose integer kernels come from matmul-inl.h.
 
+template <Packing kPacking, bool kWide>
+constexpr auto product() -> void (*)(const MatmulArgs&) {
+  if constexpr (!is_quantized(kPacking)) {
+    return matmul_dense<kPacking == Packing::kF16>;
+  } else if constexpr (is_split(kPacking)) {
+    return matmul_split<kPacking, kWide>;
+  } else if constexpr (kPacking == Packing::kQ8Top5) {
+    return matmul_top5<kWide>;
+  } else {
+    return matmul_quantized<kPacking, kWide>;
+  }
+}
+
+// The products of all packings from number kFirst on.
+template <int kFirst = 0>
+constexpr void fill_products(Kernels& table) {
+  if constexpr (kFirst < static_cast<int>(Packing::kCount)) {
+    table.matmul[kFirst] = product<static_cast<Packing>(kFirst), false>();
+    table.matmul16[kFirst] = product<static_cast<Packing>(kFirst), true>();
+    fill_products<kFirst + 1>(table);
+  }
+}
+
 inline constexpr Kernels make_table(const char* name) {
-  return {
+  Kernels table = {
       .name = name,
-      .matmul = {matmul_quantized<Packing::kQ4_0, false>, matmul_quantized<Packing::kQ4_1, false>,
-                 matmul_quantized<Packing::kQ5_0, false>, matmul_quantized<Packing::kQ5_1, false>,
-                 matmul_quantized<Packing::kQ8_0, false>, matmul_quantized<Packing::kQ4_K, false>,
-                 matmul_quantized<Packing::kQ5_K, false>, matmul_quantized<Packing::kQ6_K, false>,
-                 matmul_split<Packing::kQ8Split, false>, matmul_quantized<Packing::kQ8Top, false>,
-                 matmul_top5<false>, matmul_split<Packing::kQ6Split, false>,
-                 matmul_quantized<Packing::kQ6Top, false>, matmul_dense<false>, matmul_dense<true>},
-      .matmul16 = {matmul_quantized<Packing::kQ4_0, true>, matmul_quantized<Packing::kQ4_1, true>,
-                   matmul_quantized<Packing::kQ5_0, true>, matmul_quantized<Packing::kQ5_1, true>,
-                   matmul_quantized<Packing::kQ8_0, true>, matmul_quantized<Packing::kQ4_K, true>,
-                   matmul_quantized<Packing::kQ5_K, true>, matmul_quantized<Packing::kQ6_K, true>,
-                   matmul_split<Packing::kQ8Split, true>, matmul_quantized<Packing::kQ8Top, true>,
-                   matmul_top5<true>, matmul_split<Packing::kQ6Split, true>,
-                   matmul_quantized<Packing::kQ6Top, true>, matmul_dense<false>,
-                   matmul_dense<true>},
+      .matmul = {},
+      .matmul16 = {},
       .quantize = quantize,
       .quantize16 = quantize16,
       .quantize_part = quantize_part,
@@ -44,4 +54,6 @@ inline constexpr Kernels make_table(const char* name) {
       .resample_rows = resample_rows,
       .resample_pixels = resample_pixels,
   };
+  fill_products(table);
+  return table;
 }

@@ -6,7 +6,7 @@
 
 namespace lapidary {
 
-/// The shape of one Gemma 3 text model, all from metadata (GEMMA 3's keys; see docs/HACKING.md).
+/// The shape of one Gemma 3 text model, all from metadata (docs/gemma3.md has the keys).
 struct Config {
   int layers = 0;
   int width = 0;         // d

@@ -44,9 +44,7 @@ const TensorInfo& require(const WeightSource& source, const std::string& name, i
                                       std::to_string(columns) +
                                       (rows == 1 ? "" : "x" + std::to_string(rows)));
   }
-  const bool scalar_type = tensor->type == BlockType::kF32 || tensor->type == BlockType::kF16 ||
-                           tensor->type == BlockType::kBF16;
-  if (rows == 1 && !scalar_type)
+  if (rows == 1 && find_block_traits(tensor->type)->read != nullptr)
     throw Error(ErrorCode::kFile,
                 source.path() + ": tensor " + name + " is quantised, expected F32");
   return *tensor;

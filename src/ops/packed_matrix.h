@@ -54,7 +54,7 @@ struct LinearJob {
 };
 
 /// Splits several products over the same input among the workers, in pieces of about 64 KiB of
-/// weights (of one panel when there are many tokens, which is then work enough). Ends with a
+/// weights (of two panels when there are many tokens, which is then work enough). Ends with a
 /// barrier, at which `then` is run. `scratch` is this worker's own. With `wide`, the input is in 16
 /// bits.
 void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input,

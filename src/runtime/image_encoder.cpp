@@ -2,6 +2,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/boundary.h"
 #include "base/exclusive.h"
@@ -12,6 +13,7 @@
 #include "runtime/model_impl.h"
 #include "runtime/vision_part.h"
 #include "vision/encoder.h"
+#include "vision/image_impl.h"
 #include "vision/resize.h"
 
 namespace lapidary {
@@ -146,6 +148,36 @@ std::uint64_t ImageEncoder::memory_bytes() const {
     if (impl_ == nullptr) throw_empty(kName);
     return impl_->memory_bytes();
   });
+}
+
+namespace {
+
+Image make_encoder_input(const Image& image, const ImageView& view, int size, int threads) {
+  constexpr int kMaxSize = 10'000;  // Image::kMaxPixels as a square.
+  if (size < 1 || size > kMaxSize) {
+    throw Error(ErrorCode::kUsage, "the encoder's picture must be 1 to " +
+                                       std::to_string(kMaxSize) + " pixels wide, not " +
+                                       std::to_string(size));
+  }
+  if (view.x < 0 || view.y < 0 || view.width < 1 || view.height < 1 ||
+      view.width > image.width() - view.x || view.height > image.height() - view.y) {
+    throw Error(ErrorCode::kUsage,
+                "a view must lie in its picture of " + std::to_string(image.width()) + "x" +
+                    std::to_string(image.height()) + ", not be " + std::to_string(view.width) +
+                    "x" + std::to_string(view.height) + " at " + std::to_string(view.x) + ", " +
+                    std::to_string(view.y));
+  }
+  Team team(threads);
+  std::vector<std::uint8_t> rgb(static_cast<std::size_t>(size) * static_cast<std::size_t>(size) *
+                                3);
+  resize(image, view, size, size, select_kernels({}), team, rgb.data());
+  return make_image(size, size, std::move(rgb));
+}
+
+}  // namespace
+
+Image encoder_input(const Image& image, const ImageView& view, int size, int threads) {
+  return at_boundary([&] { return make_encoder_input(image, view, size, threads); });
 }
 
 }  // namespace lapidary

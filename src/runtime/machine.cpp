@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "base/team.h"
 #include "lapidary/error.h"
-#include "lapidary/session.h"
+#include "lapidary/machine.h"
 #include "runtime/model_impl.h"
 
 namespace lapidary {
@@ -90,9 +90,6 @@ double measure_int8(Team& team, const kernels::Kernels& kernels) {
 }  // namespace
 
 const kernels::Kernels& select_kernels(const std::string& isa) {
-  constexpr std::size_t kMaxTables = 8;
-  const kernels::Kernels* tables[kMaxTables] = {};
-  const std::size_t count = std::min(kernels::available(tables, kMaxTables), kMaxTables);
   std::string wanted = isa;
   if (wanted.empty()) {
     const char* forced = std::getenv("LAPIDARY_ISA");
@@ -101,9 +98,9 @@ const kernels::Kernels& select_kernels(const std::string& isa) {
   if (wanted.empty()) return *kernels::best();
   if (const kernels::Kernels* found = kernels::find(wanted.c_str())) return *found;
   std::string names;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i > 0) names += ", ";
-    names += tables[i]->name;
+  for (const kernels::Kernels* table : kernels::available()) {
+    if (!names.empty()) names += ", ";
+    names += table->name;
   }
   throw Error(ErrorCode::kUsage,
               "instruction set \"" + wanted + "\" is not one that this machine has: " + names);

@@ -5,6 +5,7 @@
 #include "base/boundary.h"
 #include "base/memory.h"
 #include "base/team.h"
+#include "lapidary/machine.h"
 #include "lapidary/session.h"
 #include "model/decoder.h"
 #include "runtime/model_impl.h"

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "lapidary/session.h"
+#include "lapidary/prompt.h"
 #include "model/decoder.h"
 
 namespace lapidary {

@@ -143,9 +143,7 @@ class Sequence {
   int best_first_ = 0;  // Rows of the last forward that best_query_ was answered for.
   int best_count_ = 0;
   HeadQuery best_query_ = {};
-  int screen_pause_ = 0;   // Draws that read the full head before the next search …
-  int pause_length_ = 0;   // … and how many there were the last time.
-  int forward_begin_ = 0;  // Position of the decoder's last forward.
+  int forward_begin_ = 0;                                // Position of the decoder's last forward.
   std::array<TokenId, kMaxDraft + 1> forward_ids_ = {};  // An id and the draft behind it.
   std::span<const TokenId> ahead_;                       // Part of it.
   std::vector<ImageRows> images_;                        // Of the append that is going on.

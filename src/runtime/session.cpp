@@ -23,9 +23,7 @@ namespace lapidary {
 namespace {
 
 constexpr int kDefaultContext = 32768;
-constexpr int kLongestContext = 1 << 24;  // Also the longest that a file may have been trained for.
-// Draws from the full head after a search of the best logits that gave up; doubled each time.
-constexpr int kShortestPause = 8, kLongestPause = 256;
+constexpr int kLongestContext = 1 << 28;  // Far beyond any model: sizes of it fit 64 bits.
 static_assert(kMaxDraft + 1 <= ScreenedHead::kMostTokens);
 constexpr std::uint64_t kSamplerBytes =
     20;  // An id of the vocabulary: penalised logit, candidate, weight.
@@ -305,18 +303,9 @@ bool Sequence::find_best(int row, const HeadQuery& query) {
   const bool same = query.rows == best_query_.rows && query.count == best_query_.count &&
                     query.range == best_query_.range && query.also.empty();
   if (same && row >= best_first_ && row < best_first_ + best_count_) return true;
-  if (screen_pause_ > 0) {
-    --screen_pause_;
-    return false;
-  }
   const int count = query.also.empty() ? 1 + static_cast<int>(ahead_.size()) : 1;
   best_count_ = 0;
-  if (!decoder.best_logits(row, count, query)) {
-    pause_length_ = std::clamp(2 * pause_length_, kShortestPause, kLongestPause);
-    screen_pause_ = pause_length_;
-    return false;
-  }
-  pause_length_ = 0;
+  if (!decoder.best_logits(row, count, query)) return false;
   best_first_ = row;
   best_count_ = query.also.empty() ? count : 0;
   best_query_ = query;

@@ -5,14 +5,12 @@
 
 #include "base/boundary.h"
 #include "lapidary/error.h"
-#include "lapidary/session.h"
+#include "lapidary/prompt.h"
+#include "text/prompt_writer.h"
 #include "text/utf8.h"
 
 namespace lapidary {
 namespace {
-
-/// Soft tokens of one view of a picture, in every Gemma 3.
-constexpr int kViewTokens = 256;
 
 /// What stands around the texts of a conversation.
 struct Turns {
@@ -35,93 +33,6 @@ bool is_bare(const Turns& turns) { return turns.start.empty(); }
 std::string_view content(const Turns& turns, std::string_view text) {
   return turns.trimmed ? trim(text) : text;
 }
-
-/// The control token called `name`, or -1.
-TokenId find_marker(const Tokenizer& tokenizer, std::string_view name) {
-  const std::vector<TokenId> ids = tokenizer.encode(name, true);
-  return ids.size() == 1 && tokenizer.is_control(ids.front()) ? ids.front() : -1;
-}
-
-/// Puts a prompt together: control tokens as ids, and all text between two of them as one string
-/// for SentencePiece, the template's own included ("user\n" before "\n\n" is one token of three
-/// newlines).
-class PromptWriter {
- public:
-  /// With `parse_control`, control tokens written in the text are read as such.
-  explicit PromptWriter(const Tokenizer& tokenizer, const std::atomic<bool>* cancel = nullptr,
-                        bool parse_control = false)
-      : tokenizer_(tokenizer), cancel_(cancel), parse_control_(parse_control) {}
-
-  PromptWriter& control(TokenId id) {
-    flush();
-    prompt_.ids.push_back(id);
-    return *this;
-  }
-
-  /// The control token called `name`, or its name as text where the vocabulary has none.
-  PromptWriter& marker(std::string_view name) {
-    const TokenId id = find_marker(tokenizer_, name);
-    return id >= 0 ? control(id) : text(name);
-  }
-
-  PromptWriter& text(std::string_view text) {
-    pending_ += text;
-    return *this;
-  }
-
-  PromptWriter& picture(const EncodedImage& image) {
-    std::vector<int> tokens;
-    for (const ImageFeatures& view : image.features) tokens.push_back(view.tokens);
-    prompt_.images.insert(prompt_.images.end(), image.features.begin(), image.features.end());
-    return views(tokens);
-  }
-
-  /// The whole picture, and the crops with the words that Gemma's own processor puts before them.
-  PromptWriter& views(std::span<const int> tokens) {
-    check_views(tokens.size());
-    if (tokens.size() == 1) return view(tokens.front());
-    text("Here is the original image ").view(tokens.front());
-    text(" and here are some crops to help you see better");
-    for (const int crop : tokens.subspan(1)) text(" ").view(crop);
-    return *this;
-  }
-
-  Prompt take() {
-    flush();
-    return std::move(prompt_);
-  }
-
- private:
-  PromptWriter& view(int tokens) {
-    text("\n\n").control(tokenizer_.start_of_image());
-    prompt_.ids.insert(prompt_.ids.end(), static_cast<std::size_t>(std::max(tokens, 0)),
-                       tokenizer_.image_token());
-    return control(tokenizer_.end_of_image()).text("\n\n");
-  }
-
-  void check_views(std::size_t views) const {
-    if (views == 0) throw Error(ErrorCode::kUsage, "a picture has no view that was encoded");
-    if (tokenizer_.start_of_image() >= 0 && tokenizer_.end_of_image() >= 0 &&
-        tokenizer_.image_token() >= 0) {
-      return;
-    }
-    throw Error(ErrorCode::kUsage,
-                "the model's vocabulary has no <start_of_image>, <end_of_image> and "
-                "<image_soft_token>, which a prompt with pictures needs");
-  }
-
-  void flush() {
-    const std::vector<TokenId> part = tokenizer_.encode(pending_, parse_control_, cancel_);
-    prompt_.ids.insert(prompt_.ids.end(), part.begin(), part.end());
-    pending_.clear();
-  }
-
-  const Tokenizer& tokenizer_;
-  const std::atomic<bool>* cancel_;
-  bool parse_control_;
-  std::string pending_;
-  Prompt prompt_;
-};
 
 void check_turn_tokens(const Tokenizer& tokenizer, const Turns& turns) {
   if (turns.start != kGemmaTurns.start) return;
@@ -318,31 +229,6 @@ Prompt write_chat(const Tokenizer& tokenizer, std::span<const Message> messages,
   return writer.take();
 }
 
-Prompt write_parts_as_text(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                           bool parse_control, const std::atomic<bool>* cancel) {
-  PromptWriter writer(tokenizer, cancel, parse_control);
-  writer.control(tokenizer.bos());
-  for (const ContentPart& part : parts) {
-    if (part.image) {
-      writer.picture(*part.image);
-    } else {
-      writer.text(part.text);
-    }
-  }
-  return writer.take();
-}
-
-int count_image_tokens(const Tokenizer& tokenizer, int views) {
-  constexpr int kMostViews = 4096;
-  if (views < 1 || views > kMostViews) {
-    throw Error(ErrorCode::kUsage, "a picture has 1 to " + std::to_string(kMostViews) +
-                                       " views, not " + std::to_string(views));
-  }
-  PromptWriter words(tokenizer);
-  const std::vector<int> none(static_cast<std::size_t>(views), 0);
-  return static_cast<int>(words.views(none).take().ids.size()) + views * kViewTokens;
-}
-
 }  // namespace
 
 Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply, const Message& message,
@@ -361,23 +247,6 @@ std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as)
 Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages, ChatTemplate as,
                    const std::atomic<bool>* cancel) {
   return at_boundary([&] { return write_chat(tokenizer, messages, as, cancel); });
-}
-
-Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                   bool parse_control, const std::atomic<bool>* cancel) {
-  return at_boundary([&] { return write_parts_as_text(tokenizer, parts, parse_control, cancel); });
-}
-
-Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text, bool parse_control,
-                   const std::atomic<bool>* cancel) {
-  return at_boundary([&] {
-    PromptWriter writer(tokenizer, cancel, parse_control);
-    return writer.control(tokenizer.bos()).text(text).take();
-  });
-}
-
-int image_prompt_tokens(const Tokenizer& tokenizer, int views) {
-  return at_boundary([&] { return count_image_tokens(tokenizer, views); });
 }
 
 }  // namespace lapidary

@@ -4,7 +4,7 @@
 #include <span>
 #include <string_view>
 
-#include "lapidary/session.h"
+#include "lapidary/prompt.h"
 #include "lapidary/tokenizer.h"
 
 namespace lapidary {

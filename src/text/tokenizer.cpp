@@ -109,9 +109,10 @@ class Tokenizer::Impl {
       check_cancel(cancel, "building the tokenizer");
       std::this_thread::sleep_for(kLook);
     }
-    encoder();
+    build_->done.wait(false, std::memory_order_acquire);
     build_->decide(Fate::kKept);
     builder_.join();
+    encoder();  // Throws what the build threw, of which its thread has let go.
   }
 
   /// Appends the ids of `text`, valid UTF-8 in which nothing is a control token. Long texts go to

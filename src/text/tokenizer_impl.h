@@ -8,7 +8,8 @@
 
 namespace lapidary {
 
-/// Builds the tokenizer of a GGUF file from its `tokenizer.ggml.*` keys (GEMMA3.md, Tokenizer).
+/// Builds the tokenizer of a GGUF file from its `tokenizer.ggml.*` keys (docs/gemma3.md,
+/// Tokenizer).
 /// Throws Error(kFile) naming the key when the vocabulary is missing, ragged or has no byte tokens,
 /// Error(kInterrupted) once `cancel` is set.
 ///

@@ -13,7 +13,7 @@ namespace lapidary {
 
 struct EncoderBuffers;
 
-/// SigLIP and Gemma 3's projector over one picture at a time: the formulas of GEMMA3.md, Vision.
+/// SigLIP and Gemma 3's projector over one picture at a time: docs/gemma3.md, Vision.
 /// Matrices, and both products of attention, are in block floating point; everything else is fp32.
 /// The same bits on any number of threads and every instruction set. One thread at a time.
 class Encoder {

@@ -4,14 +4,11 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/boundary.h"
 #include "base/memory.h"
-#include "lapidary/error.h"
-#include "vision/image_impl.h"
 
 namespace lapidary {
 namespace {
@@ -236,35 +233,6 @@ void resize(const Image& image, const ImageView& view, int width, int height,
     }
   };
   team.run(body, cancel);
-}
-
-namespace {
-
-Image make_encoder_input(const Image& image, const ImageView& view, int size, int threads) {
-  constexpr int kMaxSize = 10'000;  // Image::kMaxPixels as a square.
-  if (size < 1 || size > kMaxSize) {
-    throw Error(ErrorCode::kUsage, "the encoder's picture must be 1 to " +
-                                       std::to_string(kMaxSize) + " pixels wide, not " +
-                                       std::to_string(size));
-  }
-  if (view.x < 0 || view.y < 0 || view.width < 1 || view.height < 1 ||
-      view.width > image.width() - view.x || view.height > image.height() - view.y) {
-    throw Error(ErrorCode::kUsage,
-                "a view must lie in its picture of " + std::to_string(image.width()) + "x" +
-                    std::to_string(image.height()) + ", not be " + std::to_string(view.width) +
-                    "x" + std::to_string(view.height) + " at " + std::to_string(view.x) + ", " +
-                    std::to_string(view.y));
-  }
-  Team team(threads);
-  std::vector<std::uint8_t> rgb(to_size(size) * to_size(size) * 3);
-  resize(image, view, size, size, *kernels::best(), team, rgb.data());
-  return make_image(size, size, std::move(rgb));
-}
-
-}  // namespace
-
-Image encoder_input(const Image& image, const ImageView& view, int size, int threads) {
-  return at_boundary([&] { return make_encoder_input(image, view, size, threads); });
 }
 
 }  // namespace lapidary

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <string>
 #include <tuple>
 #include <utility>
 
@@ -62,9 +63,10 @@ std::vector<std::byte> file_rows(const Form& form, int columns) {
     fill_with(data, random_half);
   } else {
     for (std::byte& b : data) b = static_cast<std::byte>(generator()() & 255U);
-    const std::size_t block = find_block_traits(form.type)->bytes;
-    for (std::size_t at = 0; at < data.size(); at += block) {
-      for (const int offset : form.halves) {
+    const BlockTraits& traits = *find_block_traits(form.type);
+    for (std::size_t at = 0; at < data.size(); at += traits.bytes) {
+      for (const int offset : traits.halves) {
+        if (offset < 0) continue;
         const std::uint16_t bits = random_half();
         std::memcpy(&data[at + static_cast<std::size_t>(offset)], &bits, 2);
       }
@@ -103,7 +105,8 @@ void pack(const Form& form, int columns, std::byte* panel, std::byte* low) {
                                  kPanelRows, columns, panel);
   }
   if (!packed) {
-    std::fprintf(stderr, "kernels_benchmark: rows of %s could not be packed\n", form.name);
+    std::fprintf(stderr, "kernels_benchmark: rows of %s could not be packed\n",
+                 std::string(form.name).c_str());
     std::abort();
   }
 }
@@ -177,23 +180,19 @@ void quantize(Activations& a, int tokens, int columns, bool wide) {
 }  // namespace
 
 std::span<const Form> forms() {
-  static const std::vector<Form> all = {
-      {Packing::kQ4_0, "Q4_0", BlockType::kQ4_0, {0}},
-      {Packing::kQ4_1, "Q4_1", BlockType::kQ4_1, {0, 2}},
-      {Packing::kQ5_0, "Q5_0", BlockType::kQ5_0, {0}},
-      {Packing::kQ5_1, "Q5_1", BlockType::kQ5_1, {0, 2}},
-      {Packing::kQ8_0, "Q8_0", BlockType::kQ8_0, {0}},
-      {Packing::kQ4_K, "Q4_K", BlockType::kQ4_K, {0, 2}},
-      {Packing::kQ5_K, "Q5_K", BlockType::kQ5_K, {0, 2}},
-      {Packing::kQ6_K, "Q6_K", BlockType::kQ6_K, {208}},
-      {Packing::kQ8Split, "Q8Split", BlockType::kQ8_0, {0}},
-      {Packing::kQ8Top, "Q8Top", BlockType::kQ8_0, {0}},
-      {Packing::kQ8Top5, "Q8Top5", BlockType::kQ8_0, {0}},
-      {Packing::kQ6Split, "Q6Split", BlockType::kQ6_K, {208}},
-      {Packing::kQ6Top, "Q6Top", BlockType::kQ6_K, {208}},
-      {Packing::kBF16, "BF16", BlockType::kBF16, {}},
-      {Packing::kF16, "F16", BlockType::kF16, {}},
-  };
+  static const std::vector<Form> all = [] {
+    std::vector<Form> made;
+    for (const BlockTraits& traits : kBlockTraits) {
+      if (traits.type != BlockType::kF32)
+        made.push_back({traits.packing, traits.name, traits.type});
+    }
+    made.push_back({Packing::kQ8Split, "Q8Split", BlockType::kQ8_0});
+    made.push_back({Packing::kQ8Top, "Q8Top", BlockType::kQ8_0});
+    made.push_back({Packing::kQ8Top5, "Q8Top5", BlockType::kQ8_0});
+    made.push_back({Packing::kQ6Split, "Q6Split", BlockType::kQ6_K});
+    made.push_back({Packing::kQ6Top, "Q6Top", BlockType::kQ6_K});
+    return made;
+  }();
   return all;
 }
 

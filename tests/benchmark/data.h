@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/memory.h"
@@ -14,9 +15,8 @@ namespace lapidary {
 /// A packing as benchmarks know it.
 struct Form {
   kernels::Packing packing;
-  const char* name;
-  BlockType type;           // Of the file that it is packed from.
-  std::vector<int> halves;  // Where a block of the file holds its fp16 scales.
+  std::string_view name;
+  BlockType type;  // Of the file that it is packed from.
 };
 std::span<const Form> forms();
 

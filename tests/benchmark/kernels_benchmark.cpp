@@ -155,7 +155,7 @@ void add_products(const Table& table, const std::string& isa, double reads) {
     for (const bool wide : {false, true}) {
       if (wide && !kernels::is_quantized(form.packing)) continue;
       Product p{form, wide, kColumns, 1};
-      const std::string what = isa + "/" + form.name + "/" + p.bits();
+      const std::string what = isa + "/" + std::string(form.name) + "/" + p.bits();
       add("stream/" + what + "/tokens:1",
           [=](benchmark::State& state) { run_stream(state, table, p, reads); });
       for (const int tokens : kTokens) {
@@ -176,8 +176,8 @@ void add_smaller_products(const Table& table, const std::string& isa) {
     for (const int columns : kSmallerColumns) {
       for (const int tokens : {1, 512}) {
         const Product p{form, false, columns, tokens};
-        add("matmul/" + isa + "/" + form.name + "/8bit/columns:" + std::to_string(columns) +
-                "/tokens:" + std::to_string(tokens),
+        add("matmul/" + isa + "/" + std::string(form.name) +
+                "/8bit/columns:" + std::to_string(columns) + "/tokens:" + std::to_string(tokens),
             [=](benchmark::State& state) { run_product(state, table, p); });
       }
     }
@@ -377,11 +377,9 @@ void add_all() {
   const double reads = measure_reads(large_memory());
   add_context("peak_memory", reads);
   add_context("peak_cache", measure_reads(large_memory().first(std::size_t{256} << 10)));
-  const Kernels* tables[8] = {};
-  const std::size_t count = kernels::available(tables, std::size(tables));
-  for (std::size_t i = 0; i < std::min(count, std::size(tables)); ++i) {
-    const std::string isa = tables[i]->name;
-    const Table table{tables[i], measure_peaks(*tables[i])};
+  for (const Kernels* found : kernels::available()) {
+    const std::string isa = found->name;
+    const Table table{found, measure_peaks(*found)};
     add_context("peak_int8_" + isa, table.peaks.int8);
     add_context("peak_fp32_" + isa, table.peaks.fp32);
     add_table(table, reads);

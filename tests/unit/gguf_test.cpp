@@ -270,7 +270,7 @@ std::vector<Corruption> tensor_corruptions() {
       {"BytesThatOverflow", shape({1ULL << 62}), {"\"first.weight\"", "overflow"}},
       {"LargerThanTheFile", shape({32, 1000}), {"\"first.weight\"", "128000 bytes"}},
       {"TypeQ2_K", type(10), {"\"first.weight\"", "type Q2_K", "supported are F32"}},
-      {"TypeIQ4_XS", type(23), {"\"first.weight\"", "type IQ4_XS"}},
+      {"TypeIQ3_S", type(21), {"\"first.weight\"", "type IQ3_S"}},
       {"RemovedType", type(4), {"\"first.weight\"", "type number 4"}},
       {"UnknownType", type(12345), {"\"first.weight\"", "type number 12345"}},
       {"RowsNoMultipleOfBlock",

@@ -25,23 +25,18 @@ using kernels::kPanelRows;
 using kernels::Packing;
 using kernels::QuantizedInput;
 
-struct Type {
-  Packing packing;
-  BlockType type;
-  std::vector<int> halves;  // Where a block of the file holds its fp16 scales.
-};
-
-const std::vector<Type>& quantized_types() {
-  static const std::vector<Type> types = {
-      {Packing::kQ4_0, BlockType::kQ4_0, {0}},    {Packing::kQ4_1, BlockType::kQ4_1, {0, 2}},
-      {Packing::kQ5_0, BlockType::kQ5_0, {0}},    {Packing::kQ5_1, BlockType::kQ5_1, {0, 2}},
-      {Packing::kQ8_0, BlockType::kQ8_0, {0}},    {Packing::kQ4_K, BlockType::kQ4_K, {0, 2}},
-      {Packing::kQ5_K, BlockType::kQ5_K, {0, 2}}, {Packing::kQ6_K, BlockType::kQ6_K, {208}},
-  };
+/// The quantised types of files, and F16 and BF16 where `dense`.
+std::vector<BlockTraits> types_of_files(bool dense) {
+  std::vector<BlockTraits> types;
+  for (const BlockTraits& traits : kBlockTraits) {
+    if (traits.read != nullptr || (dense && traits.bytes == 2)) types.push_back(traits);
+  }
   return types;
 }
-
-std::string name_of(BlockType type) { return std::string(find_block_traits(type)->name); }
+const std::vector<BlockTraits>& quantized_types() {
+  static const std::vector<BlockTraits> types = types_of_files(false);
+  return types;
+}
 
 std::size_t row_bytes(BlockType type, int columns) {
   const BlockTraits& traits = *find_block_traits(type);
@@ -49,14 +44,15 @@ std::size_t row_bytes(BlockType type, int columns) {
 }
 
 /// Rows as a file holds them. `fill` < 0: random bytes, else every byte but the fp16 scales.
-std::vector<std::byte> file_rows(const Type& type, int rows, int columns, int fill,
+std::vector<std::byte> file_rows(const BlockTraits& type, int rows, int columns, int fill,
                                  std::mt19937& random) {
   std::vector<std::byte> data(row_bytes(type.type, columns) * static_cast<std::size_t>(rows));
   for (std::byte& b : data)
     b = static_cast<std::byte>(fill < 0 ? random() & 255U : static_cast<unsigned>(fill));
-  const std::size_t block = find_block_traits(type.type)->bytes;
+  const std::size_t block = type.bytes;
   for (std::size_t at = 0; at < data.size(); at += block) {
     for (const int offset : type.halves) {
+      if (offset < 0) continue;
       const auto half = static_cast<std::uint16_t>((random() & 0x83FFU) |
                                                    (random() % 20U << 10));  // Subnormals to 15.99.
       std::memcpy(&data[at + static_cast<std::size_t>(offset)], &half, 2);
@@ -212,7 +208,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-void check_matrix(const Type& type, const Matrix& m, int columns, bool extreme,
+void check_matrix(const BlockTraits& type, const Matrix& m, int columns, bool extreme,
                   std::mt19937& random) {
   constexpr int kTokens[] = {1, 2, 3, 4, 5, 7, 8, 9, 13, 19};
   for (const bool wide : {false, true}) {
@@ -225,14 +221,14 @@ void check_matrix(const Type& type, const Matrix& m, int columns, bool extreme,
         const std::size_t last =
             static_cast<std::size_t>(tokens - 1) * 35 + static_cast<std::size_t>(row);
         ASSERT_EQ(reference[last], expected(type.packing, wide, m, columns, input, row, tokens + 1))
-            << name_of(type.type);
+            << type.name;
       }
       for (const Kernels* table : all_tables()) {
         const auto got =
             multiply(*table, type.packing, wide, m, columns, &input.view, nullptr, 2, tokens);
         ASSERT_TRUE(same_bits(got, reference))
-            << table->name << ' ' << name_of(type.type) << " columns " << columns << " tokens "
-            << tokens << (wide ? " 16 bits" : " 8 bits") << (extreme ? " extreme" : " random");
+            << table->name << ' ' << type.name << " columns " << columns << " tokens " << tokens
+            << (wide ? " 16 bits" : " 8 bits") << (extreme ? " extreme" : " random");
       }
     }
   }
@@ -240,9 +236,9 @@ void check_matrix(const Type& type, const Matrix& m, int columns, bool extreme,
 
 TEST(KernelsMatmul, EveryIsaEqualsScalarBitForBit) {
   std::mt19937 random(7);
-  for (const Type& type : quantized_types()) {
+  for (const BlockTraits& type : quantized_types()) {
     for (const int columns : {32, 64, 256, 512, 640, 1152}) {
-      if (columns % static_cast<int>(find_block_traits(type.type)->values) != 0) continue;
+      if (columns % static_cast<int>(type.values) != 0) continue;
       const Matrix m =
           pack(type.packing, type.type, file_rows(type, kRows, columns, -1, random), columns);
       check_matrix(type, m, columns, false, random);
@@ -252,7 +248,7 @@ TEST(KernelsMatmul, EveryIsaEqualsScalarBitForBit) {
 
 TEST(KernelsMatmul, ExtremeWeightsAndActivationsStayExact) {
   std::mt19937 random(11);
-  for (const Type& type : quantized_types()) {
+  for (const BlockTraits& type : quantized_types()) {
     for (const int fill : {0x00, 0xFF, 0x80, 0x7F, 0xF0, 0x0F}) {
       const Matrix m =
           pack(type.packing, type.type, file_rows(type, kRows, 512, fill, random), 512);
@@ -263,7 +259,7 @@ TEST(KernelsMatmul, ExtremeWeightsAndActivationsStayExact) {
 
 TEST(KernelsMatmul, ProductsMatchTheDequantisedRows) {
   std::mt19937 random(13);
-  for (const Type& type : quantized_types()) {
+  for (const BlockTraits& type : quantized_types()) {
     constexpr int kColumns = 768;
     const Matrix m =
         pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
@@ -285,7 +281,7 @@ TEST(KernelsMatmul, ProductsMatchTheDequantisedRows) {
       // Each of 24 blocks rounds its scale, its two steps and its scaled sum; affine parts may
       // exceed the whole, thus the factor.
       EXPECT_NEAR(got[static_cast<std::size_t>(r)], want, 24 * 8 * 0x1p-24 * 4 * magnitude)
-          << name_of(type.type) << " row " << r;
+          << type.name << " row " << r;
     }
     for (std::size_t r = kRows; r < 2 * kPanelRows; ++r)
       EXPECT_EQ(got[r], 0.0F) << "rows that the matrix lacks";
@@ -335,13 +331,10 @@ std::vector<char> read_golden(const std::string& file) {
 
 TEST(KernelsPack, UnpackedRowsAreTheGoldenValues) {
   constexpr int kGoldenRows = 8, kColumns = 512;
-  std::vector<Type> types = quantized_types();
-  types.push_back({Packing::kF16, BlockType::kF16, {}});
-  types.push_back({Packing::kBF16, BlockType::kBF16, {}});
-  for (const Type& type : types) {
-    const std::vector<char> bytes = read_golden(name_of(type.type) + ".bytes"),
-                            floats = read_golden(name_of(type.type) + ".f32");
-    ASSERT_EQ(bytes.size(), row_bytes(type.type, kColumns) * kGoldenRows) << name_of(type.type);
+  for (const BlockTraits& type : types_of_files(true)) {
+    const std::vector<char> bytes = read_golden(std::string(type.name) + ".bytes"),
+                            floats = read_golden(std::string(type.name) + ".f32");
+    ASSERT_EQ(bytes.size(), row_bytes(type.type, kColumns) * kGoldenRows) << type.name;
     ASSERT_EQ(floats.size(), sizeof(float) * kColumns * kGoldenRows);
     std::vector<std::byte> panel(kernels::panel_bytes(type.packing, kColumns));
     ASSERT_TRUE(kernels::pack_panel(
@@ -353,15 +346,16 @@ TEST(KernelsPack, UnpackedRowsAreTheGoldenValues) {
       std::memcpy(want.data(),
                   floats.data() + sizeof(float) * kColumns * static_cast<std::size_t>(r),
                   sizeof(float) * kColumns);
-      EXPECT_EQ(row, want) << name_of(type.type) << " row " << r;
+      EXPECT_EQ(row, want) << type.name << " row " << r;
     }
   }
 }
 
 TEST(KernelsPack, ScalesThatAreNotFiniteAreRefused) {
   std::mt19937 random(19);
-  for (const Type& type : quantized_types()) {
+  for (const BlockTraits& type : quantized_types()) {
     for (const int offset : type.halves) {
+      if (offset < 0) continue;
       for (const std::uint16_t bad :
            {std::uint16_t{0x7C00}, std::uint16_t{0xFC00}, std::uint16_t{0x7E00}}) {
         std::vector<std::byte> rows = file_rows(type, 1, 256, -1, random);
@@ -369,8 +363,27 @@ TEST(KernelsPack, ScalesThatAreNotFiniteAreRefused) {
         std::vector<std::byte> panel(kernels::panel_bytes(type.packing, 256));
         EXPECT_FALSE(kernels::pack_panel(type.packing, type.type, rows.data(), rows.size(), 1, 256,
                                          panel.data()))
-            << name_of(type.type);
+            << type.name;
       }
+    }
+  }
+}
+
+TEST(KernelsPack, OtherTypesThanThePackingsOwnAreRefused) {
+  const std::vector<std::byte> rows(256 * 4, std::byte{0});
+  const auto packs = [&](Packing packing, BlockType type) {
+    std::vector<std::byte> panel(kernels::panel_bytes(Packing::kQ8_0, 256) * 2);
+    return kernels::pack_panel(packing, type, rows.data(), rows.size(), 1, 256, panel.data());
+  };
+  const auto unknown = static_cast<BlockType>(99);
+  EXPECT_EQ(kernels::packing_for(unknown, true), Packing::kCount);
+  for (int p = 0; p <= static_cast<int>(Packing::kCount); ++p) {
+    const auto packing = static_cast<Packing>(p);
+    EXPECT_FALSE(packs(packing, unknown)) << p;
+    for (const BlockTraits& traits : kBlockTraits) {
+      const bool own = packing == kernels::packing_for(traits.type, true) ||
+                       packing == kernels::packing_for(traits.type, false);
+      EXPECT_EQ(packs(packing, traits.type), own) << p << ' ' << traits.name;
     }
   }
 }
@@ -498,7 +511,7 @@ TEST(KernelsQuantize, FineBlocksLoseTheirLowPartOnEveryIsaAlike) {
 TEST(KernelsMatmul, LowPartsThatAreSkippedChangeNothing) {
   std::mt19937 random(37);
   constexpr int kColumns = 512, kTokens = 13;
-  for (const Type& type : quantized_types()) {
+  for (const BlockTraits& type : quantized_types()) {
     const Matrix m =
         pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
     Input input(kTokens, kColumns);
@@ -512,7 +525,7 @@ TEST(KernelsMatmul, LowPartsThatAreSkippedChangeNothing) {
       for (const Kernels* table : all_tables()) {
         EXPECT_TRUE(same_bits(
             multiply(*table, type.packing, true, m, kColumns, &flagged, nullptr, 0, tokens), want))
-            << table->name << ' ' << name_of(type.type) << " tokens " << tokens;
+            << table->name << ' ' << type.name << " tokens " << tokens;
       }
     }
   }
@@ -539,7 +552,7 @@ struct Gathered {
 TEST(KernelsMatmul, GatheredLowPartsGiveTheSameBits) {
   std::mt19937 random(41);
   constexpr int kColumns = 256, kTokens = kernels::kLowGroup + 37;
-  for (const Type& type : quantized_types()) {
+  for (const BlockTraits& type : quantized_types()) {
     const Matrix m =
         pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
     Input input(kTokens, kColumns);
@@ -555,7 +568,7 @@ TEST(KernelsMatmul, GatheredLowPartsGiveTheSameBits) {
         EXPECT_TRUE(same_bits(
             multiply(*table, type.packing, true, m, kColumns, &gathered.view, nullptr, 0, tokens),
             want))
-            << table->name << ' ' << name_of(type.type) << " tokens " << tokens;
+            << table->name << ' ' << type.name << " tokens " << tokens;
       }
     }
   }

@@ -12,8 +12,8 @@ namespace lapidary {
 const kernels::Kernels* emulated_avx512_table();
 
 inline std::vector<const kernels::Kernels*> all_tables() {
-  std::vector<const kernels::Kernels*> tables(8);
-  tables.resize(kernels::available(tables.data(), tables.size()));
+  const kernels::Tables found = kernels::available();
+  std::vector<const kernels::Kernels*> tables(found.begin(), found.end());
   if (const kernels::Kernels* emulated = emulated_avx512_table())
     tables.insert(tables.begin(), emulated);
   return tables;

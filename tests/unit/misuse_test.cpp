@@ -354,7 +354,7 @@ TEST(Threads, ThatCannotBeMadeAreAnError) {
 
 TEST(Range, OptionsAreRefusedByName) {
   const Model& model = tiny_model();
-  expect_usage([&] { Session(model, {.context = kMost}); }, "context must be 0 to 16777216");
+  expect_usage([&] { Session(model, {.context = kMost}); }, "context must be 0 to 268435456");
   expect_usage([&] { plan_memory(kText, {}, {.context = kMost}); }, "context");
   expect_usage([&] { Session(model, {.context = 64, .threads = kMost}); }, "threads");
   expect_usage([&] { plan_memory(kText, {}, {.threads = kMost}); }, "threads");

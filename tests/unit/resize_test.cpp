@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -69,19 +70,17 @@ ImageView view_of(const nlohmann::json& test) {
 }
 
 TEST(Resize, MakesPillowsBytesWithEveryKernelOnOneThreadAndThree) {
-  const kernels::Kernels* tables[8];
-  const std::size_t count = kernels::available(tables, 8);
   Team one(1), three(3);
   ASSERT_GT(cases().size(), 90U);
   for (const auto& test : cases()) {
     const Image image = picture_of(test);
     const int width = test.at("size")[0], height = test.at("size")[1];
-    for (std::size_t t = 0; t < count; ++t) {
+    for (const kernels::Kernels* table : kernels::available()) {
       for (Team* team : {&one, &three}) {
         Bytes out(static_cast<std::size_t>(width * height * 3) + 16, 0xA5);
-        resize(image, view_of(test), width, height, *tables[t], *team, out.data());
+        resize(image, view_of(test), width, height, *table, *team, out.data());
         const std::span<const std::uint8_t> picture(out.data(), out.size() - 16);
-        EXPECT_EQ(fnv(picture), test.at("hash")) << tables[t]->name << ' ' << test;
+        EXPECT_EQ(fnv(picture), test.at("hash")) << table->name << ' ' << test;
         EXPECT_TRUE(std::all_of(out.end() - 16, out.end(), [](int byte) { return byte == 0xA5; }))
             << "written past the end: " << test;
       }
@@ -123,6 +122,15 @@ TEST(EncoderInput, OfFilesWithPanAndScan) {
       EXPECT_EQ(fnv(encoder_input(image, views[i]).rgb()), hashes[i]) << name << " view " << i;
   }
   EXPECT_EQ(inputs, 9U);
+}
+
+TEST(EncoderInput, TakesTheKernelsThatTheEnvironmentNames) {
+  const auto& test = cases().at(1);
+  ::setenv("LAPIDARY_ISA", "scalar", 1);
+  EXPECT_EQ(fnv(encoder_input(picture_of(test), view_of(test)).rgb()), test.at("hash"));
+  ::setenv("LAPIDARY_ISA", "mmx", 1);
+  EXPECT_THROW(encoder_input(picture_of(test), view_of(test)), Error);
+  ::unsetenv("LAPIDARY_ISA");
 }
 
 void expect_usage_error(const ImageView& view, int size, int threads, const std::string& text) {

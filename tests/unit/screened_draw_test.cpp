@@ -183,6 +183,40 @@ TEST(ScreenedDraw, StatisticsCountWhatWasRead) {
   EXPECT_LE(stats.low_rows, stats.rows);
 }
 
+/// A head that no bound can search: one weight of each block of 32 decides its scale, so the upper
+/// bits of the others hold nothing, and the last norm takes away what that weight meets.
+test::GgufBuilder hopeless_file() {
+  test::GgufBuilder builder = test::tiny_model({.layers = 1, .type = BlockType::kQ8_0});
+  std::string& head = builder.tensor("token_embd.weight").data;
+  for (std::size_t block = 0; block < head.size(); block += 34) {
+    for (std::size_t k = 0; k < 32; ++k)
+      head[block + 2 + k] = static_cast<char>(k == 0 ? 127 : head[block + 2 + k] % 4);
+  }
+  std::string& norm = builder.tensor("output_norm.weight").data;
+  for (std::size_t k = 0; k < norm.size() / 4; k += 32)
+    norm.replace(4 * k, 4, test::number_bytes(0.0F));
+  return builder;
+}
+
+TEST(ScreenedDraw, AfterSearchesInVainOneThreeSevenDrawsAreNotSearched) {
+  const test::TempFile file(hopeless_file().build());
+  const Model model = Model::load(file.path());
+  Session session(model, {.context = 128, .threads = 1});
+  session.append(std::vector<TokenId>{2, 300, 301});
+  std::vector<int> searched;
+  std::uint64_t read = 0;
+  for (int draw = 1; draw <= 64; ++draw) {
+    session.append(std::vector<TokenId>{300 + draw % 20});
+    session.draw({.temperature = 0});
+    const HeadStats stats = session.head_stats();
+    if (stats.five_bit_rows > read) searched.push_back(draw);  // Five bits are tried last.
+    read = stats.five_bit_rows;
+    EXPECT_EQ(stats.searches, static_cast<std::uint64_t>(draw)) << "every draw asks the head";
+    EXPECT_EQ(stats.gave_up, stats.searches);
+  }
+  EXPECT_EQ(searched, (std::vector<int>{1, 3, 7, 15, 31, 63}));
+}
+
 TEST(ScreenedDraw, AnEmptySessionHasNothingToDrawFrom) {
   Session session(tiny_model(), {.context = 64, .threads = 1});
   EXPECT_EQ(thrown_error([&] { session.draw({}); }).code(), ErrorCode::kUsage);

@@ -336,8 +336,8 @@ TEST(Session, BudgetCoversWeightsAndSession) {
 }
 
 TEST(Session, RefusesAContextBeyondTheMachine) {
-  const Error error = thrown_error(
-      [] { const Session session(tiny_model(), {.context = 1 << 24, .chunk = 1 << 24}); });
+  const Error error =
+      thrown_error([] { const Session session(tiny_model(), {.context = 1 << 28}); });
   EXPECT_EQ(error.code(), ErrorCode::kMemory);
   EXPECT_TRUE(contains(error.what(), "available")) << error.what();
 }

@@ -166,11 +166,11 @@ lapidary::Prompt Answerer::make_prompt(const BatchRequest& request,
   for (const RequestMessage& message : request.messages)
     messages.push_back({message.role, {}, read_parts(message.parts, pictures)});
   if (!messages.empty())
-    return lapidary::chat_prompt(tokenizer, messages, options_.chat.kind(model_));
+    return lapidary::chat_prompt(tokenizer, messages, options_.chat.kind(model_), &interrupted);
   std::vector<lapidary::ContentPart> parts = read_parts(request.prompt, pictures);
-  if (!in_turns(request)) return lapidary::text_prompt(tokenizer, parts);
+  if (!in_turns(request)) return lapidary::text_prompt(tokenizer, parts, false, &interrupted);
   const lapidary::Message user{"user", {}, std::move(parts)};
-  return lapidary::chat_prompt(tokenizer, {&user, 1}, options_.chat.kind(model_));
+  return lapidary::chat_prompt(tokenizer, {&user, 1}, options_.chat.kind(model_), &interrupted);
 }
 
 BatchAnswer Answerer::compute(const BatchRequest& request, std::uint64_t seed) {

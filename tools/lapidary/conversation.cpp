@@ -32,13 +32,13 @@ Prompt Conversation::first_turn(const UserMessage& message) const {
   std::vector<lapidary::Message> messages;
   if (!system_.empty()) messages.push_back({"system", system_});
   messages.push_back(message_of(message));
-  return lapidary::chat_prompt(session_.model().tokenizer(), messages, kind_);
+  return lapidary::chat_prompt(session_.model().tokenizer(), messages, kind_, &interrupted);
 }
 
 Prompt Conversation::opening(const UserMessage& message) const {
   if (turns_.empty()) return first_turn(message);
   return lapidary::next_turn(session_.model().tokenizer(), turns_.back().reply, message_of(message),
-                             kind_);
+                             kind_, &interrupted);
 }
 
 Prompt Conversation::prompt() const {

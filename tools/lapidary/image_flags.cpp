@@ -7,6 +7,7 @@
 #include "json.h"
 #include "model_folder.h"
 #include "output_file.h"
+#include "terminal.h"
 
 namespace cli {
 
@@ -50,7 +51,7 @@ lapidary::ImageOptions ImageFlags::options() const {
 
 lapidary::ImageLoadOptions ImageFlags::loading(std::uint64_t memory_limit) const {
   using Alpha = lapidary::ImageLoadOptions::Alpha;
-  return {alpha == "drop" ? Alpha::kDrop : Alpha::kOnWhite, memory_limit};
+  return {alpha == "drop" ? Alpha::kDrop : Alpha::kOnWhite, memory_limit, &interrupted};
 }
 
 void add_vision_flag(CLI::App& app, ImageFlags& flags) {

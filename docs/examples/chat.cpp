@@ -52,7 +52,7 @@ void read_lines(Lines& lines, std::atomic<bool>& cancel) {
 void answer(lapidary::Session& session, const std::string& message,
             const std::atomic<bool>& cancel) {
   session.add_user(message);
-  lapidary::Reply reply = session.reply({.max_tokens = 1024, .cancel = &cancel});
+  lapidary::Reply reply = session.reply({.max_tokens = 4096, .cancel = &cancel});
   for (const std::string_view piece : reply) std::cout << piece << std::flush;
   const lapidary::Completion& completion = reply.completion();
   if (completion.finish_reason == lapidary::FinishReason::kCancelled) std::cout << " [stopped]";

@@ -14,7 +14,7 @@ import unittest
 
 SOURCE = pathlib.Path(__file__).resolve().parent / "programs"
 ROOT = SOURCE.parents[2]
-SECONDS = 120  # That a program may take.
+SECONDS = 240  # That a program may take.
 
 options = argparse.Namespace()
 
@@ -91,16 +91,18 @@ class Programs(unittest.TestCase):
 
     def test_chat(self):
         chat = Running(example("chat"), options.model)
-        chat.write("Hello\n")
-        chat.read()  # The reply has begun.
-        chat.write("/stop\n")
-        chat.read_until(b" tokens\n")
+        for replies in range(1, 4):  # A reply may end before it can be stopped.
+            chat.write("Hello\n")
+            chat.read()  # It has begun.
+            chat.write("/stop\n")
+            while chat.output.count(b" tokens\n") < replies and chat.read():
+                pass
+            if b" [stopped]\n" in chat.output:
+                break
         self.assertIn(b" [stopped]\n", chat.output)
-        chat.write("And again\n")
         status, errors = chat.end()
         self.assertEqual(status, 0, errors)
-        self.assertEqual(chat.output.count(b"[stopped]"), 1)
-        self.assertEqual(chat.output.count(b" tokens\n"), 2)
+        self.assertEqual(chat.output.count(b" tokens\n"), replies)
 
     def test_classify(self):
         output, _ = self.run_program(example("classify"), options.model, "good", "bad", text="A fine day\nAll is lost\n")

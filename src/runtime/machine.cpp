@@ -1,3 +1,5 @@
+#include "lapidary/machine.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -8,7 +10,6 @@
 #include "base/memory.h"
 #include "base/team.h"
 #include "lapidary/error.h"
-#include "lapidary/machine.h"
 #include "runtime/model_impl.h"
 
 namespace lapidary {

@@ -46,11 +46,12 @@ class LAPIDARY_API Image {
   /// header, before anything is decoded), Error(kInterrupted) once `options.cancel` is set.
   static Image load(const std::string& path, const ImageLoadOptions& options = {});
 
-  /// The same from memory; `name` stands in messages.
+  /// The same from memory, with the same errors; `name` stands in messages.
   static Image decode(std::span<const std::byte> bytes, const std::string& name = "the picture",
                       const ImageLoadOptions& options = {});
 
-  /// Copies width × height × 3 bytes. Throws Error(kUsage) when the sizes do not agree.
+  /// Copies width × height × 3 bytes. Throws Error(kUsage) when the sizes do not agree, or for more
+  /// than kMaxPixels.
   static Image from_rgb(int width, int height, std::span<const std::uint8_t> rgb);
 
   int width() const;
@@ -96,12 +97,13 @@ struct ImageOptions {
 };
 
 /// What a picture of this size is shown as: the whole first, then the crops in reading order.
-/// Throws Error(kUsage) for options out of range.
+/// Throws Error(kUsage) for a size without pixels and options out of range.
 LAPIDARY_API std::vector<ImageView> image_views(int width, int height, const ImageOptions& options);
 
 /// `view` of `image` as the encoder gets it: size × size pixels, bilinear with antialiasing, bytes
 /// as Pillow makes them. `threads` as everywhere, 0: physical cores. Throws Error(kUsage) when the
-/// view does not lie in the picture.
+/// view does not lie in the picture, for a size or number of threads out of range, and for an empty
+/// picture; Error(kFailed) when not as many threads can be made as asked.
 LAPIDARY_API Image encoder_input(const Image& image, const ImageView& view, int size = 896,
                                  int threads = 0);
 

@@ -115,10 +115,11 @@ class LAPIDARY_API Model {
   explicit operator bool() const noexcept { return impl_ != nullptr; }
 
   /// Reads and packs `path`, a GGUF file. Throws Error(kFile) with the offending key or tensor,
-  /// Error(kMemory) when the weights exceed the budget, Error(kUsage) for an unknown ISA.
-  /// A vision file whose width is not the model's is an Error(kFile). Error(kInterrupted) once
-  /// `options.cancel` is set; what `options.progress` throws ends the load and passes unchanged.
-  /// Error(kFailed) when not as many threads can be made as asked.
+  /// Error(kMemory) when the weights exceed the budget, Error(kUsage) for an unknown ISA or a
+  /// number of threads out of range. A vision file whose width is not the model's is an
+  /// Error(kFile). Error(kInterrupted) once `options.cancel` is set; what `options.progress` throws
+  /// ends the load and passes unchanged. Error(kFailed) when not as many threads can be made as
+  /// asked.
   static Model load(const std::string& path, const ModelOptions& options = {});
 
   const ModelInfo& info() const;
@@ -133,10 +134,10 @@ class LAPIDARY_API Model {
   std::shared_ptr<const Impl> impl_;
 };
 
-/// Reads the header of `path` only. Throws as Model::load does.
+/// Reads the header of `path` only. Throws Error(kFile) with the offending key or tensor.
 LAPIDARY_API ModelInfo inspect(const std::string& path);
 
-/// The same of a vision file (mmproj).
+/// The same of a vision file (mmproj), with the same errors.
 LAPIDARY_API VisionInfo inspect_vision(const std::string& path);
 
 /// What is in a model file of any kind, for people.
@@ -157,7 +158,7 @@ struct FileInfo {
 /// Reads the header of `path` only. Throws Error(kFile) for a file that is no GGUF file.
 LAPIDARY_API FileInfo inspect_file(const std::string& path);
 
-/// The vocabulary of a model file, without its weights. Throws as Model::load does.
+/// The vocabulary of a model file, without its weights. Throws Error(kFile) with the offending key.
 LAPIDARY_API Tokenizer load_tokenizer(const std::string& path);
 
 }  // namespace lapidary

@@ -49,7 +49,8 @@ struct MemoryPlan {
 LAPIDARY_API std::uint64_t available_memory_bytes();
 
 /// Reads headers only: of `path`, and of `model.vision` where that is given. A draft model is not
-/// counted. Throws as Model::load and Session do, but for the budget.
+/// counted. Throws Error(kFile) as Model::load does, Error(kUsage) as Session does for options out
+/// of range.
 LAPIDARY_API MemoryPlan plan_memory(const std::string& path, const ModelOptions& model = {},
                                     const SessionOptions& session = {});
 
@@ -137,7 +138,8 @@ class LAPIDARY_API Session {
               const std::atomic<bool>* cancel = nullptr);
 
   /// As append, and hands out the logits of every position in order. The span holds
-  /// vocabulary_size() floats, valid during the call.
+  /// vocabulary_size() floats, valid during the call. Throws as append does, and Error(kUsage)
+  /// without a function.
   void append_with_logits(
       std::span<const TokenId> ids,
       const std::function<void(int position, std::span<const float> logits)>& on_logits,
@@ -151,14 +153,15 @@ class LAPIDARY_API Session {
   /// Valid until the session is next used.
   std::span<const float> logits() const;
 
-  /// Draws the id that would follow, as generate() draws it, and does not add it. The session must
-  /// not be empty (Error(kUsage)).
+  /// Draws the id that would follow, as generate() draws it, and does not add it. Throws
+  /// Error(kUsage) when the session is empty, and for options out of range; Error(kFailed) when no
+  /// logit is a number.
   TokenId draw(const SamplingOptions& options) const;
 
   /// What drawing read of the output matrix so far.
   HeadStats head_stats() const;
 
-  /// Draws tokens behind what is there until a stop. The session must not be empty (Error(kUsage)).
+  /// Draws tokens behind what is there until a stop. Throws as draw() does.
   /// A stop id is drawn but not part of the session; every other drawn token is in it afterwards
   /// (the last one is computed with what is appended next, or when its logits are asked for).
   Completion generate(const GenerateOptions& options, const OnText& on_text = {});
@@ -166,12 +169,13 @@ class LAPIDARY_API Session {
   /// Adds a user turn in the model's turns() (opened with BOS, and with `system` in front, when it
   /// is the first), not computed until the reply. Closes the model's turn before it where that is
   /// open. Nothing is added when it throws: Error(kInterrupted) some milliseconds after `cancel` is
-  /// set, also for those below.
+  /// set, Error(kUsage) when the vocabulary has no tokens for Gemma's turns; also for those below.
   void add_user(std::string_view text, std::string_view system = {},
                 const std::atomic<bool>* cancel = nullptr);
 
   /// The same with pictures in front of the text. They are encoded here, with the session's
-  /// threads: see ImageEncoder::encode for what it throws.
+  /// threads: throws as ImageEncoder and its encode() do too, Error(kUsage) for a model without a
+  /// vision file.
   void add_user(std::string_view text, const std::vector<Image>& images,
                 std::string_view system = {}, const ImageOptions& options = {},
                 const std::atomic<bool>* cancel = nullptr);
@@ -181,10 +185,11 @@ class LAPIDARY_API Session {
                 const std::atomic<bool>* cancel = nullptr);
 
   /// Computes what add_user left and draws the reply piece by piece: `for (std::string_view piece :
-  /// chat.reply()) …`
+  /// chat.reply()) …`. Throws as append() and generate() do, and so do the steps of its iterators.
+  /// A message that does not fit (Error(kContext)) is dropped.
   Reply reply(const GenerateOptions& options = {});
 
-  /// The same in one call, with progress of the prefill.
+  /// The same in one call, with progress of the prefill and the same errors.
   Completion reply_to_end(const GenerateOptions& options, const OnText& on_text = {},
                           const Progress& progress = {});
 
@@ -283,16 +288,18 @@ LAPIDARY_API Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Mess
 
 /// What follows `reply`, drawn behind a chat_prompt() or another next_turn(): the end of the
 /// model's turn, as far as the reply does not hold it, and a user's `message` up to where the
-/// model's next turn begins.
+/// model's next turn begins. Throws as chat_prompt() does.
 LAPIDARY_API Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply,
                               const Message& message, ChatTemplate as = ChatTemplate::kGemma,
                               const std::atomic<bool>* cancel = nullptr);
 
 /// Texts that end a model's turn and that no stop id stands for, to be added to
-/// GenerateOptions::stop; usually none.
+/// GenerateOptions::stop; usually none. Throws Error(kUsage) for an empty tokenizer, as those
+/// below.
 LAPIDARY_API std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as);
 
-/// BOS and raw text (as it is, not trimmed) with pictures.
+/// BOS and raw text (as it is, not trimmed) with pictures. Throws Error(kUsage) for a picture when
+/// the vocabulary has no image tokens, Error(kInterrupted).
 LAPIDARY_API Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
                                 bool parse_control = false,
                                 const std::atomic<bool>* cancel = nullptr);
@@ -305,7 +312,8 @@ LAPIDARY_API Prompt text_prompt(const Tokenizer& tokenizer, std::string_view tex
 LAPIDARY_API int image_prompt_tokens(const Tokenizer& tokenizer, int views);
 
 /// What this machine can do with `threads` threads on `isa`; takes about a second, and up to
-/// kMeasureMachineBytes of memory meanwhile. For `bench`.
+/// kMeasureMachineBytes of memory meanwhile. For `bench`. Throws Error(kUsage) for an unknown ISA
+/// and a number of threads out of range, Error(kFailed) when they cannot be made.
 inline constexpr std::uint64_t kMeasureMachineBytes = std::uint64_t{512} << 20;
 struct MachineLimits {
   double read_gigabytes_per_second = 0;  ///< Streaming reads from memory.

@@ -27,9 +27,10 @@ class LAPIDARY_API Tokenizer {
 
   /// Ids of `text`, without BOS. Control tokens written in the text are plain text unless
   /// `parse_control`, so that a user's text can forge neither a turn nor an image. Invalid UTF-8 is
-  /// read as U+FFFD. Throws Error(kMemory), Error(kInterrupted) some milliseconds after `cancel` is
-  /// set. A text goes to SentencePiece in parts with the same ids, which take little memory however
-  /// long it is, unless no cut is found in it: one letter a million times over.
+  /// read as U+FFFD. Throws Error(kFailed) where SentencePiece fails, Error(kInterrupted) some
+  /// milliseconds after `cancel` is set. A text goes to SentencePiece in parts with the same ids,
+  /// which take little memory however long it is, unless no cut is found in it: one letter a
+  /// million times over.
   std::vector<TokenId> encode(std::string_view text, bool parse_control = false,
                               const std::atomic<bool>* cancel = nullptr) const;
 
@@ -38,10 +39,10 @@ class LAPIDARY_API Tokenizer {
   std::string decode(std::span<const TokenId> ids, bool with_control = false) const;
 
   /// The bytes that one id stands for (empty for control tokens); valid as long as the tokenizer.
-  /// Allocates nothing.
+  /// Allocates nothing. Throws Error(kUsage) for an id outside the vocabulary.
   std::string_view piece(TokenId id) const;
 
-  bool is_control(TokenId id) const;
+  bool is_control(TokenId id) const;  ///< Throws Error(kUsage) for an id outside the vocabulary.
 
   /// Bytes of the longest text that one id stands for: a text of n bytes has at least
   /// n / longest_piece() ids.
@@ -77,9 +78,10 @@ class LAPIDARY_API Tokenizer {
 /// Allocates nothing after construction. Not thread-safe.
 class LAPIDARY_API Detokenizer {
  public:
-  explicit Detokenizer(Tokenizer tokenizer);
+  explicit Detokenizer(Tokenizer tokenizer);  ///< Throws Error(kUsage) for an empty one.
 
-  /// The text that became complete with `id`; may be empty. Valid until the next call.
+  /// The text that became complete with `id`; may be empty. Valid until the next call. Throws
+  /// Error(kUsage) for an id outside the vocabulary.
   std::string_view push(TokenId id);
 
   /// The bytes still held back at the end of a text: an incomplete character, or nothing.

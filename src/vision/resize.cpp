@@ -256,7 +256,7 @@ Image make_encoder_input(const Image& image, const ImageView& view, int size, in
                     std::to_string(view.y));
   }
   Team team(threads);
-  std::vector<std::uint8_t> rgb(to_size(size) * to_size(size) * 3);
+  PagedVector<std::uint8_t> rgb(to_size(size) * to_size(size) * 3);
   resize(image, view, size, size, *kernels::best(), team, rgb.data());
   return make_image(size, size, std::move(rgb));
 }

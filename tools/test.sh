@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # test.sh [--all|--long]: builds and runs the tests of the GCC Release build. --all adds the same with Clang and its
-# sanitizers, a minute of fuzzing for each format of files, the shared library and its users, the aarch64 kernels under
+# sanitizers, half a minute of fuzzing for each format of files and each text that others write, the shared library and its users, the aarch64 kernels under
 # qemu-user, the documentation of the headers, clang-format and clang-tidy. --long adds to that what takes more time and
-# finds less: a build without any optional library, one inside another project, the packages on a fresh Debian 12, and
+# finds less: four times the fuzzing, a build without any optional library, one inside another project, the packages on a fresh Debian 12, and
 # strangers' programs with every compiler, standard and sanitizer. A part that fails does not keep the later ones from
 # running; one that takes longer than its share of the time is stopped and has failed.
 # shellcheck source-path=SCRIPTDIR
@@ -10,6 +10,7 @@
 
 jobs=$(getconf _NPROCESSORS_ONLN)
 release=(-DCMAKE_BUILD_TYPE=Release -DLAPIDARY_TEST_MODEL="${model:-}" -DLAPIDARY_WERROR=ON)
+fuzz_seconds=${fuzz_seconds:-30}
 
 # build_FOLDER: the parts that build.
 build_gcc() {
@@ -18,7 +19,8 @@ build_gcc() {
 # One build with Clang for its warnings, its sanitizers, its fuzzers and clang-tidy.
 build_sanitized() {
   configure build-asan "${release[@]}" -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
-    -DLAPIDARY_SANITIZE=address,undefined -DLAPIDARY_FUZZ=ON && cmake --build "$root/build-asan"
+    -DLAPIDARY_SANITIZE=address,undefined -DLAPIDARY_FUZZ=ON -DLAPIDARY_FUZZ_SECONDS="$fuzz_seconds" \
+    && cmake --build "$root/build-asan"
 }
 # The library and the command line: the unit tests link object files and would see nothing new.
 build_shared() {
@@ -162,11 +164,12 @@ part() {
 install_missing "${all:-test}"
 fetch_model
 export model
+[ "$all" != long ] || export fuzz_seconds=120
 
 if part "GCC build" 900 build_gcc; then part "GCC tests" 900 run_ctest build || true; fi
 if [ -n "$all" ]; then
   if part "Clang build with sanitizers" 900 build_sanitized; then
-    part "tests under the sanitizers, fuzzing" 1500 run_sanitized || true
+    part "tests under the sanitizers, fuzzing" $((1500 + 12 * (fuzz_seconds - 30))) run_sanitized || true
   fi
   if part "shared library" 900 build_shared; then part "users of the shared library" 300 run_shared || true; fi
   if has_command aarch64-linux-gnu-g++ && has_command qemu-aarch64; then

@@ -19,8 +19,13 @@ enum class ErrorCode {
 };
 
 /// The only exception that leaves the library, but for what the host's own callbacks throw, which
-/// passes through it unchanged. `what()` is one line that says what was expected and what was
-/// found, and names the file, key or tensor.
+/// passes through it unchanged. `what()` is one line of at most 2,000 bytes of valid UTF-8 that
+/// says what was expected and what was found, and names the file, key or tensor. Whatever a file, a
+/// path or another library put into it is cut where it is long, and holds no control characters and
+/// no marks that turn the direction of writing.
+///
+/// Every function may throw Error(kMemory) where memory runs out. What else it throws stands with
+/// it; one that says nothing throws nothing else.
 class LAPIDARY_API Error : public std::runtime_error {
  public:
   /// One of the host's own, if it likes: the library passes it through as any other exception.

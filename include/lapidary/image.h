@@ -50,7 +50,7 @@ class LAPIDARY_API Image {
   /// header, before anything is decoded), Error(kInterrupted) once `options.cancel` is set.
   static Image load(const std::string& path, const ImageLoadOptions& options = {});
 
-  /// The same from memory; `name` stands in messages.
+  /// The same from memory, with the same errors; `name` stands in messages.
   static Image decode(std::span<const std::byte> bytes, const std::string& name = "the picture",
                       const ImageLoadOptions& options = {});
 
@@ -105,13 +105,14 @@ struct ImageOptions {
 };
 
 /// What a picture of this size is shown as: the whole first, then the crops in reading order.
-/// Sizes are in pixels. Throws Error(kUsage) for options or sizes out of range. May be called from
-/// any thread.
+/// Sizes are in pixels. Throws Error(kUsage) for a size without pixels and options out of range.
+/// May be called from any thread.
 LAPIDARY_API std::vector<ImageView> image_views(int width, int height, const ImageOptions& options);
 
 /// `view` of `image` as the encoder gets it: size × size pixels, bilinear with antialiasing, bytes
 /// as Pillow makes them. `threads` as everywhere, 0: physical cores. Throws Error(kUsage) when the
-/// view does not lie in the picture or $LAPIDARY_ISA names what this machine does not have,
+/// view does not lie in the picture, for a size or number of threads out of range, for an empty
+/// picture, or where $LAPIDARY_ISA names what this machine does not have,
 /// Error(kMemory), Error(kFailed) when the threads cannot be made. May be called from any thread;
 /// makes a team of its own meanwhile.
 LAPIDARY_API Image encoder_input(const Image& image, const ImageView& view, int size = 896,

@@ -120,10 +120,10 @@ class LAPIDARY_API Model {
 
   /// Reads and packs `path`, a GGUF file; may be called by several threads at once. Throws
   /// Error(kFile) with the offending key or tensor, Error(kMemory) when the weights exceed the
-  /// budget, Error(kUsage) for an unknown ISA. A vision file whose width is not the model's is an
-  /// Error(kFile). Error(kInterrupted) once `options.cancel` is set; what `options.progress` throws
-  /// ends the load and passes unchanged. Error(kFailed) when not as many threads can be made as
-  /// asked.
+  /// budget, Error(kUsage) for an unknown ISA or a number of threads out of range. A vision file
+  /// whose width is not the model's is an Error(kFile). Error(kInterrupted) once `options.cancel`
+  /// is set; what `options.progress` throws ends the load and passes unchanged. Error(kFailed) when
+  /// not as many threads can be made as asked.
   static Model load(const std::string& path, const ModelOptions& options = {});
 
   // What these return is valid as long as a copy of the model is there. All throw Error(kUsage)
@@ -140,8 +140,8 @@ class LAPIDARY_API Model {
   std::shared_ptr<const Impl> impl_;
 };
 
-/// Reads the header of `path` only. Throws as Model::load does. This and the functions below may be
-/// called from any thread.
+/// Reads the header of `path` only. Throws Error(kFile) with the offending key or tensor. This and
+/// the functions below may be called from any thread.
 LAPIDARY_API ModelInfo inspect(const std::string& path);
 
 /// The same of a vision file (mmproj). Throws as inspect() does.
@@ -166,7 +166,7 @@ struct FileInfo {
 /// Reads the header of `path` only. Throws Error(kFile) for a file that is no GGUF file.
 LAPIDARY_API FileInfo inspect_file(const std::string& path);
 
-/// The vocabulary of a model file, without its weights. Throws as Model::load does.
+/// The vocabulary of a model file, without its weights. Throws Error(kFile) with the offending key.
 LAPIDARY_API Tokenizer load_tokenizer(const std::string& path);
 
 }  // namespace lapidary

@@ -49,8 +49,8 @@ struct MemoryPlan {
 };
 
 /// Reads headers only: of `path`, and of `model.vision` where that is given. A draft model is not
-/// counted. Throws as Model::load and Session do, but for the budget. May be called from any
-/// thread.
+/// counted. Throws Error(kFile) as Model::load does, Error(kUsage) as Session does for options out
+/// of range. May be called from any thread.
 LAPIDARY_API MemoryPlan plan_memory(const std::string& path, const ModelOptions& model = {},
                                     const SessionOptions& session = {});
 
@@ -130,7 +130,8 @@ class LAPIDARY_API Session {
               const std::atomic<bool>* cancel = nullptr);
 
   /// As append, and hands out the logits of every position in order. The span holds
-  /// vocabulary_size() floats, valid during the call.
+  /// vocabulary_size() floats, valid during the call. Throws as append does, and Error(kUsage)
+  /// without a function.
   void append_with_logits(
       std::span<const TokenId> ids,
       const std::function<void(int position, std::span<const float> logits)>& on_logits,
@@ -147,15 +148,16 @@ class LAPIDARY_API Session {
   /// Valid until the session is next used.
   std::span<const float> logits() const;
 
-  /// Draws the id that would follow, as generate() draws it, and does not add it. The session must
-  /// not be empty (Error(kUsage)), nor the options out of range.
+  /// Draws the id that would follow, as generate() draws it, and does not add it. Throws
+  /// Error(kUsage) when the session is empty, and for options out of range; Error(kFailed) when no
+  /// logit is a number.
   TokenId draw(const SamplingOptions& options) const;
 
   /// What drawing read of the output matrix so far.
   HeadStats head_stats() const;
 
-  /// Draws tokens behind what is there until a stop. The session must not be empty, nor the options
-  /// out of range (Error(kUsage)). A cancel is no error, but a FinishReason.
+  /// Draws tokens behind what is there until a stop. Throws as draw() does; a cancel is no error,
+  /// but a FinishReason.
   /// A stop id is drawn but not part of the session; every other drawn token is in it afterwards
   /// (the last one is computed with what is appended next, or when its logits are asked for).
   Completion generate(const GenerateOptions& options, const OnText& on_text = {});
@@ -163,12 +165,13 @@ class LAPIDARY_API Session {
   /// Adds a user turn in the model's turns() (opened with BOS, and with `system` in front, when it
   /// is the first), not computed until the reply. Closes the model's turn before it where that is
   /// open. Nothing is added when it throws: Error(kInterrupted) some milliseconds after `cancel` is
-  /// set, also for those below.
+  /// set, Error(kUsage) when the vocabulary has no tokens for Gemma's turns; also for those below.
   void add_user(std::string_view text, std::string_view system = {},
                 const std::atomic<bool>* cancel = nullptr);
 
   /// The same with pictures in front of the text. They are encoded here, with the session's
-  /// threads: see ImageEncoder::encode for what it throws.
+  /// threads: throws as ImageEncoder and its encode() do too, Error(kUsage) for a model without a
+  /// vision file.
   void add_user(std::string_view text, const std::vector<Image>& images,
                 std::string_view system = {}, const ImageOptions& options = {},
                 const std::atomic<bool>* cancel = nullptr);
@@ -178,9 +181,10 @@ class LAPIDARY_API Session {
                 const std::atomic<bool>* cancel = nullptr);
 
   /// Computes what add_user left; the reply is then drawn piece by piece, as the range is read:
-  /// `for (std::string_view piece : chat.reply()) …`. Throws Error(kContext) when the turn does not
-  /// fit, which drops it. A cancel before the first piece is an Error(kInterrupted): what was
-  /// computed stays, and the next reply computes the rest. A later one is a FinishReason.
+  /// `for (std::string_view piece : chat.reply()) …`. Throws as append() and generate() do, and so
+  /// do the steps of its iterators. A message that does not fit (Error(kContext)) is dropped. A
+  /// cancel before the first piece is an Error(kInterrupted): what was computed stays, and the next
+  /// reply computes the rest. A later one is a FinishReason.
   Reply reply(const GenerateOptions& options = {});
 
   /// The same in one call, with progress of the prefill. Throws as reply().

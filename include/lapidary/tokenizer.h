@@ -31,9 +31,10 @@ class LAPIDARY_API Tokenizer {
 
   /// Ids of `text`, without BOS. Control tokens written in the text are plain text unless
   /// `parse_control`, so that a user's text can forge neither a turn nor an image. Invalid UTF-8 is
-  /// read as U+FFFD. Throws Error(kMemory), Error(kInterrupted) some milliseconds after `cancel` is
-  /// set. A text goes to SentencePiece in parts with the same ids, which take little memory however
-  /// long it is, unless no cut is found in it: one letter a million times over.
+  /// read as U+FFFD. Throws Error(kFailed) where SentencePiece fails, Error(kInterrupted) some
+  /// milliseconds after `cancel` is set. A text goes to SentencePiece in parts with the same ids,
+  /// which take little memory however long it is, unless no cut is found in it: one letter a
+  /// million times over.
   std::vector<TokenId> encode(std::string_view text, bool parse_control = false,
                               const std::atomic<bool>* cancel = nullptr) const;
 
@@ -45,7 +46,8 @@ class LAPIDARY_API Tokenizer {
   /// Allocates nothing. Throws Error(kUsage) for an id outside the vocabulary.
   std::string_view piece(TokenId id) const;
 
-  /// Whether `id` stands for no text: `<bos>`, the marks of turns and pictures. Throws as piece().
+  /// Whether `id` stands for no text: `<bos>`, the marks of turns and pictures. Throws
+  /// Error(kUsage) for an id outside the vocabulary.
   bool is_control(TokenId id) const;
 
   /// Bytes of the longest text that one id stands for: a text of n bytes has at least

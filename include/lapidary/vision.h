@@ -59,13 +59,15 @@ class LAPIDARY_API ImageEncoder {
   /// Encodes every view of `image`. `progress` gets layers done of all views' layers, none when
   /// everything is cached. The same bits on any number of threads and on every instruction set.
   /// Throws Error(kInterrupted) some milliseconds after `cancel` is set, Error(kMemory),
-  /// Error(kFile) for a vision file that is damaged. What `progress` throws passes unchanged.
+  /// Error(kFile) for a vision file that is damaged, Error(kUsage) for an empty picture and options
+  /// out of range. What `progress` throws passes unchanged.
   EncodedImage encode(const Image& image, const ImageOptions& options = {},
                       const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
 
   /// Reads the weights now, if no encoder of this model has; `progress` gets bytes. Throws
-  /// Error(kInterrupted) some milliseconds after `cancel` is set: a later call begins anew. What
-  /// `progress` throws passes unchanged.
+  /// Error(kFile) for a file that is damaged, Error(kMemory) over the budget, Error(kInterrupted)
+  /// some milliseconds after `cancel` is set: a later call begins anew. What `progress` throws
+  /// passes unchanged.
   void load(const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
 
   std::uint64_t memory_bytes() const;  ///< Work buffers that encode() takes and gives back.

@@ -5,6 +5,7 @@
 #include <string>
 #include <system_error>
 
+#include "base/printable.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -18,18 +19,21 @@ const Error& out_of_memory() {
 }
 [[maybe_unused]] const Error& made_at_start = out_of_memory();
 
-/// The same as an Error; nothing for what is one already or the host's own.
+/// The same as an Error of one printable line; nothing for what is one already or the host's own.
 void throw_as_error() {
   try {
     throw;
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    // Whatever a file, a path or another library put into it.
+    if (!is_printable(error.what(), kMostOfALine))
+      throw Error(error.code(), printable_line(error.what()));
   } catch (const HostException&) {
   } catch (const std::bad_alloc&) {
     throw out_of_memory();
   } catch (const std::length_error&) {
     throw Error(ErrorCode::kMemory, "more memory was asked for than there can be");
   } catch (const std::exception& error) {
-    throw Error(ErrorCode::kFailed, error.what());
+    throw Error(ErrorCode::kFailed, printable_line(error.what()));
   } catch (...) {
     throw Error(ErrorCode::kFailed, "an exception of an unknown type");
   }

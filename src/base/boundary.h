@@ -24,8 +24,9 @@ decltype(auto) call_host(const Callback& callback, Args&&... args) {
   }
 }
 
-/// Throws what is being handled as the host may see it: an Error, or what its own callback threw.
-/// Memory that has run out is an Error(kMemory), for which none is taken.
+/// Throws what is being handled as the host may see it: an Error whose message is one printable
+/// line of at most kMostOfALine bytes, or what its own callback threw. Memory that has run out is
+/// an Error(kMemory), for which none is taken.
 [[noreturn]] void rethrow_to_host();
 
 /// Runs `body`, all that a public function does. Must not stand around another public function that

@@ -6,14 +6,17 @@
 #include <unordered_map>
 
 #include "base/file.h"
+#include "base/printable.h"
 #include "formats/gguf_header.h"
-#include "formats/printable.h"
 #include "formats/weight_source.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
 
 namespace {
+
+// Far above any chat template. What is read is held beside the header.
+constexpr std::uint64_t kMaxStringBytes = std::uint64_t{1} << 20;
 
 template <class T>
 T load(const std::byte* from) {
@@ -91,10 +94,10 @@ class GgufSource final : public WeightSource {
   std::optional<double> find_float(std::string_view key) const override;
   std::optional<bool> find_bool(std::string_view key) const override;
   std::optional<std::string> find_string(std::string_view key) const override;
-  std::optional<std::vector<std::string>> find_strings(std::string_view key) const override;
-  std::optional<std::vector<double>> find_floats(std::string_view key) const override;
-  std::optional<std::vector<std::int64_t>> find_ints(std::string_view key) const override;
-  bool is_array(std::string_view key) const override;
+  std::optional<PagedVector<std::string>> find_strings(std::string_view key) const override;
+  std::optional<PagedVector<double>> find_floats(std::string_view key) const override;
+  std::optional<PagedVector<std::int64_t>> find_ints(std::string_view key) const override;
+  std::optional<ArraySize> array_size(std::string_view key) const override;
 
   std::vector<std::pair<std::string, std::string>> describe() const override;
 
@@ -114,7 +117,7 @@ class GgufSource final : public WeightSource {
   }
 
   /// The string at `offset`, which is moved behind it. The parser has checked all lengths.
-  std::string take_string(std::uint64_t& offset) const;
+  std::string_view take_string(std::uint64_t& offset) const;
 
   /// Calls `use` with every element of an array of numbers.
   template <class Use>
@@ -186,7 +189,7 @@ std::optional<bool> GgufSource::find_bool(std::string_view key) const {
   return bytes_.data()[value->offset] != std::byte{0};
 }
 
-std::string GgufSource::take_string(std::uint64_t& offset) const {
+std::string_view GgufSource::take_string(std::uint64_t& offset) const {
   const auto length = load<std::uint64_t>(bytes_.data() + offset);
   const auto* const text = reinterpret_cast<const char*>(bytes_.data() + offset + 8);
   offset += 8 + length;
@@ -198,19 +201,24 @@ std::optional<std::string> GgufSource::find_string(std::string_view key) const {
   if (value == nullptr) return std::nullopt;
   if (value->is_array || value->type != GgufType::kString) fail_type(key, *value, "a string");
   std::uint64_t offset = value->offset;
-  return take_string(offset);
+  const std::string_view text = take_string(offset);
+  if (text.size() > kMaxStringBytes) {
+    fail("key " + quoted(key) + " is a string of " + std::to_string(text.size()) +
+         " bytes, expected at most " + std::to_string(kMaxStringBytes));
+  }
+  return std::string(text);
 }
 
-std::optional<std::vector<std::string>> GgufSource::find_strings(std::string_view key) const {
+std::optional<PagedVector<std::string>> GgufSource::find_strings(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_array || value->type != GgufType::kString) {
     fail_type(key, *value, "an array of strings");
   }
-  std::vector<std::string> strings;
+  PagedVector<std::string> strings;
   strings.reserve(static_cast<std::size_t>(value->count));
   std::uint64_t offset = value->offset;
-  for (std::uint64_t i = 0; i < value->count; ++i) strings.push_back(take_string(offset));
+  for (std::uint64_t i = 0; i < value->count; ++i) strings.emplace_back(take_string(offset));
   return strings;
 }
 
@@ -225,24 +233,24 @@ void GgufSource::for_each_number(const GgufValue& value, Use&& use) const {
   }
 }
 
-std::optional<std::vector<double>> GgufSource::find_floats(std::string_view key) const {
+std::optional<PagedVector<double>> GgufSource::find_floats(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr) return std::nullopt;
   const bool floats = value->type == GgufType::kFloat32 || value->type == GgufType::kFloat64;
   if (!value->is_array || !floats) fail_type(key, *value, "an array of floats");
-  std::vector<double> numbers;
+  PagedVector<double> numbers;
   numbers.reserve(static_cast<std::size_t>(value->count));
   for_each_number(*value, [&](auto number) { numbers.push_back(static_cast<double>(number)); });
   return numbers;
 }
 
-std::optional<std::vector<std::int64_t>> GgufSource::find_ints(std::string_view key) const {
+std::optional<PagedVector<std::int64_t>> GgufSource::find_ints(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr) return std::nullopt;
   const bool integers = value->type != GgufType::kString && value->type != GgufType::kFloat32 &&
                         value->type != GgufType::kFloat64;
   if (!value->is_array || !integers) fail_type(key, *value, "an array of integers");
-  std::vector<std::int64_t> numbers;
+  PagedVector<std::int64_t> numbers;
   numbers.reserve(static_cast<std::size_t>(value->count));
   for_each_number(*value, [&](auto number) {
     if constexpr (std::is_same_v<decltype(number), std::uint64_t>) {
@@ -284,9 +292,10 @@ std::vector<std::pair<std::string, std::string>> GgufSource::describe() const {
   return lines;
 }
 
-bool GgufSource::is_array(std::string_view key) const {
+std::optional<ArraySize> GgufSource::array_size(std::string_view key) const {
   const GgufValue* const value = find_value(key);
-  return value != nullptr && value->is_array;
+  if (value == nullptr || !value->is_array) return std::nullopt;
+  return ArraySize{value->count, value->bytes};
 }
 
 }  // namespace

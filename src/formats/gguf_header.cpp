@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <new>
 #include <unordered_set>
 
+#include "base/paged.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -23,7 +22,7 @@ constexpr std::uint64_t kMaxHeaderBytes = std::uint64_t{512} << 20;
 constexpr std::uint64_t kMaxKeyBytes = 65535;
 constexpr std::uint64_t kMaxTensorNameBytes = 1024;
 constexpr std::uint64_t kMaxKeys = 65536;
-constexpr std::uint64_t kMaxTensors = 1 << 20;
+constexpr std::uint64_t kMaxTensors = 65536;
 constexpr std::uint64_t kMaxAlignment = 1 << 20;
 constexpr std::uint64_t kDefaultAlignment = 32;
 constexpr std::uint32_t kMaxDimensions = 4;
@@ -157,6 +156,7 @@ void Parser::parse_value(const std::string& key, GgufValue& value) {
   }
   value.offset = at_;
   skip_elements(what, value);
+  value.bytes = at_ - value.offset;
 }
 
 void Parser::skip_elements(const std::string& what, const GgufValue& value) {
@@ -342,7 +342,7 @@ std::string quoted(std::string_view text) {
   return out + (text.size() > kMaxShown ? "…\"" : "\"");
 }
 
-HeaderBytes::~HeaderBytes() { std::free(data_); }
+HeaderBytes::~HeaderBytes() { give_pages(data_, capacity_); }
 
 std::uint64_t HeaderBytes::left_from(std::uint64_t offset) const {
   return file_.size() - std::min(offset, file_.size());
@@ -356,9 +356,10 @@ void HeaderBytes::need(std::uint64_t end) {
   if (wanted > capacity_) {
     const std::uint64_t grown =
         std::min(file_.size(), std::max(wanted, std::uint64_t{2} * capacity_));
-    void* const moved = std::realloc(data_, static_cast<std::size_t>(grown));
-    if (moved == nullptr) throw std::bad_alloc();
-    data_ = static_cast<std::byte*>(moved);
+    std::byte* const moved = take_pages(static_cast<std::size_t>(grown));
+    std::copy_n(data_, filled_, moved);
+    give_pages(data_, capacity_);
+    data_ = moved;
     capacity_ = static_cast<std::size_t>(grown);
   }
   file_.read(filled_, {data_ + filled_, static_cast<std::size_t>(wanted) - filled_});

@@ -53,7 +53,7 @@ class HeaderBytes {
 
  private:
   const File& file_;
-  std::byte* data_ = nullptr;  // From malloc: realloc grows it without copying or touching pages.
+  std::byte* data_ = nullptr;  // From take_pages().
   std::size_t capacity_ = 0;
   std::size_t filled_ = 0;
 };
@@ -65,6 +65,7 @@ struct GgufValue {
   bool is_array = false;
   std::uint64_t count = 1;
   std::uint64_t offset = 0;  // Of the first element.
+  std::uint64_t bytes = 0;   // Of all elements.
 };
 
 struct GgufHeader {

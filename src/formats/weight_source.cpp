@@ -6,7 +6,7 @@
 #include <numeric>
 #include <unordered_set>
 
-#include "formats/printable.h"
+#include "base/printable.h"
 #include "lapidary/error.h"
 
 namespace lapidary {

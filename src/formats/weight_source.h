@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/paged.h"
 #include "formats/blocks.h"
 
 namespace lapidary {
@@ -24,6 +25,11 @@ struct TensorInfo {
 
   std::uint64_t columns() const { return shape.empty() ? 1 : shape[0]; }
   std::uint64_t rows() const;  // Product of all dimensions but the first.
+};
+
+struct ArraySize {
+  std::uint64_t count = 0;  // Elements.
+  std::uint64_t bytes = 0;  // Of all elements, as the file has them.
 };
 
 /// Named tensors and metadata of a model, whatever files it lies in. Immutable; safe to read from
@@ -46,16 +52,16 @@ class WeightSource {
   virtual std::optional<std::uint64_t> find_uint(std::string_view key) const = 0;
   virtual std::optional<double> find_float(std::string_view key) const = 0;
   virtual std::optional<bool> find_bool(std::string_view key) const = 0;
-  virtual std::optional<std::string> find_string(std::string_view key) const = 0;
-  virtual std::optional<std::vector<std::string>> find_strings(std::string_view key) const = 0;
-  virtual std::optional<std::vector<double>> find_floats(
+  virtual std::optional<std::string> find_string(std::string_view key) const = 0;  // Up to 1 MiB.
+  virtual std::optional<PagedVector<std::string>> find_strings(std::string_view key) const = 0;
+  virtual std::optional<PagedVector<double>> find_floats(
       std::string_view key) const = 0;  // Any float array.
-  virtual std::optional<std::vector<std::int64_t>> find_ints(
+  virtual std::optional<PagedVector<std::int64_t>> find_ints(
       std::string_view key) const = 0;  // Any int or bool array.
 
-  /// Whether `key` is there and holds an array: for keys that may be one value or one value a
-  /// layer.
-  virtual bool is_array(std::string_view /*key*/) const { return false; }
+  /// What the array at `key` has in the file; nothing where there is no array. To be looked at
+  /// before the array is read: one byte of a file may become eight in memory.
+  virtual std::optional<ArraySize> array_size(std::string_view /*key*/) const { return {}; }
 
   /// Every key with its value in one printable line, long ones cut: for people.
   virtual std::vector<std::pair<std::string, std::string>> describe() const { return {}; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/printable.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -39,8 +40,8 @@ void check_tail(const WeightSource& source, const TensorInfo& tensor, TensorKind
                                ? "is all zeros"
                                : "is zeros from byte " + std::to_string(tail.end()) + " of " +
                                      std::to_string(tensor.bytes) + " on";
-  throw Error(ErrorCode::kFile, source.path() + ": tensor " + tensor.name + " " + what +
-                                    ": the download may be incomplete");
+  throw Error(ErrorCode::kFile, source.path() + ": tensor " + printable_value(tensor.name) + " " +
+                                    what + ": the download may be incomplete");
 }
 
 }  // namespace lapidary

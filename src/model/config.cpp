@@ -3,7 +3,7 @@
 #include <cmath>
 #include <string>
 
-#include "formats/printable.h"
+#include "base/printable.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -42,13 +42,13 @@ std::vector<bool> read_pattern(const WeightSource& source, int layers, int windo
   std::vector<bool> local(static_cast<std::size_t>(layers), false);
   if (window == 0) return local;
   const std::string name = key("attention.sliding_window_pattern");
-  if (source.is_array(name)) {
-    const std::vector<std::int64_t> flags =
-        source.find_ints(name).value_or(std::vector<std::int64_t>{});
-    if (flags.size() != local.size()) {
-      fail(source, "key " + name + " has " + std::to_string(flags.size()) +
+  if (const auto size = source.array_size(name)) {
+    if (size->count != local.size()) {
+      fail(source, "key " + name + " has " + std::to_string(size->count) +
                        " entries, expected one a layer");
     }
+    const PagedVector<std::int64_t> flags =
+        source.find_ints(name).value_or(PagedVector<std::int64_t>{});
     for (std::size_t i = 0; i < local.size(); ++i) local[i] = flags[i] != 0;
     return local;
   }

@@ -6,6 +6,7 @@
 
 #include "base/boundary.h"
 #include "base/cancel.h"
+#include "base/paged.h"
 #include "formats/zero_tail.h"
 #include "lapidary/error.h"
 
@@ -108,7 +109,7 @@ std::size_t slot_bytes(const Slot& slot) {
 }
 
 void load_norm(const WeightSource& source, const Slot& slot, Arena& arena) {
-  std::vector<std::byte> bytes(slot.tensor->bytes);
+  PagedVector<std::byte> bytes(slot.tensor->bytes);
   source.read(*slot.tensor, 0, bytes);
   ZeroTail tail;
   tail.look(0, bytes);
@@ -156,7 +157,7 @@ bool pack_into(const PackedMatrix& matrix, int panel, BlockType type, const std:
 }
 
 std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
-                         std::vector<std::byte>& buffer) {
+                         PagedVector<std::byte>& buffer) {
   const TensorInfo& tensor = *piece.slot->tensor;
   const PackedMatrix& matrix = *piece.slot->matrix;
   const std::size_t row_bytes = tensor.bytes / tensor.rows();
@@ -244,7 +245,7 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
   const std::vector<Piece> pieces = cut(slots, tails);
   std::atomic<std::uint64_t> done{0};
   auto body = [&](Worker& worker) {
-    std::vector<std::byte> buffer;
+    PagedVector<std::byte> buffer;
     worker.for_each(static_cast<int>(pieces.size()), [&](int i) {
       check_cancel(cancel, "reading the model");
       done += pack_piece(source, pieces[static_cast<std::size_t>(i)], buffer);

@@ -6,6 +6,7 @@
 
 #include "base/boundary.h"
 #include "base/exclusive.h"
+#include "base/paged.h"
 #include "lapidary/error.h"
 #include "lapidary/vision.h"
 #include "runtime/budget.h"
@@ -168,7 +169,7 @@ Image make_encoder_input(const Image& image, const ImageView& view, int size, in
                     std::to_string(view.y));
   }
   Team team(threads);
-  std::vector<std::uint8_t> rgb(static_cast<std::size_t>(size) * static_cast<std::size_t>(size) *
+  PagedVector<std::uint8_t> rgb(static_cast<std::size_t>(size) * static_cast<std::size_t>(size) *
                                 3);
   resize(image, view, size, size, select_kernels({}), team, rgb.data());
   return make_image(size, size, std::move(rgb));

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "base/boundary.h"
-#include "formats/printable.h"
+#include "base/printable.h"
 #include "lapidary/error.h"
 #include "lapidary/model.h"
 #include "model/decoder.h"

@@ -8,6 +8,7 @@
 
 #include "base/boundary.h"
 #include "base/memory.h"
+#include "base/printable.h"
 #include "base/team.h"
 #include "lapidary/error.h"
 #include "runtime/model_impl.h"
@@ -103,8 +104,8 @@ const kernels::Kernels& select_kernels(const std::string& isa) {
     if (!names.empty()) names += ", ";
     names += table->name;
   }
-  throw Error(ErrorCode::kUsage,
-              "instruction set \"" + wanted + "\" is not one that this machine has: " + names);
+  throw Error(ErrorCode::kUsage, "instruction set \"" + printable_value(wanted) +
+                                     "\" is not one that this machine has: " + names);
 }
 
 MachineLimits measure_machine(int threads, const std::string& isa) {

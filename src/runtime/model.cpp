@@ -31,10 +31,11 @@ namespace {
 
 constexpr const char* kReading = "reading the model";
 
-/// The tokenizer of `source`, which may have fewer tokens than the embedding has rows.
-Tokenizer fitting_tokenizer(const WeightSource& source, const Config& config,
+/// The tokenizer of `source`, which may have fewer tokens than the embedding has rows. `held`: what
+/// the weights will take.
+Tokenizer fitting_tokenizer(const WeightSource& source, const Config& config, std::uint64_t held,
                             const std::atomic<bool>* cancel) {
-  Tokenizer tokenizer = load_tokenizer(source, cancel);
+  Tokenizer tokenizer = load_tokenizer(source, cancel, held);
   if (tokenizer.vocabulary_size() <= config.vocabulary) return tokenizer;
   throw Error(ErrorCode::kFile, source.path() + ": tensor token_embd.weight has " +
                                     std::to_string(config.vocabulary) + " rows, fewer than the " +
@@ -58,7 +59,7 @@ std::shared_ptr<const Model::Impl> load_model(const std::string& path,
   check_budget(path + ": the model", 0, held_by(info), options.memory_limit);
   check_cancel(options.cancel, kReading);
   // Before the weights: its own set-up then goes on beside their reading.
-  Tokenizer tokenizer = fitting_tokenizer(*source, config, options.cancel);
+  Tokenizer tokenizer = fitting_tokenizer(*source, config, info.weight_bytes, options.cancel);
   Team team(threads);
   WeightsPtr weights =
       load_weights(*source, config, kernels, team, options.progress, options.cancel);

@@ -4,10 +4,11 @@
 #include <string>
 
 #include "base/boundary.h"
+#include "base/printable.h"
+#include "base/utf8.h"
 #include "lapidary/error.h"
 #include "lapidary/prompt.h"
 #include "text/prompt_writer.h"
-#include "text/utf8.h"
 
 namespace lapidary {
 namespace {
@@ -55,7 +56,7 @@ std::string text_of(const Turns& turns, const Message& message, std::size_t inde
   for (const ContentPart& part : parts_of(message, whole)) {
     if (part.image) {
       throw Error(ErrorCode::kUsage, "message " + std::to_string(index + 1) + " has role \"" +
-                                         message.role +
+                                         printable_value(message.role) +
                                          "\" and a picture, expected pictures in the role "
                                          "\"user\" only");
     }
@@ -138,8 +139,9 @@ std::size_t last_character(std::string_view text) {
 
 [[noreturn]] void fail_roles(std::size_t index, const std::string& role,
                              std::string_view expected) {
-  throw Error(ErrorCode::kUsage, "message " + std::to_string(index + 1) + " has role \"" + role +
-                                     "\", expected " + std::string(expected));
+  throw Error(ErrorCode::kUsage, "message " + std::to_string(index + 1) + " has role \"" +
+                                     printable_value(role) + "\", expected " +
+                                     std::string(expected));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "base/boundary.h"
+#include "base/utf8.h"
 #include "lapidary/tokenizer.h"
 #include "text/tokenizer_impl.h"
-#include "text/utf8.h"
 
 namespace lapidary {
 

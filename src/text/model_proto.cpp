@@ -11,30 +11,30 @@ namespace {
 // length and bytes. Field numbers are those of sentencepiece_model.proto, which promises never to
 // change them.
 
-void put_varint(std::string& out, std::uint64_t value) {
+void put_varint(PagedString& out, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
   out.push_back(static_cast<char>(value));
 }
 
-void put_int(std::string& out, std::uint32_t field, std::uint64_t value) {
+void put_int(PagedString& out, std::uint32_t field, std::uint64_t value) {
   put_varint(out, field << 3);
   put_varint(out, value);
 }
 
-void put_float(std::string& out, std::uint32_t field, float value) {
+void put_float(PagedString& out, std::uint32_t field, float value) {
   put_varint(out, field << 3 | 5);
   const auto bits = std::bit_cast<std::uint32_t>(value);
   for (int shift = 0; shift < 32; shift += 8) out.push_back(static_cast<char>(bits >> shift));
 }
 
-void put_bytes(std::string& out, std::uint32_t field, std::string_view value) {
+void put_bytes(PagedString& out, std::uint32_t field, std::string_view value) {
   put_varint(out, field << 3 | 2);
   put_varint(out, value.size());
   out += value;
 }
 
-std::string trainer_spec(const Pieces& pieces) {
-  std::string spec;
+PagedString trainer_spec(const Pieces& pieces) {
+  PagedString spec;
   put_int(spec, 3, 2);                                                          // model_type: BPE
   put_int(spec, 35, 1);                                                         // byte_fallback
   put_int(spec, 40, static_cast<std::uint64_t>(pieces.unknown));                // unk_id
@@ -45,8 +45,8 @@ std::string trainer_spec(const Pieces& pieces) {
   return spec;
 }
 
-std::string normalizer_spec() {
-  std::string spec;
+PagedString normalizer_spec() {
+  PagedString spec;
   put_bytes(spec, 1, "identity");  // name
   put_int(spec, 3, 0);             // add_dummy_prefix
   put_int(spec, 4, 0);             // remove_extra_whitespaces
@@ -56,10 +56,10 @@ std::string normalizer_spec() {
 
 }  // namespace
 
-std::string serialize_model_proto(const Pieces& pieces) {
-  std::string proto;
+PagedString serialize_model_proto(const Pieces& pieces) {
+  PagedString proto;
   proto.reserve(pieces.texts.size() * 24);
-  std::string piece;
+  PagedString piece;
   for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
     piece.clear();
     put_bytes(piece, 1, pieces.texts[i]);

@@ -9,17 +9,36 @@
 #include "base/background.h"
 #include "base/boundary.h"
 #include "base/cancel.h"
+#include "base/paged.h"
+#include "base/printable.h"
+#include "base/utf8.h"
 #include "lapidary/error.h"
 #include "text/cuts.h"
 #include "text/model_proto.h"
 #include "text/tokenizer_impl.h"
-#include "text/utf8.h"
 #include "text/vocabulary.h"
 
 namespace lapidary {
 namespace {
 
 using Processor = sentencepiece::SentencePieceProcessor;
+
+/// Outlives a vocabulary. Malloc is told to give back what SentencePiece's half a million small
+/// blocks leave in it (docs/decisions/0020-memory-goes-back.md).
+class Trim {
+ public:
+  Trim() = default;
+  ~Trim() { trim_malloc(); }
+  Trim(const Trim&) = delete;
+  Trim& operator=(const Trim&) = delete;
+
+  /// On the thread that has built. Trimming leaves the upper end of each arena; a block of more
+  /// than 64 KiB that is given back behind it makes glibc look at that of its own.
+  void mark_arena() { mark_ = std::make_unique_for_overwrite<std::byte[]>(std::size_t{96} << 10); }
+
+ private:
+  std::unique_ptr<std::byte[]> mark_;
+};
 
 /// What encoding needs: immutable once built.
 struct PieceEncoder {
@@ -32,6 +51,7 @@ enum class Fate { kOpen, kKept, kGivenUp };
 
 /// Everything that a build needs, and what becomes of it.
 struct Build {
+  Trim trim;  // The last to go.
   Pieces pieces;
   bool newlines = false;
   std::string path;
@@ -51,14 +71,15 @@ struct Build {
 /// Takes the pieces with it: nothing of them is kept once SentencePiece has its own copy.
 std::unique_ptr<const PieceEncoder> build_encoder(Build& build) {
   auto encoder = std::make_unique<PieceEncoder>(build.pieces, build.newlines);
-  const std::string proto = serialize_model_proto(build.pieces);
+  const PagedString proto = serialize_model_proto(build.pieces);
   build.pieces = {};
-  const auto status = encoder->processor.LoadFromSerializedProto(proto);
+  const auto status = encoder->processor.LoadFromSerializedProto(std::string_view(proto));
   if (!status.ok()) {
     throw Error(ErrorCode::kFile,
                 build.path + ": tokenizer.ggml.tokens: SentencePiece refuses the vocabulary: " +
-                    std::string(status.message()));
+                    printable_value(status.message()));
   }
+  build.trim.mark_arena();
   return encoder;
 }
 
@@ -84,9 +105,9 @@ void run_until_decided(Build& build) noexcept {
 
 class Tokenizer::Impl {
  public:
-  Impl(const WeightSource& source, const std::atomic<bool>* cancel)
+  Impl(const WeightSource& source, const std::atomic<bool>* cancel, std::uint64_t held)
       : build_(std::make_shared<Build>()) {
-    vocabulary = read_vocabulary(source, build_->pieces, cancel);
+    vocabulary = read_vocabulary(source, build_->pieces, cancel, held);
     build_->newlines = vocabulary.newlines_cut;
     build_->path = source.path();
     // No more threads: here and now.
@@ -128,16 +149,17 @@ class Tokenizer::Impl {
       const std::size_t cut = encoder.cuts.find(text, kPart);
       const auto status = encoder.processor.Encode(text.substr(0, cut), &part_ids);
       if (!status.ok())
-        throw Error(ErrorCode::kFailed, std::string("SentencePiece: ") + status.message());
+        throw Error(ErrorCode::kFailed, "SentencePiece: " + printable_value(status.message()));
       ids.insert(ids.end(), part_ids.begin(), part_ids.end());
       text.remove_prefix(cut);
     }
   }
 
+  // Goes last, and with it the last of the vocabulary.
+  const std::shared_ptr<Build> build_;
   Vocabulary vocabulary;
 
  private:
-  std::shared_ptr<Build> build_;
   mutable Background builder_;  // Done with once loading has been waited for.
 };
 
@@ -211,8 +233,9 @@ std::span<const TokenId> Tokenizer::stop_ids() const { return impl().vocabulary.
 const std::vector<std::string>& Tokenizer::warnings() const { return impl().vocabulary.warnings; }
 std::size_t Tokenizer::longest_piece() const { return impl().vocabulary.longest_piece; }
 
-Tokenizer load_tokenizer(const WeightSource& source, const std::atomic<bool>* cancel) {
-  return Tokenizer(std::make_shared<const Tokenizer::Impl>(source, cancel));
+Tokenizer load_tokenizer(const WeightSource& source, const std::atomic<bool>* cancel,
+                         std::uint64_t held) {
+  return Tokenizer(std::make_shared<const Tokenizer::Impl>(source, cancel, held));
 }
 
 void finish_loading(const Tokenizer& tokenizer, const std::atomic<bool>* cancel) {

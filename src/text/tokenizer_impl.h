@@ -11,11 +11,13 @@ namespace lapidary {
 /// Builds the tokenizer of a GGUF file from its `tokenizer.ggml.*` keys (docs/gemma3.md,
 /// Tokenizer).
 /// Throws Error(kFile) naming the key when the vocabulary is missing, ragged or has no byte tokens,
-/// Error(kInterrupted) once `cancel` is set.
+/// or when it would, beside `held` bytes of the same file, take more than twice the file and 64
+/// MiB; Error(kInterrupted) once `cancel` is set.
 ///
 /// SentencePiece is built meanwhile by a thread of its own, so that the weights can be read at the
 /// same time; the first encode() waits for it. A tokenizer that is given up meanwhile does not.
-Tokenizer load_tokenizer(const WeightSource& source, const std::atomic<bool>* cancel = nullptr);
+Tokenizer load_tokenizer(const WeightSource& source, const std::atomic<bool>* cancel = nullptr,
+                         std::uint64_t held = 0);
 
 /// Waits until `tokenizer` can encode. Throws Error(kFile) when SentencePiece refuses the
 /// vocabulary (a duplicate token), Error(kInterrupted) once `cancel` is set. Call it once when

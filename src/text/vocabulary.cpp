@@ -6,9 +6,12 @@
 #include <functional>
 #include <limits>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "base/cancel.h"
+#include "base/memory.h"
+#include "base/printable.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -38,7 +41,8 @@ T required(const WeightSource& source, const char* key, std::optional<T> value) 
 }
 
 /// Appends `text` to `out` with `to` for every `from`.
-void append_replaced(std::string& out, std::string_view text, std::string_view from,
+template <class String>
+void append_replaced(String& out, std::string_view text, std::string_view from,
                      std::string_view to) {
   for (std::size_t at = text.find(from); at != std::string_view::npos; at = text.find(from)) {
     out += text.substr(0, at);
@@ -88,42 +92,107 @@ bool has_inner_newline(std::string_view piece) {
 void check_model(const WeightSource& source) {
   constexpr const char* kKey = "tokenizer.ggml.model";
   const std::string model = required(source, kKey, source.find_string(kKey));
-  if (model != "llama") fail(source, kKey, "\"" + model + "\", expected \"llama\" (SentencePiece)");
+  if (model != "llama")
+    fail(source, kKey, "\"" + printable_value(model) + "\", expected \"llama\" (SentencePiece)");
 }
 
-Pieces read_pieces(const WeightSource& source) {
-  constexpr const char* kTokens = "tokenizer.ggml.tokens";
-  constexpr const char* kScores = "tokenizer.ggml.scores";
-  constexpr const char* kTypes = "tokenizer.ggml.token_type";
+constexpr const char* kTokens = "tokenizer.ggml.tokens";
+constexpr const char* kScores = "tokenizer.ggml.scores";
+constexpr const char* kTypes = "tokenizer.ggml.token_type";
+
+// SentencePiece builds its search for user-defined pieces by a recursion as deep as they are long.
+constexpr std::size_t kMaxTokenBytes = 4096;
+
+/// Throws Error(kFile) unless all three arrays are there and equally long: before any of them is
+/// read.
+void check_lengths(const WeightSource& source) {
+  const auto tokens = source.array_size(kTokens);
+  if (!tokens) return;  // No array, or a source that holds it already: told when it is read.
+  if (tokens->count == 0) fail(source, kTokens, "empty");
+  for (const char* key : {kScores, kTypes}) {
+    const auto size = source.array_size(key);
+    if (!size || size->count == tokens->count) continue;
+    fail(source, key,
+         std::to_string(size->count) + " values, expected one for each of the " +
+             std::to_string(tokens->count) + " tokens");
+  }
+}
+
+/// Throws Error(kFile) when a tokenizer of these tokens would take more memory than twice the file
+/// and 64 MiB, its header and `held` included: before the tokens are read.
+void check_cost(const WeightSource& source, std::span<const TokenType> types, std::uint64_t held) {
+  const auto size = source.array_size(kTokens);
+  if (!size) return;
+  // Measured at the moment that takes the most, SentencePiece's own included.
+  constexpr std::uint64_t kToken = 220, kByte = 6, kUserDefined = 150;
+  const std::uint64_t text = size->bytes - 8 * size->count;
+  const auto user_defined =
+      static_cast<std::uint64_t>(std::ranges::count(types, TokenType::kUserDefined));
+  const std::uint64_t needed = kToken * size->count + kByte * text + kUserDefined * user_defined;
+  const std::uint64_t allowed = 2 * source.file_bytes() + (std::uint64_t{64} << 20);
+  if (needed + size->bytes + held <= allowed) return;
+  fail(source, kTokens,
+       std::to_string(size->count) + " tokens of " + format_bytes(text) + " would take " +
+           format_bytes(needed) + ", more than a file of " + format_bytes(source.file_bytes()) +
+           " may");
+}
+
+/// The scores as floats, the types as such: each array of the file is gone before the next is read.
+PagedVector<float> read_scores(const WeightSource& source) {
+  const PagedVector<double> read = required(source, kScores, source.find_floats(kScores));
+  PagedVector<float> scores;
+  scores.reserve(read.size());
+  for (const double score : read) {
+    if (!(std::abs(score) <= std::numeric_limits<float>::max())) {
+      fail(source, kScores,
+           "token " + std::to_string(scores.size()) + " has a score that is no finite number");
+    }
+    scores.push_back(static_cast<float>(score));
+  }
+  return scores;
+}
+
+PagedVector<TokenType> read_types(const WeightSource& source) {
+  const PagedVector<std::int64_t> read = required(source, kTypes, source.find_ints(kTypes));
+  PagedVector<TokenType> types;
+  types.reserve(read.size());
+  for (const std::int64_t type : read) {
+    if (type < 1 || type > 6) {
+      fail(source, kTypes,
+           "token " + std::to_string(types.size()) + " has type " + std::to_string(type) +
+               ", expected 1 to 6");
+    }
+    types.push_back(static_cast<TokenType>(type));
+  }
+  return types;
+}
+
+Pieces read_pieces(const WeightSource& source, std::uint64_t held) {
   check_model(source);
+  check_lengths(source);
   Pieces pieces;
+  pieces.types = read_types(source);
+  pieces.scores = read_scores(source);
+  check_cost(source, pieces.types, held);
   pieces.texts = required(source, kTokens, source.find_strings(kTokens));
-  const std::vector<double> scores = required(source, kScores, source.find_floats(kScores));
-  const std::vector<std::int64_t> types = required(source, kTypes, source.find_ints(kTypes));
   const std::size_t count = pieces.texts.size();
-  const std::string expected =
-      ", expected one for each of the " + std::to_string(count) + " tokens";
   if (count == 0) fail(source, kTokens, "empty");
-  if (scores.size() != count)
-    fail(source, kScores, std::to_string(scores.size()) + " values" + expected);
-  if (types.size() != count)
-    fail(source, kTypes, std::to_string(types.size()) + " values" + expected);
-  pieces.scores.reserve(count);
-  pieces.types.reserve(count);
+  const std::string expected =
+      " values, expected one for each of the " + std::to_string(count) + " tokens";
+  if (pieces.scores.size() != count)
+    fail(source, kScores, std::to_string(pieces.scores.size()) + expected);
+  if (pieces.types.size() != count)
+    fail(source, kTypes, std::to_string(pieces.types.size()) + expected);
   for (std::size_t i = 0; i < count; ++i) {
     const std::string at = "token " + std::to_string(i);
     const std::string& text = pieces.texts[i];
-    if (text.empty() || text.find('\0') != std::string::npos) {
+    if (text.empty() || text.find('\0') != std::string::npos)
       fail(source, kTokens, at + (text.empty() ? " is empty" : " holds a NUL byte"));
+    if (text.size() > kMaxTokenBytes) {
+      fail(source, kTokens,
+           at + " has " + std::to_string(text.size()) + " bytes, expected at most " +
+               std::to_string(kMaxTokenBytes));
     }
-    if (!(std::abs(scores[i]) <= std::numeric_limits<float>::max())) {
-      fail(source, kScores, at + " has a score that is no finite number");
-    }
-    if (types[i] < 1 || types[i] > 6) {
-      fail(source, kTypes, at + " has type " + std::to_string(types[i]) + ", expected 1 to 6");
-    }
-    pieces.scores.push_back(static_cast<float>(scores[i]));
-    pieces.types.push_back(static_cast<TokenType>(types[i]));
   }
   return pieces;
 }
@@ -270,10 +339,10 @@ void Vocabulary::find_specials(const WeightSource& source) {
 }
 
 Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces,
-                           const std::atomic<bool>* cancel) {
+                           const std::atomic<bool>* cancel, std::uint64_t held) {
   constexpr const char* kReading = "reading the vocabulary";
   Vocabulary vocabulary;
-  pieces = read_pieces(source);
+  pieces = read_pieces(source, held);
   check_cancel(cancel, kReading);
   repair(source, pieces, vocabulary.warnings);
   check_bytes(source, pieces);

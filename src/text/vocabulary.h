@@ -27,10 +27,10 @@ enum class TokenType : std::uint8_t {
 /// The pieces of a vocabulary as a file has them, checked and with their types repaired: what
 /// SentencePiece is built from.
 struct Pieces {
-  std::vector<std::string>
+  PagedVector<std::string>
       texts;  // Spaces of user-defined pieces as U+2581, as SentencePiece wants them.
-  std::vector<float> scores;
-  std::vector<TokenType> types;
+  PagedVector<float> scores;
+  PagedVector<TokenType> types;
   TokenId unknown = -1;
 };
 
@@ -77,7 +77,7 @@ class Vocabulary {
 
  private:
   friend Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces,
-                                    const std::atomic<bool>* cancel);
+                                    const std::atomic<bool>* cancel, std::uint64_t held);
   struct Hash {  // Looks up views without making strings of them.
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const {
@@ -90,8 +90,8 @@ class Vocabulary {
   void add_control(std::string_view name);
 
   TokenId size_ = 0;
-  std::string blob_;                    // Decoded bytes of all ids, one after the other.
-  std::vector<std::uint32_t> offsets_;  // [size + 1] into blob_.
+  PagedString blob_;                    // Decoded bytes of all ids, one after the other.
+  PagedVector<std::uint32_t> offsets_;  // [size + 1] into blob_.
   std::vector<bool> control_;
   std::unordered_map<std::string, TokenId, Hash, std::equal_to<>> control_ids_;
   std::vector<std::size_t> control_lengths_;  // Lengths that control tokens have, longest first.
@@ -99,8 +99,9 @@ class Vocabulary {
 };
 
 /// Reads `tokenizer.ggml.*`. Throws Error(kFile) naming the key when something is missing, ragged,
-/// duplicate or out of range, Error(kInterrupted) once `cancel` is set.
+/// duplicate or out of range, or when a tokenizer of it would, beside `held` bytes of the same
+/// file, take more than twice the file and 64 MiB; Error(kInterrupted) once `cancel` is set.
 Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces,
-                           const std::atomic<bool>* cancel = nullptr);
+                           const std::atomic<bool>* cancel = nullptr, std::uint64_t held = 0);
 
 }  // namespace lapidary

@@ -9,6 +9,8 @@
 #include "base/cancel.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/paged.h"
+#include "base/printable.h"
 #include "lapidary/error.h"
 #include "lapidary/image.h"
 #include "vision/bytes.h"
@@ -117,7 +119,7 @@ void apply_orientation(const EncodedPicture& encoded, DecodedPicture& picture) {
   const auto width = static_cast<std::size_t>(picture.width);
   const auto out_width = static_cast<std::size_t>(transpose ? picture.height : picture.width);
   const auto out_height = static_cast<std::size_t>(transpose ? picture.width : picture.height);
-  std::vector<std::uint8_t> out(picture.rgb.size());
+  PagedVector<std::uint8_t> out(picture.rgb.size());
   std::uint8_t* to = out.data();
   for (std::size_t y = 0; y < out_height; ++y) {
     check_cancel(encoded);
@@ -138,10 +140,8 @@ void apply_orientation(const EncodedPicture& encoded, DecodedPicture& picture) {
 
 void refuse_picture(const EncodedPicture& picture, const std::string& problem) {
   // What the libraries say may have several lines, and bytes of the file.
-  std::string line = problem;
-  std::ranges::replace_if(
-      line, [](char c) { return c < ' ' || c == 127; }, ' ');
-  throw Error(ErrorCode::kFile, picture.name + ": " + line);
+  constexpr std::size_t kMost = 500;
+  throw Error(ErrorCode::kFile, picture.name + ": " + printable_value(problem, kMost));
 }
 
 void refuse_damaged(const EncodedPicture& picture, const std::string& format,
@@ -235,7 +235,7 @@ Image load_picture(const std::string& path, const ImageLoadOptions& options) {
                                         ", more than the " + format_bytes(options.memory_limit) +
                                         " that are left of the limit");
   }
-  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
+  PagedVector<std::byte> bytes(static_cast<std::size_t>(file.size()));
   for (std::size_t at = 0; at < bytes.size(); at += kPiece) {
     check_cancel(options.cancel, "reading a picture");
     file.read(at, std::span(bytes).subspan(at, std::min(kPiece, bytes.size() - at)));

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/paged.h"
+
 namespace lapidary {
 
 /// A picture as it came, and what messages call it.
@@ -27,7 +29,7 @@ void check_cancel(const EncodedPicture& picture);
 struct DecodedPicture {
   int width = 0;
   int height = 0;
-  std::vector<std::uint8_t> rgb;  // [height][width][3]
+  PagedVector<std::uint8_t> rgb;  // [height][width][3]
   int orientation = 1;            // EXIF's, 1 to 8; not applied yet.
 };
 

@@ -24,9 +24,11 @@ struct Freed {
 void release_handle(heif_image_handle* handle) { heif_image_handle_release(handle); }
 void release_image(heif_image* image) { heif_image_release(image); }
 void free_context(heif_context* context) { heif_context_free(context); }
+void free_options(heif_decoding_options* options) { heif_decoding_options_free(options); }
 using Context = std::unique_ptr<heif_context, Freed<heif_context, free_context>>;
 using Handle = std::unique_ptr<heif_image_handle, Freed<heif_image_handle, release_handle>>;
 using Pixels = std::unique_ptr<heif_image, Freed<heif_image, release_image>>;
+using Options = std::unique_ptr<heif_decoding_options, Freed<heif_decoding_options, free_options>>;
 
 class HeifReader {
  public:
@@ -50,7 +52,7 @@ class HeifReader {
     heif_image* decoded = nullptr;
     check(heif_decode_image(raw, &decoded, heif_colorspace_RGB,
                             alpha ? heif_chroma_interleaved_RGBA : heif_chroma_interleaved_RGB,
-                            nullptr));
+                            quiet_options().get()));
     const Pixels pixels(decoded);
     copy(*decoded, alpha, out);
     return out;
@@ -58,6 +60,17 @@ class HeifReader {
 
  private:
   using ByteSpan = std::span<const std::uint8_t>;
+
+  /// With libaom for AV1 where libheif has it: dav1d, its first choice, prints what is damaged, and
+  /// libheif does not let us keep it from that.
+  static Options quiet_options() {
+    Options options(heif_decoding_options_alloc());
+    if (options == nullptr) throw std::bad_alloc();
+#if LIBHEIF_HAVE_VERSION(1, 15, 0)
+    if (options->version >= 4) options->decoder_id = "aom";
+#endif
+    return options;
+  }
 
   static std::uint64_t side(int length) { return static_cast<std::uint64_t>(std::max(length, 0)); }
 

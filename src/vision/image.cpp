@@ -9,7 +9,7 @@
 
 namespace lapidary {
 
-Image make_image(int width, int height, std::vector<std::uint8_t> rgb) {
+Image make_image(int width, int height, PagedVector<std::uint8_t> rgb) {
   return Image(std::make_shared<const Image::Impl>(Image::Impl{width, height, std::move(rgb)}));
 }
 

@@ -44,7 +44,7 @@ DecodedPicture decode_jpeg(const EncodedPicture& picture) {
       static_cast<std::size_t>(out.width) * static_cast<std::size_t>(out.height);
   const std::size_t most = 8 * pixels + (std::size_t{1} << 22);
   check_decoding_memory(picture, out, 4 + 3 + 3);
-  if (const char* problem = decode_with_stb(picture.bytes, most, false, out)) {
+  if (const char* problem = decode_with_stb(picture.bytes, most, most, false, out)) {
     refuse_damaged(picture, "JPEG", problem);
   }
   return out;

@@ -64,18 +64,26 @@ class PngReader {
     DecodedPicture out = sized_picture(picture_, header_.width, header_.height, kMaxSide);
     out.orientation = read_chunks();
     const bool alpha = picture_.on_white && has_alpha();
-    // Filtered rows and pixels of up to 8 bytes, or pixels and ours.
-    const std::uint64_t raw = (channels() * header_.depth + 7) / 8;
-    const std::uint64_t given = alpha ? 4 : 3;
-    check_decoding_memory(picture_, out, std::max(2 * raw, raw + given + 3));
+    check_memory(out, alpha);
     const char* const problem =
-        decode_with_stb(clean_stream(first.data), max_allocation(), alpha, out);
+        decode_with_stb(clean_stream(first.data), max_allocation(), max_inflated(), alpha, out);
     if (problem != nullptr) damaged(problem);
     return out;
   }
 
  private:
   [[noreturn]] void damaged(const std::string& how) const { refuse_damaged(picture_, "PNG", how); }
+
+  /// Filtered rows (max_inflated()) and pixels of up to 8 bytes, or pixels and ours. Beside them
+  /// the data of the file lies there twice: here and in stb.
+  void check_memory(const DecodedPicture& out, bool alpha) const {
+    const std::uint64_t raw = (channels() * header_.depth + 7) / 8;
+    const std::uint64_t given = alpha ? 4 : 3;
+    const std::uint64_t rows = header_.interlaced ? 4 * raw : 2 * raw;
+    const std::uint64_t pixels = std::uint64_t{header_.width} * header_.height;
+    const std::uint64_t data = (2 * std::uint64_t{data_bytes_} + pixels - 1) / pixels;
+    check_decoding_memory(picture_, out, std::max(rows + raw, raw + given + 3) + data);
+  }
 
   /// The chunk at at_, which moves on. What pixels depend on must fit its checksum.
   Chunk next() {
@@ -124,22 +132,24 @@ class PngReader {
     }
   }
 
-  /// Collects the palette and the data up to the end chunk; returns the orientation.
+  /// Collects the palette and counts the data up to the end chunk; returns the orientation.
   int read_chunks() {
     int orientation = 1;
     for (;;) {
+      const std::size_t chunk_at = at_;
       const Chunk chunk = next();
       if (chunk.type == "IEND"sv) break;
       if (chunk.type == "IDAT"sv) {
-        data_.insert(data_.end(), chunk.data.begin(), chunk.data.end());
+        if (data_bytes_ == 0) data_at_ = chunk_at;
+        data_bytes_ += chunk.data.size();
       } else if (chunk.type == "PLTE"sv) {
         if (chunk.data.empty() || chunk.data.size() > kPaletteBytes || chunk.data.size() % 3 != 0 ||
-            !palette_.empty() || !data_.empty()) {
+            !palette_.empty() || data_bytes_ != 0) {
           damaged("its palette has a wrong size or place");
         }
         palette_.assign(chunk.data.begin(), chunk.data.end());
       } else if (chunk.type == "tRNS"sv) {
-        if (data_.empty() && transparent_size_fits(chunk.data.size()))
+        if (data_bytes_ == 0 && transparent_size_fits(chunk.data.size()))
           transparent_.assign(chunk.data.begin(), chunk.data.end());
       } else if (chunk.type == "eXIf"sv) {
         orientation = exif_orientation(chunk.data);
@@ -147,7 +157,7 @@ class PngReader {
         damaged("its chunk " + std::string(chunk.type) + " is unknown or stands twice");
       }
     }
-    if (data_.empty()) damaged("it has no pixels");
+    if (data_bytes_ == 0) damaged("it has no pixels");
     if (header_.colour == kPalette && palette_.empty()) damaged("it has no palette");
     return orientation;
   }
@@ -171,17 +181,21 @@ class PngReader {
 
   /// Header, palette, transparency where it counts, data, end. The palette gets its full length, in
   /// black, so that every index has a colour.
-  std::vector<std::uint8_t> clean_stream(ByteSpan header) {
+  PagedVector<std::uint8_t> clean_stream(ByteSpan header) {
     const ByteSpan signature = picture_.bytes.first(kSignatureBytes);
-    std::vector<std::uint8_t> out(signature.begin(), signature.end());
-    out.reserve(data_.size() + kPaletteBytes + 128);
-    const auto append = [&](std::string_view type, ByteSpan data) {
-      for (int shift = 24; shift >= 0; shift -= 8) {
-        out.push_back(static_cast<std::uint8_t>(data.size() >> shift));
-      }
+    PagedVector<std::uint8_t> out;
+    out.reserve(data_bytes_ + kPaletteBytes + 256);
+    out.assign(signature.begin(), signature.end());
+    const auto begin = [&](std::string_view type, std::size_t bytes) {
+      for (int shift = 24; shift >= 0; shift -= 8)
+        out.push_back(static_cast<std::uint8_t>(bytes >> shift));
       out.insert(out.end(), type.begin(), type.end());
+    };
+    const auto end = [&] { out.insert(out.end(), 4, 0); };  // stb does not look at checksums.
+    const auto append = [&](std::string_view type, ByteSpan data) {
+      begin(type, data.size());
       out.insert(out.end(), data.begin(), data.end());
-      out.insert(out.end(), 4, 0);  // stb does not look at checksums.
+      end();
     };
     append("IHDR", header);
     if (header_.colour == kPalette) {
@@ -189,10 +203,25 @@ class PngReader {
       append("PLTE", palette_);
     }
     if (picture_.on_white && !transparent_.empty()) append("tRNS", transparent_);
-    append("IDAT", data_);
+    begin("IDAT", data_bytes_);
+    append_data(out);
+    end();
     append("IEND", {});
-    data_ = {};
     return out;
+  }
+
+  /// What all data chunks hold. They were checked by read_chunks().
+  void append_data(PagedVector<std::uint8_t>& out) const {
+    std::size_t left = data_bytes_;
+    for (std::size_t at = data_at_; left > 0;) {
+      const std::size_t length = u32_be(picture_.bytes, at);
+      if (stands_at(picture_.bytes, at + 4, "IDAT"sv)) {
+        const ByteSpan data = picture_.bytes.subspan(at + 8, length);
+        out.insert(out.end(), data.begin(), data.end());
+        left -= length;
+      }
+      at += length + 12;
+    }
   }
 
   /// More than what stb needs for this header: at most 8 bytes a pixel, and for the filtered rows
@@ -202,7 +231,14 @@ class PngReader {
     const std::size_t height = header_.height;
     const std::size_t rows = header_.interlaced ? 2 * height + 7 : height;
     const std::size_t pixels = width * height * 8 + 16 * rows;
-    return std::max(2 * pixels, 2 * picture_.bytes.size()) + (std::size_t{1} << 16);
+    return std::max(2 * pixels, data_bytes_) + (std::size_t{1} << 16);
+  }
+
+  /// What data may expand to: stb begins with the rows of a picture that is not interlaced, whose
+  /// short ones may take more, and doubles. A stream may be some longer than it has to.
+  std::size_t max_inflated() const {
+    const std::size_t row = 1 + (std::size_t{header_.width} * header_.depth + 7) / 8 * channels();
+    return (header_.interlaced ? 4 : 2) * row * header_.height + 4096;
   }
 
   const EncodedPicture& picture_;
@@ -210,7 +246,8 @@ class PngReader {
   Header header_{};
   std::vector<std::uint8_t> palette_;
   std::vector<std::uint8_t> transparent_;
-  std::vector<std::uint8_t> data_;
+  std::size_t data_at_ = 0;     // The first chunk of data.
+  std::size_t data_bytes_ = 0;  // In all of them.
 };
 
 }  // namespace

@@ -10,13 +10,14 @@
 namespace {
 
 thread_local std::size_t max_bytes = 0;
+thread_local std::size_t max_grown = 0;
 
 void* stb_allocate(std::size_t bytes) {
   return bytes <= max_bytes ? std::calloc(bytes, 1) : nullptr;
 }
 
 void* stb_reallocate(void* old, std::size_t old_bytes, std::size_t bytes) {
-  if (bytes > max_bytes) return nullptr;
+  if (bytes > max_grown) return nullptr;
   void* const moved = std::realloc(old, bytes);
   if (moved != nullptr && bytes > old_bytes) {
     std::memset(static_cast<char*>(moved) + old_bytes, 0, bytes - old_bytes);
@@ -43,8 +44,9 @@ void* stb_reallocate(void* old, std::size_t old_bytes, std::size_t bytes) {
 namespace lapidary {
 
 const char* decode_with_stb(std::span<const std::uint8_t> bytes, std::size_t max_allocation,
-                            bool alpha, DecodedPicture& into) {
+                            std::size_t max_grown_to, bool alpha, DecodedPicture& into) {
   max_bytes = max_allocation;
+  max_grown = max_grown_to;
   int width = 0;
   int height = 0;
   int channels = 0;

@@ -1,12 +1,12 @@
 #include "vision/vision_config.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/printable.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -39,20 +39,12 @@ void require_multiple(const WeightSource& source, const char* name, int value, i
                    std::to_string(of) + ", " + of_name);
 }
 
-/// `text` of a file as one printable line.
-std::string printable(std::string text) {
-  text.resize(std::min<std::size_t>(text.size(), 40));
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return c < 0x20 || c > 0x7e; }, '?');
-  return text;
-}
-
 void require_text(const WeightSource& source, const std::string& name,
                   const std::optional<std::string>& found, const std::string& expected) {
   if (!found) fail(source, "key " + name + " is missing, expected \"" + expected + "\"");
   if (*found == expected) return;
   fail(source,
-       "key " + name + " is \"" + printable(*found) + "\", expected \"" + expected + "\"" +
+       "key " + name + " is \"" + printable_value(*found) + "\", expected \"" + expected + "\"" +
            (*found == "gemma3" ? " (this is the text part of a model, not its vision part)" : ""));
 }
 
@@ -68,12 +60,13 @@ void check_kind(const WeightSource& source) {
 /// Three numbers, each above `low` and at most 1.
 std::array<float, 3> read_colours(const WeightSource& source, const char* name, double low) {
   std::array<float, 3> out{0.5F, 0.5F, 0.5F};
-  const std::optional<std::vector<double>> values = source.find_floats(key(name));
-  if (!values) return out;
-  if (values->size() != out.size()) {
-    fail(source, "key " + key(name) + " has " + std::to_string(values->size()) +
+  const std::optional<ArraySize> size = source.array_size(key(name));
+  if (size && size->count != out.size()) {
+    fail(source, "key " + key(name) + " has " + std::to_string(size->count) +
                      " values, expected one for each of 3 colours");
   }
+  const std::optional<PagedVector<double>> values = source.find_floats(key(name));
+  if (!values) return out;
   for (std::size_t i = 0; i < out.size(); ++i) {
     const double value = (*values)[i];
     if (!(value >= low && value <= 1.0)) {

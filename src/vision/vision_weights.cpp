@@ -137,7 +137,7 @@ constexpr const char* kReading = "reading the vision model";
 /// The values of `tensor` from value `first` on that fill `out`, in fp32; `tail` is shown their
 /// bytes. Both ends must lie on block borders.
 void read_values(const WeightSource& source, const TensorInfo& tensor, std::uint64_t first,
-                 std::span<float> out, std::vector<std::byte>& buffer, ZeroTail& tail) {
+                 std::span<float> out, PagedVector<std::byte>& buffer, ZeroTail& tail) {
   const BlockTraits& traits = *find_block_traits(tensor.type);
   const std::uint64_t offset = first / traits.values * traits.bytes;
   buffer.resize(out.size() / traits.values * traits.bytes);
@@ -154,7 +154,7 @@ void read_values(const WeightSource& source, const TensorInfo& tensor, std::uint
 
 /// All values of `tensor`, in pieces, so that large ones can be interrupted.
 void read_all_values(const WeightSource& source, const TensorInfo& tensor, std::span<float> out,
-                     std::vector<std::byte>& buffer, ZeroTail& tail,
+                     PagedVector<std::byte>& buffer, ZeroTail& tail,
                      const std::atomic<bool>* cancel) {
   constexpr std::size_t kPiece = std::size_t{256} * 1024;  // Values: a multiple of every block.
   for (std::size_t first = 0; first < out.size(); first += kPiece) {
@@ -166,7 +166,7 @@ void read_all_values(const WeightSource& source, const TensorInfo& tensor, std::
 
 /// What one thread needs to pack a panel.
 struct Buffers {
-  std::vector<std::byte> bytes;
+  PagedVector<std::byte> bytes;
   std::vector<float> rows;
   std::vector<std::int16_t> words;
 };
@@ -237,7 +237,7 @@ std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& sou
   }
   weights->arena = Arena(bytes);
   std::vector<float> transposed;  // The projection as the file has it.
-  std::vector<std::byte> buffer;
+  PagedVector<std::byte> buffer;
   std::vector<ZeroTail> tails(slots.size());
   std::vector<std::pair<std::size_t, int>> panels;  // Which slot, and which of its panels.
   for (std::size_t i = 0; i < slots.size(); ++i) {

@@ -52,6 +52,11 @@ class Tokenize(Case):
             self.assertEqual(done.stdout.count(b"\n"), 1)
             self.assertIn(b"t.jsonl line 2", done.stderr)
 
+    def test_many_ids(self):
+        ids = "[" + "300," * 1_100_000 + "300]"
+        piece = self.ok("tokenize", "-m", TINY, "--decode", "[300]")
+        self.assertEqual(self.ok("tokenize", "-m", TINY, "--decode", input=ids), piece * 1_100_001)
+
     def test_bad_ids(self):
         for bad in ("[1763]", "[-1]", "[1.5]", "five", '{"a": 1}', "[99999999999]"):
             self.fails(2, [], "tokenize", "-m", TINY, "--decode", bad)

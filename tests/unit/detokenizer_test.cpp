@@ -5,10 +5,10 @@
 #include <new>
 #include <random>
 
+#include "base/utf8.h"
 #include "lapidary/error.h"
 #include "memory_source.h"
 #include "text/tokenizer_impl.h"
-#include "text/utf8.h"
 
 namespace {
 std::atomic<long> allocations{0};

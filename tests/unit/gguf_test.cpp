@@ -76,13 +76,13 @@ TEST(Gguf, ReadsWhatTheBuilderWrote) {
     EXPECT_EQ(source->find_float("d"), 2.25);
     EXPECT_EQ(source->find_bool("b"), true);
     EXPECT_EQ(source->find_string("s"), "text");
-    EXPECT_EQ(source->find_strings("ss"), (std::vector<std::string>{"a", "", "ccc"}));
-    EXPECT_EQ(source->find_floats("fs"), (std::vector<double>{1.5, -2.0}));
-    EXPECT_EQ(source->find_ints("is"), (std::vector<std::int64_t>{-1, 300}));
-    EXPECT_EQ(source->find_ints("bs"), (std::vector<std::int64_t>{1, 0}));
-    EXPECT_TRUE(source->is_array("is"));
-    EXPECT_FALSE(source->is_array("u"));
-    EXPECT_FALSE(source->is_array("absent"));
+    EXPECT_EQ(source->find_strings("ss"), (PagedVector<std::string>{"a", "", "ccc"}));
+    EXPECT_EQ(source->find_floats("fs"), (PagedVector<double>{1.5, -2.0}));
+    EXPECT_EQ(source->find_ints("is"), (PagedVector<std::int64_t>{-1, 300}));
+    EXPECT_EQ(source->find_ints("bs"), (PagedVector<std::int64_t>{1, 0}));
+    EXPECT_TRUE(source->array_size("is"));
+    EXPECT_FALSE(source->array_size("u"));
+    EXPECT_FALSE(source->array_size("absent"));
   }
 }
 

@@ -20,9 +20,9 @@ class MemorySource : public WeightSource {
  public:
   std::map<std::string, std::uint64_t, std::less<>> uints;
   std::map<std::string, std::string, std::less<>> strings;
-  std::map<std::string, std::vector<std::string>, std::less<>> string_arrays;
-  std::map<std::string, std::vector<double>, std::less<>> float_arrays;
-  std::map<std::string, std::vector<std::int64_t>, std::less<>> int_arrays;
+  std::map<std::string, PagedVector<std::string>, std::less<>> string_arrays;
+  std::map<std::string, PagedVector<double>, std::less<>> float_arrays;
+  std::map<std::string, PagedVector<std::int64_t>, std::less<>> int_arrays;
 
   const TensorInfo* find(std::string_view) const override { return nullptr; }
   std::span<const TensorInfo> tensors() const override { return {}; }
@@ -35,21 +35,21 @@ class MemorySource : public WeightSource {
   std::optional<std::string> find_string(std::string_view key) const override {
     return get(strings, key);
   }
-  std::optional<std::vector<std::string>> find_strings(std::string_view key) const override {
+  std::optional<PagedVector<std::string>> find_strings(std::string_view key) const override {
     return get(string_arrays, key);
   }
-  std::optional<std::vector<double>> find_floats(std::string_view key) const override {
+  std::optional<PagedVector<double>> find_floats(std::string_view key) const override {
     return get(float_arrays, key);
   }
-  std::optional<std::vector<std::int64_t>> find_ints(std::string_view key) const override {
+  std::optional<PagedVector<std::int64_t>> find_ints(std::string_view key) const override {
     return get(int_arrays, key);
   }
   const std::string& path() const override { return path_; }
   std::uint64_t file_bytes() const override { return 0; }
 
-  std::vector<std::string>& tokens() { return string_arrays["tokenizer.ggml.tokens"]; }
-  std::vector<double>& scores() { return float_arrays["tokenizer.ggml.scores"]; }
-  std::vector<std::int64_t>& types() { return int_arrays["tokenizer.ggml.token_type"]; }
+  PagedVector<std::string>& tokens() { return string_arrays["tokenizer.ggml.tokens"]; }
+  PagedVector<double>& scores() { return float_arrays["tokenizer.ggml.scores"]; }
+  PagedVector<std::int64_t>& types() { return int_arrays["tokenizer.ggml.token_type"]; }
 
   void add_token(const std::string& text, std::int64_t type, double score = 0) {
     tokens().push_back(text);

@@ -322,11 +322,18 @@ TEST(Callbacks, HaveTheirOwnFloatingPoint) {
   };
   std::fesetround(FE_UPWARD);
   Model::load(kText, {.threads = 1, .progress = check});
-  ImageEncoder(model_with_vision(), {.threads = 1}).load(check);
+  ImageEncoder encoder(model_with_vision(), {.threads = 1});
+  encoder.load(check);
+  encoder.encode(grey_picture(), {}, check);
   Session session(tiny_model(), {.context = 64, .threads = 1});
   session.append(some_ids(), check);
+  session.append_with_logits(some_ids(), [&](int, std::span<const float>) { check(0, 0); });
+  session.generate({.max_tokens = 4}, [&](std::string_view) {
+    check(0, 0);
+    return true;
+  });
   std::fesetround(FE_TONEAREST);
-  EXPECT_GT(calls, 10);
+  EXPECT_GT(calls, 30);
 }
 
 TEST(Threads, ThatCannotBeMadeAreAnError) {

@@ -7,12 +7,12 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/utf8.h"
 #include "lapidary/error.h"
 #include "memory_source.h"
 #include "test_data.h"
 #include "text/model_proto.h"
 #include "text/tokenizer_impl.h"
-#include "text/utf8.h"
 #include "text/vocabulary.h"
 
 namespace lapidary {

@@ -99,7 +99,7 @@ TEST(VisionConfig, RefusesWhatIsWrongNamingTheKey) {
   };
   const std::vector<std::pair<Change, const char*>> changes = {
       {text("general.architecture", "gemma3"), "text part"},
-      {text("general.architecture", "llama\n"), "llama?"},
+      {text("general.architecture", "llama\n"), "\"llama \", expected"},
       {text("clip.projector_type", "mlp"), "clip.projector_type"},
       {text("clip.vision.projector_type", "mlp"), "clip.vision.projector_type"},
       {number("clip.vision.image_size", 0), "image_size is 0"},

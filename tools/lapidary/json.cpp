@@ -24,8 +24,8 @@ class Limits {
   bool operator()(char c, int depth) {
     const bool opens = c == '[' || c == '{';
     if (opens && depth >= kMaxJsonDepth) return beyond(kMaxJsonDepth, "levels of nesting");
-    if ((opens || c == ',') && ++values_ > kMaxJsonValues)
-      return beyond(kMaxJsonValues, "brackets and commas");
+    if ((opens || c == ',') && ++values_ > most_values_)
+      return beyond(most_values_, "brackets and commas");
     const auto level = static_cast<std::size_t>(std::max(depth, 0));
     if (opens) members_[level + 1] = c == '{' ? 1 : kOfNoObject;
     const bool another = c == ',' && members_[level] != kOfNoObject;

@@ -84,12 +84,14 @@ class Unknown(Case):
             ("[generat]\ntemp = 1\n", "c: no subcommand is called generat; did you mean generate?"),
             ("[generate]\ntemperature = 1\n", "c: no option is called generate.temperature"),
             ("temp = [1, 2]\n", "c: temp: expected one value, found 2"),
+            ("temp = [1, 2\n", "c: temp: the list has no ]"),
+            ('stop = ["a",\ntemp = 1\n', "c: stop: the list has no ]"),
             ("temp = hot\n", "c: temp: expected a number from 0"),
             ("quiet = maybe\n", "c: quiet: expected true or false, got maybe"),
         ]:
             config = self.path("c", text)
             self.fails(2, expected, "generate", "--config", config, "-m", TINY, "-n", "1", "x")
-        config = self.path("c", 'stop = ["a", "b"]\nretry-failed = true\n')
+        config = self.path("c", 'stop = ["a",\n  "b"]\nretry-failed = true\n')
         self.ok("generate", "--config", config, "-m", TINY, "-n", "1", "x")
         self.fails(3, "cannot open /nope/c, the file of options", "generate", "x", env={"LAPIDARY_CONFIG": "/nope/c"})
 

@@ -8,6 +8,7 @@
 #include "json.h"
 #include "options.h"
 #include "suggest.h"
+#include "text.h"
 
 namespace cli {
 
@@ -24,6 +25,21 @@ bool repeats(const CLI::Option& option) {
 std::string meant(const std::string& word, const std::vector<std::string>& names) {
   const std::string near = nearest(word, names);
   return near.empty() ? "" : "; did you mean " + near + "?";
+}
+
+// The key of a list that is not closed before the next key; CLI11 would take what there is of it.
+std::string open_list(const std::string& text) {
+  std::istringstream lines(text);
+  std::string open;
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t equals = line.find('=');
+    if (equals != std::string::npos) {
+      if (!open.empty()) return open;
+      if (trim(line.substr(equals + 1)).starts_with('[')) open = trim(line.substr(0, equals));
+    }
+    if (line.find(']', equals == std::string::npos ? 0 : equals) != std::string::npos) open.clear();
+  }
+  return open;
 }
 
 }  // namespace
@@ -76,6 +92,8 @@ std::vector<CLI::ConfigItem> ConfigFile::from_config(std::istream& given) const 
   text.resize(static_cast<std::size_t>(given.gcount()));
   if (given.gcount() > kMostBytes)
     throw CLI::FileError("--config: expected a file of at most 1 MiB", CLI::ExitCodes::FileError);
+  if (const std::string key = open_list(text); !key.empty())
+    throw wrong(shortened(key) + ": the list has no ]");
   std::istringstream input(text);
   const std::vector<CLI::App*> chosen = app_.get_subcommands();
   std::vector<CLI::ConfigItem> kept;

@@ -76,7 +76,8 @@ struct GenerateOptions {
   std::vector<std::string> stop =
       {};  ///< Texts that end the generation; they may span tokens and are not returned.
   const std::atomic<bool>* cancel =
-      nullptr;  ///< Set from elsewhere (a signal handler) to stop after the current chunk or token.
+      nullptr;  ///< Set from elsewhere (a signal handler) to stop a prompt within some
+                ///< milliseconds, and the drawing after the current token.
   Speculation speculation = Speculation::kAuto;  ///< Changes speed alone.
   int max_draft = 8;                             ///< Most tokens guessed at a time, 1 to 8.
 };
@@ -119,7 +120,8 @@ class LAPIDARY_API Session {
 
   /// Computes `ids` behind what is there, in chunks. Afterwards `logits()` are those of the last
   /// id. Nothing is computed when they do not fit: throws Error(kContext) with both numbers. Throws
-  /// Error(kInterrupted) when `cancel` is set between two chunks (what was computed stays),
+  /// Error(kInterrupted) some milliseconds after `cancel` is set (whole chunks that were computed
+  /// stay; behind a picture, after the current chunk),
   /// Error(kUsage) for ids outside the vocabulary.
   void append(std::span<const TokenId> ids, const Progress& progress = {},
               const std::atomic<bool>* cancel = nullptr);

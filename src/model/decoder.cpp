@@ -44,13 +44,13 @@ class Decoder::Impl {
   }
 
   void forward(std::span<const std::int32_t> ids, int position, std::span<const ImageRows> images,
-               int first_row) {
+               int first_row, const std::atomic<bool>* cancel) {
     runs_.clear();
     runs_.push_back({&cache_, 0, static_cast<int>(ids.size()), position});
     first_row_ = first_row;
     place_tokens();
     place_images(images);
-    compute(ids);
+    compute(ids, cancel);
   }
 
   void forward_together(std::span<Decoder* const> sequences, std::span<const std::int32_t> ids,
@@ -63,7 +63,7 @@ class Decoder::Impl {
     compute(ids);
   }
 
-  void compute(std::span<const std::int32_t> ids) {
+  void compute(std::span<const std::int32_t> ids, const std::atomic<bool>* cancel = nullptr) {
     auto body = [&](Worker& worker) {
       embed(worker, ids);
       for (int i = 0; i < c_.layers; ++i) {
@@ -71,7 +71,7 @@ class Decoder::Impl {
         feed_forward_block(worker, i);
       }
     };
-    team_.run(body);
+    team_.run(body, cancel);
   }
 
   void logits(int first, int count, std::span<float> out) {
@@ -380,8 +380,9 @@ Decoder::Decoder(const Weights& weights, Team& team, int context, int chunk)
 Decoder::~Decoder() = default;
 
 void Decoder::forward(std::span<const std::int32_t> ids, int position,
-                      std::span<const ImageRows> images, int first_row) {
-  impl_->forward(ids, position, images, first_row);
+                      std::span<const ImageRows> images, int first_row,
+                      const std::atomic<bool>* cancel) {
+  impl_->forward(ids, position, images, first_row, cancel);
 }
 void Decoder::forward_together(std::span<Decoder* const> sequences,
                                std::span<const std::int32_t> ids, std::span<const int> positions) {

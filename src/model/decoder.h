@@ -73,12 +73,15 @@ class Decoder {
   /// before, and adds theirs to the cache. 1 ≤ ids.size() ≤ chunk; position + ids.size() ≤ context;
   /// ids within the vocabulary, those of an image excepted. Every one of `images` lies within the
   /// positions as a whole, in order and apart; its tokens see each other. `position` may go back to
-  /// 0, or by at most `chunk` positions from the highest end since position 0: local layers keep a
-  /// window and that much more, so what was written ahead has taken nothing that a window still
-  /// sees. Only rows from `first_row` < ids.size() on get logits; of the others the last layer is
-  /// spared all but keys and values. Allocates nothing, takes no lock.
+  /// 0, or by at most `chunk` + 1 positions from the highest end since position 0: local layers
+  /// keep a window and that much more, so what was written ahead has taken nothing that a window
+  /// still sees. Only rows from `first_row` < ids.size() on get logits; of the others the last
+  /// layer is spared all but keys and values. Once `cancel` is set, throws Error(kInterrupted)
+  /// after the tasks that are under way: these positions are not computed then, and no rows have
+  /// logits. Allocates nothing, takes no lock.
   void forward(std::span<const std::int32_t> ids, int position,
-               std::span<const ImageRows> images = {}, int first_row = 0);
+               std::span<const ImageRows> images = {}, int first_row = 0,
+               const std::atomic<bool>* cancel = nullptr);
 
   static constexpr int kMostTogether = 16;
   /// The next position of several sequences in one pass over the weights: ids[i] at positions[i],

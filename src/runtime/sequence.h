@@ -146,8 +146,9 @@ class Sequence {
   int forward_begin_ = 0;                                // Position of the decoder's last forward.
   std::array<TokenId, kMaxDraft + 1> forward_ids_ = {};  // An id and the draft behind it.
   std::span<const TokenId> ahead_;                       // Part of it.
-  std::vector<ImageRows> images_;                        // Of the append that is going on.
-  Prompt queue_;                                         // What add_user left.
+  bool given_up_ = false;          // The decoder's last forward was, by a cancel.
+  std::vector<ImageRows> images_;  // Of the append that is going on.
+  Prompt queue_;                   // What add_user left.
 };
 
 class Session::Impl : public Sequence {

@@ -84,7 +84,8 @@ SessionPlan make_plan(const Model& model, const SessionOptions& options, int thr
   return plan;
 }
 
-/// Takes back ids that an append added and did not come to compute, however it ends.
+/// Takes back ids that an append added and did not come to compute, however it ends. A chunk that
+/// was given up lies where the last row was, so the last id is computed again when it is needed.
 struct Sequence::Rollback {
   Sequence& session;
   std::size_t before;
@@ -92,8 +93,11 @@ struct Sequence::Rollback {
   Rollback(const Rollback&) = delete;
   Rollback& operator=(const Rollback&) = delete;
   ~Rollback() {
-    session.ids.resize(std::max(before, static_cast<std::size_t>(session.computed)));
+    const auto computed = static_cast<std::size_t>(session.computed);
+    session.ids.resize(std::max(before, computed));
     session.images_.clear();
+    if (session.given_up_ && computed > 0 && computed == session.ids.size()) --session.computed;
+    session.given_up_ = false;
   }
 };
 
@@ -163,15 +167,27 @@ std::span<const ImageRows> Sequence::next_chunk(int& count) const {
 // be asked for, or those of the last of them alone.
 int Sequence::forward_chunk(LogitsOf rows, std::size_t done, std::size_t total,
                             const std::atomic<bool>* cancel) {
-  if (is_set(cancel)) {
+  const auto interrupt = [&] {
     throw Error(ErrorCode::kInterrupted, "interrupted after " + std::to_string(done) + " of " +
                                              std::to_string(total) + " tokens of the prompt");
-  }
+  };
+  if (is_set(cancel)) interrupt();
   int count = 0;
   const std::span<const ImageRows> images = next_chunk(count);
-  decoder.forward(
-      std::span(ids).subspan(static_cast<std::size_t>(computed), static_cast<std::size_t>(count)),
-      computed, images, rows == LogitsOf::kLast ? count - 1 : 0);
+  // An image's last token cannot be computed again without the others: see Rollback.
+  const auto begin = static_cast<std::size_t>(computed);
+  const bool behind_image = begin > 0 && ids[begin - 1] == model.tokenizer().image_token();
+  try {
+    decoder.forward(std::span(ids).subspan(begin, static_cast<std::size_t>(count)), computed,
+                    images, rows == LogitsOf::kLast ? count - 1 : 0,
+                    behind_image ? nullptr : cancel);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kInterrupted) throw;
+    given_up_ = true;
+    logits_count_ = best_count_ = 0;
+    ahead_ = {};
+    interrupt();
+  }
   forward_begin_ = computed;
   computed += count;
   logits_count_ = best_count_ = 0;

@@ -1,5 +1,9 @@
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <map>
+#include <thread>
 
 #include "model/decoder.h"
 #include "model_fixture.h"
@@ -302,6 +306,52 @@ TEST(Session, CancelBetweenChunksKeepsWhatWasComputed) {
   ASSERT_EQ(session.position(), 100);
   session.append(std::span(ids).subspan(100));
   EXPECT_EQ(hash_bits(session.logits()), hash_bits(whole.logits()));
+}
+
+// Whenever the cancel comes, also in the middle of a chunk whose rows have been written over older
+// ones: what stays has its logits, and the rest goes on to the same bits.
+TEST(Session, CancelWithinAChunkKeepsWholeChunks) {
+  const std::vector<TokenId>& ids = tiny_ids();
+  const auto all = std::span(ids);
+  std::map<int, std::uint64_t> wanted;
+  const auto bits_of = [&](int count) {
+    const auto [found, first] = wanted.emplace(count, 0);
+    if (first) {
+      Session whole(tiny_model(), {.context = 512, .threads = 1});
+      whole.append(all.first(static_cast<std::size_t>(count)));
+      found->second = hash_bits(whole.logits());
+    }
+    return found->second;
+  };
+  constexpr int kChunk = 64;
+  int within = 0;
+  for (int microseconds = 0; microseconds < 20'000; microseconds += 97) {
+    Session session(tiny_model(), {.context = 512, .chunk = kChunk, .threads = 2});
+    std::atomic<bool> cancel{false};
+    std::thread canceller([&] {
+      std::this_thread::sleep_for(std::chrono::microseconds(microseconds));
+      cancel = true;
+    });
+    std::atomic<bool> ended_within{false};
+    try {
+      session.append(all, {}, &cancel);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInterrupted);
+      ended_within = true;
+    }
+    canceller.join();
+    const int position = session.position();
+    ASSERT_TRUE(position % kChunk == 0 || position == static_cast<int>(ids.size()));
+    if (ended_within && position > 0) ++within;
+    if (position > 0 && microseconds % 2 == 0) {
+      ASSERT_EQ(hash_bits(session.logits()), bits_of(position)) << position;
+    }
+    session.append(all.subspan(static_cast<std::size_t>(position)));
+    if (position < static_cast<int>(ids.size())) {
+      ASSERT_EQ(hash_bits(session.logits()), bits_of(static_cast<int>(ids.size()))) << position;
+    }
+  }
+  EXPECT_GT(within, 0);
 }
 
 TEST(Session, ClearForgetsEverything) {

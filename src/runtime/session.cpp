@@ -93,10 +93,10 @@ struct Sequence::Rollback {
   Rollback(const Rollback&) = delete;
   Rollback& operator=(const Rollback&) = delete;
   ~Rollback() {
-    const auto computed = static_cast<std::size_t>(session.computed);
-    session.ids.resize(std::max(before, computed));
+    const auto done = static_cast<std::size_t>(session.computed);
+    session.ids.resize(std::max(before, done));
     session.images_.clear();
-    if (session.given_up_ && computed > 0 && computed == session.ids.size()) --session.computed;
+    if (session.given_up_ && done > 0 && done == session.ids.size()) --session.computed;
     session.given_up_ = false;
   }
 };

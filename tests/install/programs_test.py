@@ -154,10 +154,11 @@ class Programs(unittest.TestCase):
         server.write('{"id": "long", "session": 1, "prompt": "The same id"}\n')
         for i in range(8):
             server.write(json.dumps({"id": f"r{i}", "session": i, "prompt": "Name a gem.", "max_tokens": 12}) + "\n")
+        server.write('{"cancel": "long"}\n')
         server.read_until(*(b'"id":"r%d","tokens"' % i for i in range(1, 8)))
         server.write(json.dumps({"id": "early", "session": 7, "prompt": "word " * 1200}) + '\n{"cancel": "early"}\n')
         server.write(json.dumps({"id": "full", "session": 6, "prompt": "word " * 9000}) + "\n")
-        server.write('{"cancel": "long"}\n{"cancel": "nobody"}\n{"id": "bad", "session": 8, "prompt": "x"}\n{"id":\n')
+        server.write('{"cancel": "nobody"}\n{"id": "bad", "session": 8, "prompt": "x"}\n{"id":\n')
         status, errors = server.end()
         self.assertEqual(status, 0, errors)
         answers = [json.loads(line) for line in server.output.decode().splitlines()]

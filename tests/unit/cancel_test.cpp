@@ -186,8 +186,9 @@ TEST(Cancel, StopsBetweenRows) {
   const std::pair<const char*, DecodedPicture (*)(const EncodedPicture&)> formats[] = {
       {".jpg", decode_jpeg}, {".bmp", decode_bmp}, {".gif", decode_gif}};
   for (const auto& entry : std::filesystem::directory_iterator(test_data("vision/decode"))) {
-    for (const auto& [extension, decode] : formats) {
-      if (entry.path().extension() != extension) continue;
+    for (const auto& format : formats) {
+      if (entry.path().extension() != format.first) continue;
+      const auto decode = format.second;
       std::ifstream in(entry.path(), std::ios::binary);
       const std::string bytes((std::istreambuf_iterator<char>(in)), {});
       const std::string name = entry.path().filename().string();

@@ -253,12 +253,12 @@ std::vector<Case> promises() {
   };
   return {
       usage("DecodeAnId",
-            [&tokenizer, beyond] {
+            [&] {
               tokenizer.decode({&beyond, 1});
             }),
       usage("PieceOfAnId", [&tokenizer] { tokenizer.piece(-1); }),
-      usage("ControlOfAnId", [&tokenizer, beyond] { tokenizer.is_control(beyond); }),
-      usage("PushAnId", [&tokenizer, beyond] { Detokenizer(tokenizer).push(beyond); }),
+      usage("ControlOfAnId", [&] { tokenizer.is_control(beyond); }),
+      usage("PushAnId", [&] { Detokenizer(tokenizer).push(beyond); }),
       usage("DetokenizerOfNothing", [] { Detokenizer(Tokenizer()).push(5); }),
       usage("PicturesSize", [] { Image::from_rgb(2, 2, {}); }),
       usage("InputBesideThePicture",

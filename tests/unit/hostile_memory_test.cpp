@@ -202,8 +202,10 @@ std::size_t frame_of(const std::string& bytes) {
   for (std::size_t at = 2; at + 9 < bytes.size();) {
     const auto marker = static_cast<unsigned char>(bytes[at + 1]);
     if (marker >= 0xC0 && marker <= 0xC2) return at + 5;
-    at += 2 + (static_cast<unsigned char>(bytes[at + 2]) << 8 |
-               static_cast<unsigned char>(bytes[at + 3]));
+    const auto byte = [&](std::size_t i) {
+      return static_cast<std::size_t>(static_cast<unsigned char>(bytes[i]));
+    };
+    at += 2 + (byte(at + 2) << 8 | byte(at + 3));
   }
   return 0;
 }

@@ -69,7 +69,7 @@ TEST(Sha256, PiecesDoNotMatter) {
       data.push_back(static_cast<std::byte>(i * 37 + length));
     const std::string whole = hash(lapidary::kernels::sha256_blocks_scalar, data);
     EXPECT_EQ(hash(lapidary::kernels::sha256_blocks(), data), whole) << length;
-    for (const std::size_t piece : {1, 7, 63, 64, 65}) {
+    for (const std::size_t piece : {1U, 7U, 63U, 64U, 65U}) {
       Sha256 sha;
       for (std::size_t at = 0; at < length; at += piece)
         sha.add(data.data() + at, std::min(piece, length - at));

@@ -3,6 +3,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text.h"
+
 namespace cli {
 
 namespace {
@@ -108,7 +110,8 @@ std::string bash_values(const std::string& command, const std::vector<DeclaredOp
   for (const DeclaredOption& option : options) {
     if (option.positional || option.kind == ValueKind::kNone) continue;
     std::vector<std::string> patterns;
-    for (const std::string& name : option.names) patterns.push_back(command + ":" + name);
+    for (const std::string& name : option.names)
+      patterns.push_back(format("%s:%s", command.c_str(), name.c_str()));
     cases += "    " + joined(patterns, " | ") + ") " + bash_value(option) + " ;;\n";
   }
   return cases;

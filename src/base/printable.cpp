@@ -35,21 +35,17 @@ std::string cleaned(std::string_view text) {
   return out;
 }
 
-bool continues(std::string_view text, std::size_t at) {
-  return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80;
-}
-
 /// The longest beginning of at most `most` bytes that ends between characters.
 std::string_view beginning(std::string_view text, std::size_t most) {
   if (text.size() <= most) return text;
-  while (most > 0 && continues(text, most)) --most;
+  while (most > 0 && is_continuation(text[most])) --most;
   return text.substr(0, most);
 }
 
 std::string_view ending(std::string_view text, std::size_t most) {
   if (text.size() <= most) return text;
   std::size_t from = text.size() - most;
-  while (continues(text, from)) ++from;
+  while (from < text.size() && is_continuation(text[from])) ++from;
   return text.substr(from);
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <type_traits>
 
+#include "base/cancel.h"
 #include "base/float_environment.h"
 
 namespace lapidary {
@@ -150,8 +151,7 @@ inline void Worker::prepare_round() {
 }
 inline int Worker::next(int owner, int begin, int end) {
   if (team_->stopped()) return end;
-  if (team_->cancel_ != nullptr && team_->cancel_->load(std::memory_order_relaxed))
-    Team::interrupt();
+  if (is_set(team_->cancel_)) Team::interrupt();
   std::atomic<int>& count = taken(owner, round_);
   if (count.load(std::memory_order_relaxed) >= end - begin) return end;  // Written no more.
   return begin + count.fetch_add(1, std::memory_order_relaxed);

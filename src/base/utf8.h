@@ -15,6 +15,9 @@ struct Utf8Step {
   bool cut = false;  // The text ends inside of a character that was valid so far.
 };
 
+/// Whether `c` is a byte of a character that is not its first.
+inline bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
+
 /// Reads the character at the start of `text`, which must not be empty.
 Utf8Step next_utf8(std::string_view text);
 

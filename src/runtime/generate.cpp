@@ -3,7 +3,9 @@
 #include <string>
 
 #include "base/boundary.h"
+#include "base/cancel.h"
 #include "base/exclusive.h"
+#include "base/utf8.h"
 #include "lapidary/error.h"
 #include "runtime/generation.h"
 #include "runtime/model_impl.h"
@@ -15,8 +17,6 @@ namespace lapidary {
 namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
-bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
 }  // namespace
 
@@ -61,7 +61,7 @@ bool Generation::step() {
   piece_ = {};
   if (finished_) return false;
   const auto start = std::chrono::steady_clock::now();
-  if (options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed)) {
+  if (is_set(options_.cancel)) {
     finish(FinishReason::kCancelled);
   } else if (completion_.ids.size() == limit_) {
     finish(FinishReason::kLength);

@@ -132,8 +132,7 @@ bool is_space(char32_t c) {
 /// The beginning of the character that ends at `end`: at most 3 continuation bytes before it.
 std::size_t last_character(std::string_view text) {
   std::size_t at = text.size() - 1;
-  while (at > 0 && text.size() - at < 4 && (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U)
-    --at;
+  while (at > 0 && text.size() - at < 4 && is_continuation(text[at])) --at;
   return at;
 }
 

@@ -98,7 +98,7 @@ std::size_t Cuts::find(std::string_view text, std::size_t from) const {
   if (from >= text.size()) return text.size();
   // To the start of the character before, to know both sides of the first place.
   std::size_t at = from == 0 ? 0 : from - 1;
-  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U) --at;
+  while (at > 0 && is_continuation(text[at])) --at;
   std::string_view rest = text.substr(at);
   for (std::uint32_t before = kNone; !rest.empty();) {
     const std::size_t place = text.size() - rest.size();

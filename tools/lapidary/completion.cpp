@@ -9,12 +9,6 @@ namespace cli {
 
 namespace {
 
-std::string joined(const std::vector<std::string>& words, const std::string& between = " ") {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : between) + word;
-  return text;
-}
-
 // `text` with a backslash in front of every one of `special`.
 std::string escaped(const std::string& text, std::string_view special) {
   std::string out;
@@ -92,7 +86,7 @@ complete -F _lapidary lapidary
 std::string bash_value(const DeclaredOption& option) {
   switch (option.kind) {
     case ValueKind::kWords:
-      return "kind=words words=" + single_quoted(joined(option.words));
+      return "kind=words words=" + single_quoted(joined(option.words, " "));
     case ValueKind::kFile:
       return "kind=file";
     case ValueKind::kFolder:
@@ -129,7 +123,7 @@ std::string bash_words(const std::string& command, const std::vector<DeclaredOpt
       positional = " [[ $word == -* ]] || " + bash_value(option);
     }
   }
-  return "    " + command + ":*) kind=words words=" + single_quoted(joined(names)) + ";" +
+  return "    " + command + ":*) kind=words words=" + single_quoted(joined(names, " ")) + ";" +
          positional + " ;;\n";
 }
 
@@ -152,8 +146,8 @@ std::string bash_script(const CommandLine& line) {
     script += bash_values(command.name, all_options(command));
   for (const DeclaredCommand& command : line.commands)
     script += bash_words(command.name, all_options(command));
-  script += "    :*) kind=words words=" + single_quoted(joined(command_names(line))) +
-            "; [[ $word != -* ]] || words=" + single_quoted(joined(own)) + " ;;\n";
+  script += "    :*) kind=words words=" + single_quoted(joined(command_names(line), " ")) +
+            "; [[ $word != -* ]] || words=" + single_quoted(joined(own, " ")) + " ;;\n";
   return script + kBashTail;
 }
 
@@ -191,7 +185,7 @@ std::string zsh_value(const DeclaredOption& option) {
     case ValueKind::kNone:
       return {};
     case ValueKind::kWords:
-      return message + "(" + joined(option.words) + ")";
+      return message + "(" + joined(option.words, " ") + ")";
     case ValueKind::kFile:
       return message + "_files";
     case ValueKind::kFolder:
@@ -215,7 +209,7 @@ std::string zsh_option(const DeclaredOption& option) {
     const char* joint = name.starts_with("--") ? "=" : "+";
     names.push_back(name + (option.kind == ValueKind::kNone ? "" : joint));
   }
-  std::string spec = option.repeats ? "'*'" : single_quoted("(" + joined(option.names) + ")");
+  std::string spec = option.repeats ? "'*'" : single_quoted("(" + joined(option.names, " ") + ")");
   spec += names.size() == 1 ? names.front() : "{" + joined(names, ",") + "}";
   return spec + single_quoted("[" + escaped(option.help, ":[]\\") + "]" + zsh_value(option));
 }
@@ -249,7 +243,7 @@ std::string fish_value(const DeclaredOption& option) {
     case ValueKind::kNone:
       return {};
     case ValueKind::kWords:
-      return " -x -a " + fish_quoted(joined(option.words));
+      return " -x -a " + fish_quoted(joined(option.words, " "));
     case ValueKind::kFile:
       return " -r -F";
     case ValueKind::kFolder:
@@ -285,7 +279,7 @@ std::string fish_script(const CommandLine& line) {
       "end\n"
       "function __lapidary_needs_command\n"
       "    not __fish_seen_subcommand_from " +
-      joined(command_names(line)) + "\nend\ncomplete -c lapidary -f\n";
+      joined(command_names(line), " ") + "\nend\ncomplete -c lapidary -f\n";
   for (const DeclaredOption& option : line.options) script += fish_option(option, "");
   for (const DeclaredCommand& command : line.commands) {
     script += "complete -c lapidary -n __lapidary_needs_command -a " + command.name + " -d " +

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "options.h"
+#include "text.h"
 
 namespace cli {
 
@@ -30,12 +31,6 @@ std::vector<std::string> split_at_commas(const std::string& list) {
     }
   }
   return words;
-}
-
-std::string joined(const std::vector<std::string>& words, const std::string& between) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : between) + word;
-  return text;
 }
 
 // CLI11 writes "TYPE:CHECK:CHECK"; the last check is the one that counts. Those of Option::one_of()

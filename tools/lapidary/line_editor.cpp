@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "terminal.h"
+#include "text_file.h"
 
 #if LAPIDARY_EDIT
 #include <histedit.h>
@@ -311,10 +312,9 @@ LineEditor::Event LineEditor::read(const std::string& prompt, std::string& line,
 }
 
 std::string LineEditor::take_line(std::size_t end) {
-  constexpr std::string_view kMark = "\xEF\xBB\xBF";
   std::string line = buffer_.substr(0, end);
   buffer_.erase(0, end);
-  if (first_ && line.starts_with(kMark)) line.erase(0, kMark.size());
+  if (first_) line = without_mark(std::move(line));
   first_ = false;
   if (line.ends_with('\r')) line.pop_back();
   return line;

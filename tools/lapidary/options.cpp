@@ -64,8 +64,7 @@ Option& Option::range(double low, double high) {
 }
 
 Option& Option::one_of(const std::vector<std::string>& words) {
-  std::string all;
-  for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;
+  const std::string all = joined(words, ", ");
   return check(
       [words, all](const std::string& word) -> std::string {
         if (std::ranges::find(words, word) != words.end()) return {};

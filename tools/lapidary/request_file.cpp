@@ -7,8 +7,10 @@
 #include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "lapidary/error.h"
+#include "text_file.h"
 
 namespace cli {
 
@@ -16,8 +18,6 @@ using lapidary::Error;
 using lapidary::ErrorCode;
 
 namespace {
-
-constexpr std::string_view kMark = "\xEF\xBB\xBF";
 
 int open_requests(const std::string& path) {
   if (path == "-") return STDIN_FILENO;
@@ -41,7 +41,7 @@ RequestFile::~RequestFile() {
 
 bool RequestFile::next(std::string& line) {
   while (lines_.next(line)) {
-    if (number() == 1 && line.starts_with(kMark)) line.erase(0, kMark.size());
+    if (number() == 1) line = without_mark(std::move(line));
     if (line.ends_with('\r')) line.pop_back();
     if (too_long() || no_memory() || line.find_first_not_of(" \t\r") != std::string::npos)
       return true;

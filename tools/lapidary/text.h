@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,9 @@ std::string human_bytes(std::uint64_t bytes);
 
 /// `text` without white space around it.
 std::string trim(std::string_view text);
+
+/// All `words` with `between` between each two.
+std::string joined(std::span<const std::string> words, const std::string& between);
 
 /// "1 line", "2 lines".
 std::string counted(std::size_t count, const std::string& noun);

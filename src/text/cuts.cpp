@@ -24,19 +24,13 @@ std::uint32_t take_character(std::string_view& text) {
   return step.valid ? static_cast<std::uint32_t>(step.code_point) : kInvalid;
 }
 
-/// Whether merges can make it: SentencePiece keeps control and byte pieces apart.
-bool takes_part(TokenType type) {
-  return type == TokenType::kNormal || type == TokenType::kUserDefined ||
-         type == TokenType::kUnused;
-}
-
 /// Whether SentencePiece takes an unused piece apart by how it was last put together anywhere in a
 /// text: then one that can be put together in two ways ties the ends of a text to each other.
 bool has_ambiguous_unused(const Pieces& pieces) {
   if (std::ranges::find(pieces.types, TokenType::kUnused) == pieces.types.end()) return false;
   std::unordered_set<std::string_view> known;
   for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
-    if (takes_part(pieces.types[i])) known.insert(pieces.texts[i]);
+    if (is_of_texts(pieces.types[i])) known.insert(pieces.texts[i]);
   }
   const auto is_symbol = [&](std::string_view part) {
     return known.contains(part) || next_utf8(part).bytes == part.size();
@@ -61,7 +55,7 @@ Cuts::Cuts(const Pieces& pieces, bool newlines)
       neighbours_((std::size_t{1} << bits_) / 64) {
   bool sure = !has_ambiguous_unused(pieces);
   for (std::size_t i = 0; sure && i < pieces.texts.size(); ++i) {
-    if (takes_part(pieces.types[i])) sure = add(pieces.texts[i]);
+    if (is_of_texts(pieces.types[i])) sure = add(pieces.texts[i]);
   }
   if (sure) return;
   std::ranges::fill(neighbours_, ~std::uint64_t{0});

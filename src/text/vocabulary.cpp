@@ -7,11 +7,13 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <unordered_map>
 #include <utility>
 
 #include "base/cancel.h"
 #include "base/memory.h"
 #include "base/printable.h"
+#include "base/utf8.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -245,6 +247,35 @@ void check_bytes(const WeightSource& source, const Pieces& pieces) {
   }
 }
 
+/// SentencePiece looks up the tokens that no text may hold first: a text with a character or a
+/// piece that is spelt like one would become that token, or fail.
+void check_reserved(const WeightSource& source, const Pieces& pieces) {
+  std::unordered_map<std::string_view, std::size_t> reserved;
+  std::bitset<256> starts;
+  for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
+    if (is_of_texts(pieces.types[i])) continue;
+    const std::string_view text = pieces.texts[i];
+    const Utf8Step step = next_utf8(text);
+    if (step.valid && step.bytes == text.size()) {
+      fail(source, kTypes,
+           "token " + std::to_string(i) + ", one character, is of type " +
+               type_name(pieces.types[i]));
+    }
+    reserved.emplace(text, i);
+    starts.set(static_cast<unsigned char>(text.front()));
+  }
+  for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
+    const std::string_view text = pieces.texts[i];
+    if (!is_of_texts(pieces.types[i]) || !starts[static_cast<unsigned char>(text.front())])
+      continue;
+    const auto found = reserved.find(text);
+    if (found == reserved.end()) continue;
+    fail(source, kTokens,
+         "tokens " + std::to_string(found->second) + " and " + std::to_string(i) +
+             " are spelt alike");
+  }
+}
+
 }  // namespace
 
 TokenId Vocabulary::find_control(std::string_view name) const {
@@ -346,6 +377,7 @@ Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces,
   check_cancel(cancel, kReading);
   repair(source, pieces, vocabulary.warnings);
   check_bytes(source, pieces);
+  check_reserved(source, pieces);
   check_cancel(cancel, kReading);
   vocabulary.add(pieces);
   check_cancel(cancel, kReading);

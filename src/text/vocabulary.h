@@ -24,6 +24,12 @@ enum class TokenType : std::uint8_t {
   kByte = 6,
 };
 
+/// Whether texts are made of it: SentencePiece keeps control, unknown and byte tokens apart.
+constexpr bool is_of_texts(TokenType type) {
+  return type == TokenType::kNormal || type == TokenType::kUserDefined ||
+         type == TokenType::kUnused;
+}
+
 /// The pieces of a vocabulary as a file has them, checked and with their types repaired: what
 /// SentencePiece is built from.
 struct Pieces {

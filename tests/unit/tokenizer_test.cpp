@@ -256,6 +256,10 @@ TEST(CorruptVocabulary, NamesTheKey) {
   expect_refused(with([](auto& s) { s.tokens()[70] = "<0x00>"; }), "token 70");
   expect_refused(with([](auto& s) { s.tokens()[70] = "<0xG0>"; }), "token 70");
   expect_refused(with([](auto& s) { s.tokens()[266] = "b"; }), "SentencePiece refuses");
+  expect_refused(with([](auto& s) { s.types()[266] = 3; }), "token 266, one character");
+  expect_refused(with([](auto& s) { s.tokens()[268] = "<pad>"; }), "<pad> is already defined");
+  expect_refused(with([](auto& s) { s.types()[0] = 3, s.tokens()[0] = "ab"; }), "tokens 0 and 268");
+  expect_refused(with([](auto& s) { s.tokens()[268] = "<0x41>"; }), "tokens 72 and 268");
   expect_refused(with([](auto& s) { s.tokens()[2] = "<s>"; }), "no <bos>");
   expect_refused(with([](auto& s) { s.tokens()[1] = "</s>"; }), "no <eos>");
   expect_refused(with([](auto& s) { s.uints["tokenizer.ggml.eos_token_id"] = 270; }),

@@ -2,7 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>  // Defines __GLIBC__ where that is the library.
+#include <cstring>
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -40,6 +42,20 @@ void give_pages(std::byte* block, std::size_t bytes) noexcept {
   } else {
     ::munmap(block, bytes);
   }
+}
+
+std::byte* grow_pages(std::byte* block, std::size_t bytes, std::size_t wanted) {
+#if defined(__linux__)
+  if (is_large(bytes) && is_large(wanted)) {
+    void* const moved = ::mremap(block, bytes, wanted, MREMAP_MAYMOVE);
+    if (moved == MAP_FAILED) throw std::bad_alloc();
+    return static_cast<std::byte*>(moved);
+  }
+#endif
+  std::byte* const moved = take_pages(wanted);
+  if (bytes != 0) std::memcpy(moved, block, std::min(bytes, wanted));
+  give_pages(block, bytes);
+  return moved;
 }
 
 void trim_malloc() noexcept {

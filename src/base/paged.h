@@ -14,6 +14,11 @@ namespace lapidary {
 std::byte* take_pages(std::size_t bytes);  // Throws std::bad_alloc.
 void give_pages(std::byte* block, std::size_t bytes) noexcept;
 
+/// `block`, or what it was moved to, with `wanted` bytes instead of `bytes`. Pages of the system
+/// are moved without a copy where it can do that (Linux). When it throws std::bad_alloc, `block`
+/// stays.
+std::byte* grow_pages(std::byte* block, std::size_t bytes, std::size_t wanted);
+
 /// For containers that may become large and live shortly or as long as a model.
 template <class T>
 struct PagedAllocator {

@@ -261,11 +261,15 @@ inline float half_to_float(std::uint16_t half) {
   return std::bit_cast<float>(sign | ((magnitude << 13) + 0x38000000U));
 }
 
-inline float read_half(const std::uint8_t* from) {
-  std::uint16_t half;
-  std::memcpy(&half, from, 2);
-  return half_to_float(half);
+constexpr bool is_finite_half(std::uint16_t half) { return (half & 0x7C00U) != 0x7C00U; }
+
+inline std::uint16_t load_u16(const void* from) {
+  std::uint16_t value;
+  std::memcpy(&value, from, 2);
+  return value;
 }
+
+inline float read_half(const std::uint8_t* from) { return half_to_float(load_u16(from)); }
 
 inline float bf16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
@@ -274,13 +278,12 @@ inline float bf16_to_float(std::uint16_t bits) {
 /// Value `k` of a row of F16, BF16 or F32.
 inline float read_float(BlockType type, const std::byte* row, int k) {
   const auto i = static_cast<std::size_t>(k);
-  std::uint16_t word;
   float out;
   if (type == BlockType::kF32) {
     std::memcpy(&out, row + 4 * i, 4);
     return out;
   }
-  std::memcpy(&word, row + 2 * i, 2);
+  const std::uint16_t word = load_u16(row + 2 * i);
   return type == BlockType::kF16 ? half_to_float(word) : bf16_to_float(word);
 }
 

@@ -356,10 +356,7 @@ void HeaderBytes::need(std::uint64_t end) {
   if (wanted > capacity_) {
     const std::uint64_t grown =
         std::min(file_.size(), std::max(wanted, std::uint64_t{2} * capacity_));
-    std::byte* const moved = take_pages(static_cast<std::size_t>(grown));
-    std::copy_n(data_, filled_, moved);
-    give_pages(data_, capacity_);
-    data_ = moved;
+    data_ = grow_pages(data_, capacity_, static_cast<std::size_t>(grown));
     capacity_ = static_cast<std::size_t>(grown);
   }
   file_.read(filled_, {data_ + filled_, static_cast<std::size_t>(wanted) - filled_});

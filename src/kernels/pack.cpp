@@ -1,8 +1,11 @@
 #include "kernels/pack.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <iterator>
+#include <utility>
 
 #include "kernels/half.h"
 #include "kernels/split.h"
@@ -12,23 +15,16 @@ namespace {
 
 using Byte = std::uint8_t;
 
-std::uint16_t load_u16(const Byte* p) {
-  std::uint16_t value;
-  std::memcpy(&value, p, 2);
-  return value;
-}
-
 void store_u16(Byte* p, std::uint16_t value) { std::memcpy(p, &value, 2); }
 
-bool finite_half(std::uint16_t half) { return (half & 0x7C00U) != 0x7C00U; }
-
 /// Four bytes at a time: a word is a group of four k of one row.
-void write_quants(const PackedTraits& traits, const FileBlock& in, int row, Byte* block) {
+template <int kBits>
+void write_quants(const FileBlock& in, int row, Byte* block) {
   constexpr std::uint32_t kNibble = 0x0F0F0F0F, kBit = 0x01010101, kPair = 0x03030303;
   Byte* words = block + 4 * row;
   std::uint32_t q[8];
   std::memcpy(q, in.q, sizeof q);
-  if (traits.bits() == 8) {
+  if constexpr (kBits == 8) {
     for (std::size_t g = 0; g < 8; ++g) std::memcpy(words + 64 * g, q + g, 4);
     return;
   }
@@ -36,12 +32,12 @@ void write_quants(const PackedTraits& traits, const FileBlock& in, int row, Byte
     const std::uint32_t both = (q[g] & kNibble) | (q[g + 4] & kNibble) << 4;
     std::memcpy(words + 64 * g, &both, 4);
   }
-  if (traits.bits() == 5) {
+  if constexpr (kBits == 5) {
     std::uint32_t plane = 0;
     for (unsigned g = 0; g < 8; ++g) plane |= (q[g] >> 4 & kBit) << g;
     std::memcpy(words + 256, &plane, 4);
   }
-  if (traits.bits() == 6) {
+  if constexpr (kBits == 6) {
     std::uint32_t planes[2] = {};
     for (unsigned g = 0; g < 8; ++g) planes[g / 4] |= (q[g] >> 4 & kPair) << 2 * (g % 4);
     for (std::size_t half = 0; half < 2; ++half)
@@ -84,16 +80,41 @@ bool pack_dense(Packing packing, BlockType type, const Byte* data, std::size_t r
   return largest < 3.38e38F;  // Rounding to bf16 must not reach infinity.
 }
 
-}  // namespace
-
-bool read_file_block(const BlockTraits& type, const Byte* row, int block, FileBlock& out) {
-  const int parts = static_cast<int>(type.values / kBlock);
-  const Byte* p = row + static_cast<std::size_t>(block / parts) * type.bytes;
-  type.read(p, block % parts, out);
+/// Packs rows of one type; compiled for each, so that reading and writing know where all bits lie.
+template <std::size_t kType>
+bool pack_blocks(const Byte* data, std::size_t row_stride, int rows, int columns, Byte* panel) {
+  constexpr const BlockTraits& kFile = kBlockTraits[kType];
+  constexpr PackedTraits kTraits = packed_traits(kFile.packing);
   bool finite = true;
-  for (const int half : type.halves) finite &= half < 0 || finite_half(load_u16(p + half));
+  FileBlock block;
+  for (int b = 0; b < columns / kBlock; ++b) {
+    Byte* target = panel + block_offset(kTraits, b);
+    for (int r = 0; r < rows; ++r) {
+      finite &= read_file_block(kFile, data + static_cast<std::size_t>(r) * row_stride, b, block);
+      write_quants<kTraits.bits()>(block, r, target);
+      write_scales(kTraits.scales(), block, r, target + kTraits.quant_bytes(),
+                   panel + super_offset(kTraits, b));
+    }
+  }
   return finite;
 }
+
+using PackBlocks = bool (*)(const Byte*, std::size_t, int, int, Byte*);
+template <std::size_t kType>
+constexpr PackBlocks find_pack_blocks() {
+  if constexpr (kBlockTraits[kType].read == nullptr) {
+    return nullptr;
+  } else {
+    return pack_blocks<kType>;
+  }
+}
+/// One for each row of kBlockTraits; nullptr: its types are not quantised.
+constexpr auto kPackBlocks = []<std::size_t... kType>(std::index_sequence<kType...>) {
+  return std::array{find_pack_blocks<kType>()...};
+}
+(std::make_index_sequence<std::size(kBlockTraits)>());
+
+}  // namespace
 
 std::size_t panel_bytes(Packing packing, int columns) {
   if (is_split(packing)) return SplitLayout(packing, columns).top_bytes();
@@ -116,20 +137,8 @@ bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std
   std::memset(out, 0, panel_bytes(packing, columns));
   if (!is_quantized(packing))
     return pack_dense(packing, type, data, row_stride, rows, columns, out);
-  const BlockTraits& file = *find_block_traits(type);
-  const PackedTraits& traits = packed_traits(packing);
-  bool finite = true;
-  FileBlock block;
-  for (int b = 0; b < columns / kBlock; ++b) {
-    Byte* target = out + block_offset(traits, b);
-    for (int r = 0; r < rows; ++r) {
-      finite &= read_file_block(file, data + static_cast<std::size_t>(r) * row_stride, b, block);
-      write_quants(traits, block, r, target);
-      write_scales(traits.scales(), block, r, target + traits.quant_bytes(),
-                   out + super_offset(traits, b));
-    }
-  }
-  return finite;
+  const auto row = static_cast<std::size_t>(find_block_traits(type) - kBlockTraits);
+  return kPackBlocks[row](data, row_stride, rows, columns, out);
 }
 
 namespace {

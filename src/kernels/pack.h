@@ -134,8 +134,16 @@ constexpr std::size_t most_plain_block_bytes() {
 }
 
 /// Reads block `block` (of 32 values) of a row of quantised blocks that begins at `row`; false when
-/// a scale is not finite.
-bool read_file_block(const BlockTraits& type, const std::uint8_t* row, int block, FileBlock& out);
+/// a scale is not finite. Inline, since it is a few moves of bytes where the type is known.
+inline bool read_file_block(const BlockTraits& type, const std::uint8_t* row, int block,
+                            FileBlock& out) {
+  const int parts = static_cast<int>(type.values / kBlock);
+  const std::uint8_t* p = row + static_cast<std::size_t>(block / parts) * type.bytes;
+  type.read(p, block % parts, out);
+  bool finite = true;
+  for (const int half : type.halves) finite &= half < 0 || is_finite_half(load_u16(p + half));
+  return finite;
+}
 
 /// One row's share of one block, in plain numbers.
 struct RowBlock {

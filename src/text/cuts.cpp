@@ -26,18 +26,19 @@ std::uint32_t take_character(std::string_view& text) {
 
 /// Whether SentencePiece takes an unused piece apart by how it was last put together anywhere in a
 /// text: then one that can be put together in two ways ties the ends of a text to each other.
-bool has_ambiguous_unused(const Pieces& pieces) {
-  if (std::ranges::find(pieces.types, TokenType::kUnused) == pieces.types.end()) return false;
+bool has_ambiguous_unused(std::span<const std::string_view> texts,
+                          std::span<const TokenType> types) {
+  if (std::ranges::find(types, TokenType::kUnused) == types.end()) return false;
   std::unordered_set<std::string_view> known;
-  for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
-    if (is_of_texts(pieces.types[i])) known.insert(pieces.texts[i]);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (is_of_texts(types[i])) known.insert(texts[i]);
   }
   const auto is_symbol = [&](std::string_view part) {
     return known.contains(part) || next_utf8(part).bytes == part.size();
   };
-  for (std::size_t i = 0; i < pieces.texts.size(); ++i) {
-    if (pieces.types[i] != TokenType::kUnused) continue;
-    const std::string_view text = pieces.texts[i];
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (types[i] != TokenType::kUnused) continue;
+    const std::string_view text = texts[i];
     if (text.size() > kLongestTried) return true;  // Not looked at: the work grows with its square.
     int ways = 0;
     for (std::size_t at = 1; at < text.size(); ++at)
@@ -49,13 +50,13 @@ bool has_ambiguous_unused(const Pieces& pieces) {
 
 }  // namespace
 
-Cuts::Cuts(const Pieces& pieces, bool newlines)
+Cuts::Cuts(std::span<const std::string_view> texts, std::span<const TokenType> types, bool newlines)
     : newlines_(newlines),
-      bits_(std::max(6, static_cast<int>(std::bit_width(4 * pieces.texts.size())))),
+      bits_(std::max(6, static_cast<int>(std::bit_width(4 * texts.size())))),
       neighbours_((std::size_t{1} << bits_) / 64) {
-  bool sure = !has_ambiguous_unused(pieces);
-  for (std::size_t i = 0; sure && i < pieces.texts.size(); ++i) {
-    if (is_of_texts(pieces.types[i])) sure = add(pieces.texts[i]);
+  bool sure = !has_ambiguous_unused(texts, types);
+  for (std::size_t i = 0; sure && i < texts.size(); ++i) {
+    if (is_of_texts(types[i])) sure = add(texts[i]);
   }
   if (sure) return;
   std::ranges::fill(neighbours_, ~std::uint64_t{0});

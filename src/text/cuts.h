@@ -2,7 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -19,8 +19,8 @@ namespace lapidary {
 /// is not sure has no cuts.
 class Cuts {
  public:
-  /// `newlines`: Vocabulary::newlines_cut.
-  Cuts(const Pieces& pieces, bool newlines);
+  /// Of tokens with these texts and types. `newlines`: Vocabulary::newlines_cut.
+  Cuts(std::span<const std::string_view> texts, std::span<const TokenType> types, bool newlines);
 
   /// The first place at or behind `from` where `text`, valid UTF-8, may be cut, or its end.
   std::size_t find(std::string_view text, std::size_t from) const;

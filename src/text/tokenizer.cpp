@@ -3,6 +3,9 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <mutex>
+#include <optional>
+#include <span>
 #include <thread>
 #include <utility>
 
@@ -40,24 +43,16 @@ class Trim {
   std::unique_ptr<std::byte[]> mark_;
 };
 
-/// What encoding needs: immutable once built.
-struct PieceEncoder {
-  PieceEncoder(const Pieces& pieces, bool newlines) : cuts(pieces, newlines) {}
-  Cuts cuts;
-  Processor processor;
-};
-
 enum class Fate { kOpen, kKept, kGivenUp };
 
 /// Everything that a build needs, and what becomes of it.
 struct Build {
   Trim trim;  // The last to go.
   Pieces pieces;
-  bool newlines = false;
   std::string path;
 
   std::atomic<bool> done{false};  // What follows is written before, and not again.
-  std::unique_ptr<const PieceEncoder> encoder;
+  std::unique_ptr<const Processor> processor;
   std::exception_ptr error;
 
   std::atomic<Fate> fate{Fate::kOpen};
@@ -69,23 +64,23 @@ struct Build {
 };
 
 /// Takes the pieces with it: nothing of them is kept once SentencePiece has its own copy.
-std::unique_ptr<const PieceEncoder> build_encoder(Build& build) {
-  auto encoder = std::make_unique<PieceEncoder>(build.pieces, build.newlines);
+std::unique_ptr<const Processor> build_processor(Build& build) {
+  auto processor = std::make_unique<Processor>();
   const PagedString proto = serialize_model_proto(build.pieces);
   build.pieces = {};
-  const auto status = encoder->processor.LoadFromSerializedProto(std::string_view(proto));
+  const auto status = processor->LoadFromSerializedProto(std::string_view(proto));
   if (!status.ok()) {
     throw Error(ErrorCode::kFile,
                 build.path + ": tokenizer.ggml.tokens: SentencePiece refuses the vocabulary: " +
                     printable_value(status.message()));
   }
   build.trim.mark_arena();
-  return encoder;
+  return processor;
 }
 
 void run(Build& build) noexcept {
   try {
-    build.encoder = build_encoder(build);
+    build.processor = build_processor(build);
   } catch (...) {
     build.error = std::current_exception();
   }
@@ -98,7 +93,7 @@ void run(Build& build) noexcept {
 void run_until_decided(Build& build) noexcept {
   run(build);
   build.fate.wait(Fate::kOpen);
-  if (build.fate == Fate::kGivenUp) build.encoder.reset();
+  if (build.fate == Fate::kGivenUp) build.processor.reset();
 }
 
 }  // namespace
@@ -108,7 +103,6 @@ class Tokenizer::Impl {
   Impl(const WeightSource& source, const std::atomic<bool>* cancel, std::uint64_t held)
       : build_(std::make_shared<Build>()) {
     vocabulary = read_vocabulary(source, build_->pieces, cancel, held);
-    build_->newlines = vocabulary.newlines_cut;
     build_->path = source.path();
     // No more threads: here and now.
     if (!builder_.start([build = build_] { run_until_decided(*build); })) run(*build_);
@@ -118,10 +112,10 @@ class Tokenizer::Impl {
   Impl& operator=(const Impl&) = delete;
 
   /// Waits for it where it is not built yet.
-  const PieceEncoder& encoder() const {
+  const Processor& processor() const {
     build_->done.wait(false, std::memory_order_acquire);
     if (build_->error) std::rethrow_exception(build_->error);
-    return *build_->encoder;
+    return *build_->processor;
   }
 
   void wait(const std::atomic<bool>* cancel) const {
@@ -133,7 +127,7 @@ class Tokenizer::Impl {
     build_->done.wait(false, std::memory_order_acquire);
     build_->decide(Fate::kKept);
     builder_.join();
-    encoder();  // Throws what the build threw, of which its thread has let go.
+    processor();  // Throws what the build threw, of which its thread has let go.
   }
 
   /// Appends the ids of `text`, valid UTF-8 in which nothing is a control token. Long texts go to
@@ -142,12 +136,12 @@ class Tokenizer::Impl {
   void encode_plain(std::string_view text, std::vector<TokenId>& ids,
                     const std::atomic<bool>* cancel) const {
     constexpr std::size_t kPart = 16 * 1024;
-    const PieceEncoder& encoder = this->encoder();
+    const Processor& processor = this->processor();
     std::vector<int> part_ids;
     while (!text.empty()) {
       check_cancel(cancel, "tokenizing");
-      const std::size_t cut = encoder.cuts.find(text, kPart);
-      const auto status = encoder.processor.Encode(text.substr(0, cut), &part_ids);
+      const std::size_t cut = text.size() <= kPart ? text.size() : cuts().find(text, kPart);
+      const auto status = processor.Encode(text.substr(0, cut), &part_ids);
       if (!status.ok())
         throw Error(ErrorCode::kFailed, "SentencePiece: " + printable_value(status.message()));
       ids.insert(ids.end(), part_ids.begin(), part_ids.end());
@@ -160,6 +154,20 @@ class Tokenizer::Impl {
   Vocabulary vocabulary;
 
  private:
+  /// Made for the first long text: most programs have none, and it takes some milliseconds.
+  const Cuts& cuts() const {
+    std::call_once(cuts_made_, [this] {
+      const std::span<const TokenType> types = vocabulary.types();
+      PagedVector<std::string_view> texts(types.size());
+      for (std::size_t i = 0; i < texts.size(); ++i)
+        texts[i] = vocabulary.bytes(static_cast<TokenId>(i));
+      cuts_.emplace(texts, types, vocabulary.newlines_cut);
+    });
+    return *cuts_;
+  }
+
+  mutable std::once_flag cuts_made_;
+  mutable std::optional<const Cuts> cuts_;
   mutable Background builder_;  // Done with once loading has been waited for.
 };
 

@@ -293,18 +293,21 @@ TokenId Vocabulary::match_control(std::string_view text) const {
   return -1;
 }
 
-void Vocabulary::add_control(std::string_view name) {
-  control_ids_.emplace(name, static_cast<TokenId>(control_.size()));
+void Vocabulary::add_control(std::string_view name, TokenType type) {
+  control_ids_.emplace(name, static_cast<TokenId>(types_.size()));
   control_starts_.set(static_cast<unsigned char>(name.front()));
-  control_.push_back(true);
+  types_.push_back(type);
   blob_ += name;
   offsets_.push_back(static_cast<std::uint32_t>(blob_.size()));
 }
 
 void Vocabulary::add(const Pieces& pieces) {
   const std::size_t count = pieces.texts.size();
+  std::size_t bytes = 0;
+  for (const std::string& text : pieces.texts) bytes += text.size();
+  blob_.reserve(bytes);
   offsets_.reserve(count + 1);
-  control_.reserve(count);
+  types_.reserve(count + 1);
   offsets_.push_back(0);
   bool straddled = false;
   for (std::size_t i = 0; i < count; ++i) {
@@ -312,7 +315,7 @@ void Vocabulary::add(const Pieces& pieces) {
     const TokenType type = pieces.types[i];
     const bool control = type == TokenType::kControl || type == TokenType::kUnknown;
     if (control) {
-      add_control(text);
+      add_control(text, type);
       continue;
     }
     if (type == TokenType::kByte) {
@@ -324,13 +327,13 @@ void Vocabulary::add(const Pieces& pieces) {
       newlines_cut = newlines_cut || text == "\n";
       straddled = straddled || has_inner_newline(text);
     }
-    control_.push_back(false);
+    types_.push_back(type);
     longest_piece = std::max(longest_piece, blob_.size() - offsets_.back());
     offsets_.push_back(static_cast<std::uint32_t>(blob_.size()));
   }
   size_ = static_cast<TokenId>(count);
   if (find_control("<start_of_image>") >= 0 && find_control("<image_soft_token>") < 0) {
-    add_control("<image_soft_token>");
+    add_control("<image_soft_token>", TokenType::kControl);
   }
   newlines_cut = newlines_cut && !straddled;
   for (const auto& [name, id] : control_ids_) control_lengths_.push_back(name.size());

@@ -4,6 +4,7 @@
 #include <bitset>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -49,9 +50,13 @@ class Vocabulary {
   /// Ids with a meaning: those of the file, and where it knows images but has no row for
   /// `<image_soft_token>`, that one behind them (262144 with Gemma's 262,144 tokens).
   bool contains(TokenId id) const {
-    return id >= 0 && static_cast<std::size_t>(id) < control_.size();
+    return id >= 0 && static_cast<std::size_t>(id) < types_.size();
   }
-  bool is_control(TokenId id) const { return control_[static_cast<std::size_t>(id)]; }
+  bool is_control(TokenId id) const {
+    const TokenType type = types_[static_cast<std::size_t>(id)];
+    return type == TokenType::kControl || type == TokenType::kUnknown;
+  }
+  std::span<const TokenType> types() const { return types_; }
 
   /// The bytes that `id` stands for; of a control token, its name.
   std::string_view bytes(TokenId id) const {
@@ -93,12 +98,12 @@ class Vocabulary {
   void add(const Pieces& pieces);
   void find_specials(const WeightSource& source);
 
-  void add_control(std::string_view name);
+  void add_control(std::string_view name, TokenType type);
 
   TokenId size_ = 0;
   PagedString blob_;                    // Decoded bytes of all ids, one after the other.
   PagedVector<std::uint32_t> offsets_;  // [size + 1] into blob_.
-  std::vector<bool> control_;
+  PagedVector<TokenType> types_;
   std::unordered_map<std::string, TokenId, Hash, std::equal_to<>> control_ids_;
   std::vector<std::size_t> control_lengths_;  // Lengths that control tokens have, longest first.
   std::bitset<256> control_starts_;           // Bytes that one begins with.

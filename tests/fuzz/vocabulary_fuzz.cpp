@@ -42,7 +42,7 @@ void check(bool holds) {
 void try_parts(const lapidary::WeightSource& source, std::string_view input) {
   lapidary::Pieces pieces;
   const lapidary::Vocabulary vocabulary = lapidary::read_vocabulary(source, pieces);
-  const lapidary::Cuts cuts(pieces, vocabulary.newlines_cut);
+  const lapidary::Cuts cuts = lapidary::make_cuts(pieces, vocabulary.newlines_cut);
   sentencepiece::SentencePieceProcessor processor;
   const lapidary::PagedString proto = lapidary::serialize_model_proto(pieces);
   if (!processor.LoadFromSerializedProto(std::string_view(proto)).ok()) return;

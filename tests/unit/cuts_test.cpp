@@ -89,7 +89,7 @@ void check_random(bool unused) {
     const Pieces pieces = random_pieces(random, unused);
     Processor processor;
     ASSERT_TRUE(processor.LoadFromSerializedProto(serialize_model_proto(pieces)).ok());
-    const Cuts cuts(pieces, false);
+    const Cuts cuts = make_cuts(pieces, false);
     for (int i = 0; i < 20; ++i) {
       const std::string text = random_text(random, 1 + random() % 60);
       std::size_t parts = 0;
@@ -108,7 +108,7 @@ TEST(Cuts, AreAtCharactersAndNotBeforeTheFirst) {
   Pieces pieces;
   MemorySource source = small_vocabulary();
   read_vocabulary(source, pieces);
-  const Cuts cuts(pieces, true);
+  const Cuts cuts = make_cuts(pieces, true);
   const std::string text = "\xE7\x8C\xAB\xE7\x8C\xAB ab a\nb";
   EXPECT_EQ(cuts.find(text, 0), 3U);
   EXPECT_EQ(cuts.find(text, 1), 3U);
@@ -129,7 +129,7 @@ TEST(Cuts, OfTheRealVocabularyAreFoundWithoutNewlines) {
   read_vocabulary(*source, pieces);
   Processor processor;
   ASSERT_TRUE(processor.LoadFromSerializedProto(serialize_model_proto(pieces)).ok());
-  const Cuts cuts(pieces, false);
+  const Cuts cuts = make_cuts(pieces, false);
   std::ifstream in(test_data("tokenizer.jsonl"));
   std::string text((std::istreambuf_iterator<char>(in)), {});
   std::ranges::replace(text, '\n', ' ');

@@ -12,6 +12,8 @@
 
 #include "formats/weight_source.h"
 #include "test_data.h"
+#include "text/cuts.h"
+#include "text/vocabulary.h"
 
 namespace lapidary {
 
@@ -102,6 +104,12 @@ inline std::unique_ptr<WeightSource> open_tiny_model() {
 inline std::unique_ptr<WeightSource> open_real_model() {
   const char* path = std::getenv("LAPIDARY_TEST_MODEL");
   return path == nullptr || *path == '\0' ? nullptr : open_gguf(path);
+}
+
+/// Cuts of pieces as a vocabulary makes them.
+inline Cuts make_cuts(const Pieces& pieces, bool newlines) {
+  const std::vector<std::string_view> texts(pieces.texts.begin(), pieces.texts.end());
+  return Cuts(texts, pieces.types, newlines);
 }
 
 }  // namespace lapidary

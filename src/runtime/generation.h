@@ -29,6 +29,9 @@ class Generation {
   /// The text that the last step made final; may be empty. Valid until the next.
   std::string_view piece() const { return piece_; }
 
+  /// Steps to the end; `on_text` gets each piece, and cancels by returning false. The completion.
+  Completion run(const OnText& on_text);
+
   /// Ends it as cancelled, unless it has ended already.
   void cancel();
 

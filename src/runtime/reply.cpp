@@ -2,9 +2,9 @@
 #include <utility>
 
 #include "base/boundary.h"
-#include "base/exclusive.h"
 #include "lapidary/session.h"
 #include "runtime/generation.h"
+#include "runtime/session_impl.h"
 
 namespace lapidary {
 

@@ -9,12 +9,12 @@
 #include <span>
 #include <vector>
 
-#include "base/exclusive.h"
 #include "base/memory.h"
 #include "base/team.h"
 #include "lapidary/session.h"
 #include "model/decoder.h"
 #include "runtime/sampler.h"
+#include "runtime/session_plan.h"
 
 namespace lapidary {
 
@@ -22,27 +22,6 @@ class Speculator;
 
 /// Most ids that are guessed and verified in one forward.
 inline constexpr int kMaxDraft = 8;
-
-/// What a session takes, settled and checked before any of it is taken.
-struct SessionPlan {
-  /// Rows of logits that one pass over the head computes when every position's are asked for.
-  static constexpr int kLogitRows = 16;
-
-  int context = 0;
-  int chunk = 0;
-  int longest_chunk = 0;       // A chunk goes on to the end of an image that it has begun.
-  std::uint64_t bytes = 0;     // All of the session, the KV cache included.
-  std::uint64_t kv_bytes = 0;  // Of those.
-  std::uint64_t memory_limit = 0;
-};
-
-/// What a session takes of a model whose vision part, if any, makes `view_tokens` of a view; a
-/// draft model is not counted and no budget looked at. Throws Error(kUsage) for options out of
-/// range.
-SessionPlan plan_session(const Config& config, int view_tokens, const SessionOptions& options,
-                         int threads);
-
-SessionPlan make_plan(const Model& model, const SessionOptions& options, int threads);
 
 /// The tokens behind a Session. Its last ids may be drawn and not computed yet (`computed` <
 /// ids.size()): they are computed with whatever comes next, or when their logits are asked for.
@@ -149,13 +128,6 @@ class Sequence {
   bool given_up_ = false;          // The decoder's last forward was, by a cancel.
   std::vector<ImageRows> images_;  // Of the append that is going on.
   Prompt queue_;                   // What add_user left.
-};
-
-class Session::Impl : public Sequence {
- public:
-  Impl(const Model& model, const SessionOptions& options);
-  static constexpr const char* kName = "the session";  // In messages.
-  Exclusive exclusive;
 };
 
 }  // namespace lapidary

@@ -4,48 +4,11 @@
 #include <string>
 
 #include "base/boundary.h"
-#include "base/exclusive.h"
 #include "lapidary/error.h"
 #include "runtime/model_impl.h"
-#include "runtime/sequence.h"
-#include "runtime/speculator.h"
+#include "runtime/session_impl.h"
 
 namespace lapidary {
-
-static_assert(kMostTogether == Decoder::kMostTogether);
-static_assert(kMostTogether <= SessionPlan::kLogitRows);
-
-// The decoder's last forward was not of this id: its row is known by its logits alone.
-void Sequence::take_computed(TokenId id, std::span<const float> logits) {
-  if (logits.data() != logit_rows(1).data())
-    std::copy(logits.begin(), logits.end(), logit_rows(1).begin());
-  ids.push_back(id);
-  forward_begin_ = computed;
-  ++computed;
-  logits_first_ = 0;
-  logits_count_ = 1;
-  best_count_ = 0;
-  ahead_ = {};
-  if (speculator != nullptr) speculator->follow(ids);
-}
-
-void Sequence::append_each(std::span<Sequence* const> sequences, std::span<const TokenId> ids) {
-  const std::size_t count = sequences.size();
-  std::array<Decoder*, kMostTogether> decoders{};
-  std::array<int, kMostTogether> positions{};
-  for (std::size_t i = 0; i < count; ++i) {
-    decoders[i] = &sequences[i]->decoder;
-    positions[i] = sequences[i]->computed;
-  }
-  Sequence& first = *sequences[0];
-  const std::span<float> logits = first.logit_rows(static_cast<int>(count));
-  first.decoder.forward_together(std::span(decoders).first(count), ids,
-                                 std::span(positions).first(count));
-  first.decoder.logits(0, static_cast<int>(count), logits);
-  const std::size_t vocabulary = logits.size() / count;
-  for (std::size_t i = 0; i < count; ++i)
-    sequences[i]->take_computed(ids[i], logits.subspan(i * vocabulary, vocabulary));
-}
 
 namespace {
 

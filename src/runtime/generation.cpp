@@ -1,13 +1,13 @@
+#include "runtime/generation.h"
+
 #include <algorithm>
 #include <chrono>
 #include <string>
 
 #include "base/boundary.h"
 #include "base/cancel.h"
-#include "base/exclusive.h"
 #include "base/utf8.h"
 #include "lapidary/error.h"
-#include "runtime/generation.h"
 #include "runtime/model_impl.h"
 #include "runtime/speculator.h"
 #include "text/tokenizer_impl.h"
@@ -166,31 +166,11 @@ void Generation::settle() {
   session_.prefill_seconds = 0;
 }
 
-namespace {
-
-Completion generate_text(Sequence& session, const GenerateOptions& options, const OnText& on_text) {
-  Generation generation(session, options);
-  while (generation.step()) {
-    if (on_text && !generation.piece().empty() && !call_host(on_text, generation.piece()))
-      generation.cancel();
+Completion Generation::run(const OnText& on_text) {
+  while (step()) {
+    if (on_text && !piece_.empty() && !call_host(on_text, piece_)) cancel();
   }
-  return std::move(generation.completion());
-}
-
-}  // namespace
-
-Completion Session::generate(const GenerateOptions& options, const OnText& on_text) {
-  return use(impl_.get(), Impl::kName,
-             [&](Impl& own) { return generate_text(own, options, on_text); });
-}
-
-Completion Session::reply_to_end(const GenerateOptions& options, const OnText& on_text,
-                                 const Progress& progress) {
-  return use(impl_.get(), Impl::kName, [&](Impl& own) {
-    Generation::check(options);  // Before the prefill, which may take long.
-    own.append_queue(progress, options.cancel);
-    return generate_text(own, own.reply_options(options), on_text);
-  });
+  return std::move(completion_);
 }
 
 }  // namespace lapidary

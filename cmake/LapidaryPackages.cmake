@@ -31,7 +31,7 @@ set(CPACK_COMPONENT_RUNTIME_DESCRIPTION "Runs Google's Gemma 3 models on the CPU
 
 # What a program that links the library has to find. pkg-config asks for it where the library is shared, too.
 set(dev_depends "")
-foreach(pair IN ITEMS sentencepiece=libsentencepiece-dev jpeg=libjpeg-dev webp=libwebp-dev heif=libheif-dev
+foreach(pair IN ITEMS sentencepiece=libsentencepiece-dev jpeg=libjpeg-dev webp=libwebp-dev gif=libgif-dev heif=libheif-dev
     tiff=libtiff-dev openmp=libgomp1)
   string(REGEX MATCH "^(.*)=(.*)$" whole ${pair})
   if(CMAKE_MATCH_1 IN_LIST LAPIDARY_USES)

@@ -41,7 +41,8 @@ has_header nlohmann/json.hpp  | nlohmann-json3-dev   | json-devel           | nl
 has_header editline/readline.h | libedit-dev         | libedit-devel        | libedit
 has_header stb/stb_image.h    | libstb-dev           | stb-devel            | -
 has_header jpeglib.h          | libjpeg62-turbo-dev  | libjpeg-turbo-devel  | jpeg-turbo
-has_header webp/decode.h      | libwebp-dev          | libwebp-devel        | webp
+has_header webp/demux.h       | libwebp-dev          | libwebp-devel        | webp
+has_header gif_lib.h          | libgif-dev           | giflib-devel         | giflib
 has_header libheif/heif.h     | libheif-dev          | libheif-devel        | libheif
 has_header tiffio.h           | libtiff-dev          | libtiff-devel        | libtiff
 has_header gtest/gtest.h      | libgtest-dev         | gtest-devel          | googletest

@@ -28,7 +28,7 @@ build_shared() {
     && cmake --build "$root/build-shared" --target lapidary_cli lapidary_manual
 }
 build_minimal() {
-  configure build-minimal "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DLAPIDARY_JPEG=OFF -DLAPIDARY_WEBP=OFF \
+  configure build-minimal "${release[@]}" -DCMAKE_CXX_COMPILER="$compiler" -DLAPIDARY_JPEG=OFF -DLAPIDARY_WEBP=OFF -DLAPIDARY_GIF=OFF \
     -DLAPIDARY_HEIF=OFF -DLAPIDARY_TIFF=OFF -DLAPIDARY_EDIT=OFF \
     && cmake --build "$root/build-minimal" --target lapidary_cli lapidary_manual
 }

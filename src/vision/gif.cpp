@@ -1,13 +1,17 @@
-// GIF: the first frame, on a screen of the size that the file gives. Decoded here, since stb_image
-// of distributions has had many holes there.
+// GIF through giflib: the first frame, on a screen of the size that the file gives.
 
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <memory>
+#include <new>
 #include <string>
 
 #include "vision/bytes.h"
 #include "vision/decode.h"
+
+#ifdef LAPIDARY_GIF
+
+#include <gif_lib.h>
 
 namespace lapidary {
 
@@ -15,146 +19,43 @@ namespace {
 
 constexpr std::uint64_t kMaxSide = 65'535;
 constexpr std::size_t kScreenBytes = 13;  // The signature and the screen's description.
-constexpr unsigned kMaxCodeBits = 12;
-constexpr std::uint32_t kCodes = 1U << kMaxCodeBits;
 
-enum Block : std::uint8_t { kExtension = 0x21, kImage = 0x2c };
-constexpr std::uint8_t kGraphicControl = 0xf9;
-
-struct Frame {
-  std::size_t x, y, width, height;
-  bool interlaced;
-};
-
-/// Codes of a growing number of bits, least significant first, out of blocks of up to 255 bytes.
-class CodeReader {
- public:
-  CodeReader(ByteSpan bytes, std::size_t at) : bytes_(bytes), at_(at) {}
-
-  /// The next code, or nothing where the blocks end or the file does.
-  std::optional<std::uint32_t> next(unsigned code_bits) {
-    while (bits_ < code_bits) {
-      if (left_ == 0) {
-        if (at_ >= bytes_.size() || bytes_[at_] == 0) return std::nullopt;
-        left_ = bytes_[at_++];
-      }
-      if (at_ >= bytes_.size()) return std::nullopt;
-      buffer_ |= static_cast<std::uint32_t>(bytes_[at_++]) << bits_;
-      bits_ += 8;
-      --left_;
-    }
-    const std::uint32_t code = buffer_ & ((1U << code_bits) - 1);
-    buffer_ >>= code_bits;
-    bits_ -= code_bits;
-    return code;
-  }
-
- private:
-  ByteSpan bytes_;
-  std::size_t at_;
-  std::size_t left_ = 0;  // Bytes of the block at at_.
-  std::uint32_t buffer_ = 0;
-  unsigned bits_ = 0;
-};
-
-/// What codes stand for: each but the plain ones another code's text and one letter more.
-class Lzw {
- public:
-  explicit Lzw(unsigned literal_bits) : clear_(1U << literal_bits), literal_bits_(literal_bits) {
-    reset();
-  }
-
-  /// Decodes until `out` is full. Returns what is wrong, or nullptr.
-  const char* decode(const EncodedPicture& picture, CodeReader& codes,
-                     std::span<std::uint8_t> out) {
-    constexpr unsigned kLook = 4096;  // Codes between two looks at a cancel.
-    std::size_t done = 0;
-    for (unsigned step = 0; done < out.size(); ++step) {
-      if (step % kLook == 0) check_cancel(picture);
-      const std::optional<std::uint32_t> code = codes.next(code_bits_);
-      if (!code || *code == clear_ + 1) return "its pixels end too early";
-      if (*code == clear_) {
-        reset();
-        continue;
-      }
-      if (*code > next_ || (*code == next_ && !previous_)) return "a code of its pixels is wrong";
-      done += append(*code, out.subspan(done));
-    }
-    return nullptr;
-  }
-
- private:
-  void reset() {
-    code_bits_ = literal_bits_ + 1;
-    next_ = clear_ + 2;
-    previous_.reset();
-  }
-
-  /// Writes the text of `code`, cut off where `out` ends, and learns the next code.
-  std::size_t append(std::uint32_t code, std::span<std::uint8_t> out) {
-    // A code that is learnt just now is the previous text and its own first letter.
-    std::uint32_t from = code == next_ ? *previous_ : code;
-    std::size_t length = 0;
-    if (code == next_) text_[length++] = 0;  // The letter is not known yet.
-    while (from >= clear_) {
-      text_[length++] = letter_[from];
-      from = prefix_[from];
-    }
-    const auto first = static_cast<std::uint8_t>(from);
-    text_[length++] = first;
-    if (code == next_) text_[0] = first;
-    if (previous_ && next_ < kCodes) {
-      prefix_[next_] = static_cast<std::uint16_t>(*previous_);
-      letter_[next_] = first;
-      ++next_;
-      if (next_ == 1U << code_bits_ && code_bits_ < kMaxCodeBits) ++code_bits_;
-    }
-    previous_ = code;
-    const std::size_t count = std::min(length, out.size());
-    std::reverse_copy(text_.data() + length - count, text_.data() + length, out.data());
-    return count;
-  }
-
-  const std::uint32_t clear_;
-  const unsigned literal_bits_;
-  unsigned code_bits_ = 0;
-  std::uint32_t next_ = 0;  // The code to be learnt.
-  std::optional<std::uint32_t> previous_;
-  std::array<std::uint16_t, kCodes> prefix_{};
-  std::array<std::uint8_t, kCodes> letter_{};
-  std::array<std::uint8_t, kCodes + 1> text_{};
+struct CloseGif {
+  void operator()(GifFileType* file) const { DGifCloseFile(file, nullptr); }
 };
 
 class GifReader {
  public:
-  explicit GifReader(const EncodedPicture& picture) : picture_(picture), bytes_(picture.bytes) {}
+  explicit GifReader(const EncodedPicture& picture) : picture_(picture), rest_(picture.bytes) {}
 
   DecodedPicture decode() {
-    need(kScreenBytes);
-    std::size_t width = u16_le(bytes_, 6);
-    std::size_t height = u16_le(bytes_, 8);
-    sized_picture(picture_, width, height, kMaxSide);
-    at_ = kScreenBytes;
-    read_palette(bytes_[10]);
-    skip_to_frame();
-    const Frame frame = read_frame();
+    if (rest_.size() < kScreenBytes) damaged("it ends before its first frame does");
+    sized_picture(picture_, u16_le(rest_, 6), u16_le(rest_, 8), kMaxSide);
+    int error = 0;
+    file_.reset(DGifOpen(&rest_, read_bytes, &error));
+    if (file_ == nullptr) fail(error);
+    find_frame();
+    const GifImageDesc& frame = file_->Image;
+    const std::size_t left = size_of(frame.Left), top = size_of(frame.Top);
+    const std::size_t width = size_of(frame.Width), height = size_of(frame.Height);
+    if (width == 0 || height == 0) damaged("its first frame has no pixels");
     // A frame that is larger than the screen makes it larger, as Pillow does it.
-    width = std::max(width, frame.x + frame.width);
-    height = std::max(height, frame.y + frame.height);
-    DecodedPicture out = sized_picture(picture_, width, height, kMaxSide);
-    check_decoding_memory(picture_, out, 1 + 3);
-    const std::vector<std::uint8_t> pixels = read_pixels(frame);
+    DecodedPicture out = sized_picture(picture_, std::max(size_of(file_->SWidth), left + width),
+                                       std::max(size_of(file_->SHeight), top + height), kMaxSide);
+    check_decoding_memory(picture_, out, 3);
     allocate_pixels(out);
-    if (picture_.on_white && has_transparent_)
-      std::fill_n(palette_.data() + std::size_t{3} * transparent_, 3, std::uint8_t{255});
-    if (frame.width < width || frame.height < height) {
-      for (std::size_t i = 0; i < width * height; ++i) put(transparent_, out.rgb.data() + 3 * i);
+    choose_palette();
+    const auto stride = static_cast<std::size_t>(out.width);
+    if (width * height < out.rgb.size() / 3) {
+      for (std::size_t i = 0; i < out.rgb.size(); i += 3) put(transparent_, out.rgb.data() + i);
     }
-    for (std::size_t row = 0; row < frame.height; ++row) {
+    std::vector<GifPixelType> row(width);
+    for (std::size_t i = 0; i < height; ++i) {
       check_cancel(picture_);
-      const std::size_t y = frame.y + (frame.interlaced ? interlaced_row(row, frame.height) : row);
-      std::uint8_t* const to = out.rgb.data() + 3 * (y * width + frame.x);
-      for (std::size_t x = 0; x < frame.width; ++x) put(pixels[row * frame.width + x], to + 3 * x);
+      check(DGifGetLine(file_.get(), row.data(), frame.Width));
+      const std::size_t y = top + (frame.Interlace ? interlaced_row(i, height) : i);
+      std::uint8_t* const to = out.rgb.data() + 3 * (y * stride + left);
+      for (std::size_t x = 0; x < width; ++x) put(row[x], to + 3 * x);
     }
     return out;
   }
@@ -162,69 +63,69 @@ class GifReader {
  private:
   [[noreturn]] void damaged(const std::string& how) const { refuse_damaged(picture_, "GIF", how); }
 
-  void need(std::size_t bytes) const {
-    if (bytes > bytes_.size() - at_) damaged("it ends before its first frame does");
+  [[noreturn]] void fail(int error) const {
+    if (error == D_GIF_ERR_NOT_ENOUGH_MEM) throw std::bad_alloc();
+    if (error == D_GIF_ERR_READ_FAILED || error == D_GIF_ERR_EOF_TOO_SOON)
+      damaged("it ends before its first frame does");
+    if (error == D_GIF_ERR_IMAGE_DEFECT) damaged("a code of its pixels is wrong");
+    const char* const how = GifErrorString(error);
+    damaged(how == nullptr ? "it cannot be read" : how);
+  }
+  void check(int result) const {
+    if (result == GIF_ERROR) fail(file_->Error);
   }
 
-  void put(std::uint8_t index, std::uint8_t* rgb) const {
-    std::copy_n(palette_.data() + std::size_t{3} * index, 3, rgb);
+  static int read_bytes(GifFileType* file, GifByteType* to, int count) {
+    ByteSpan& rest = *static_cast<ByteSpan*>(file->UserData);
+    const std::size_t taken = std::min(static_cast<std::size_t>(count), rest.size());
+    std::copy_n(rest.data(), taken, to);
+    rest = rest.subspan(taken);
+    return static_cast<int>(taken);
   }
 
-  /// The palette at at_, if `flags` say that there is one, instead of what was there.
-  void read_palette(std::uint8_t flags) {
-    if ((flags & 0x80) == 0) return;
-    const std::size_t bytes = std::size_t{3} << ((flags & 7) + 1);
-    need(bytes);
-    palette_.fill(0);
-    std::copy_n(bytes_.data() + at_, bytes, palette_.data());
-    at_ += bytes;
-  }
+  /// giflib's numbers are 16 bits of the file each.
+  static std::size_t size_of(GifWord value) { return static_cast<std::size_t>(value); }
 
-  /// Past the extensions, to what follows the first frame's mark.
-  void skip_to_frame() {
+  /// Past the extensions, to the pixels of the first frame.
+  void find_frame() {
     for (;;) {
-      need(2);
-      const std::uint8_t block = bytes_[at_++];
-      if (block == kImage) return;
-      if (block != kExtension) damaged("it has no frame");
-      const std::uint8_t label = bytes_[at_++];
-      need(6);
-      if (label == kGraphicControl && bytes_[at_] >= 4 && (bytes_[at_ + 1] & 1) != 0) {
-        transparent_ = bytes_[at_ + 4];
-        has_transparent_ = true;
-      }
-      for (std::size_t length = 1; length != 0;) {
-        need(1);
-        length = bytes_[at_++];
-        need(length);
-        at_ += length;
-      }
+      GifRecordType record = UNDEFINED_RECORD_TYPE;
+      check(DGifGetRecordType(file_.get(), &record));
+      if (record == IMAGE_DESC_RECORD_TYPE) return check(DGifGetImageDesc(file_.get()));
+      if (record != EXTENSION_RECORD_TYPE) damaged("it has no frame");
+      read_extension();
     }
   }
 
-  Frame read_frame() {
-    need(9);
-    const Frame frame{.x = u16_le(bytes_, at_),
-                      .y = u16_le(bytes_, at_ + 2),
-                      .width = u16_le(bytes_, at_ + 4),
-                      .height = u16_le(bytes_, at_ + 6),
-                      .interlaced = (bytes_[at_ + 8] & 0x40) != 0};
-    const std::uint8_t flags = bytes_[at_ + 8];
-    at_ += 9;
-    if (frame.width == 0 || frame.height == 0) damaged("its first frame has no pixels");
-    read_palette(flags);
-    return frame;
+  void read_extension() {
+    int kind = 0;
+    GifByteType* block = nullptr;  // Its length, then its bytes.
+    check(DGifGetExtension(file_.get(), &kind, &block));
+    GraphicsControlBlock control;
+    if (kind == GRAPHICS_EXT_FUNC_CODE && block != nullptr &&
+        DGifExtensionToGCB(block[0], block + 1, &control) == GIF_OK &&
+        control.TransparentColor != NO_TRANSPARENT_COLOR) {
+      transparent_ = static_cast<std::uint8_t>(control.TransparentColor);
+      has_transparent_ = true;
+    }
+    while (block != nullptr) check(DGifGetExtensionNext(file_.get(), &block));
   }
 
-  std::vector<std::uint8_t> read_pixels(const Frame& frame) {
-    need(1);
-    const unsigned bits = bytes_[at_++];
-    if (bits < 1 || bits > 8) damaged("its pixels have " + std::to_string(bits) + " bits");
-    std::vector<std::uint8_t> pixels(frame.width * frame.height);
-    CodeReader codes(bytes_, at_);
-    if (const char* problem = Lzw(bits).decode(picture_, codes, pixels)) damaged(problem);
-    return pixels;
+  /// The frame's own colours, else the screen's, else grey; black where neither has one.
+  void choose_palette() {
+    const ColorMapObject* map = file_->Image.ColorMap;
+    if (map == nullptr) map = file_->SColorMap;
+    for (std::size_t i = 0; i < palette_.size(); ++i) {
+      if (map == nullptr) {
+        palette_[i].fill(static_cast<std::uint8_t>(i));
+      } else if (i < static_cast<std::size_t>(map->ColorCount)) {
+        palette_[i] = {map->Colors[i].Red, map->Colors[i].Green, map->Colors[i].Blue};
+      }
+    }
+    if (picture_.on_white && has_transparent_) palette_[transparent_].fill(255);
   }
+
+  void put(std::uint8_t index, std::uint8_t* rgb) const { std::ranges::copy(palette_[index], rgb); }
 
   /// Where the row that comes `row`-th stands: every 8th, then between those, and so on.
   static std::size_t interlaced_row(std::size_t row, std::size_t height) {
@@ -237,20 +138,12 @@ class GifReader {
     return 0;  // No row comes after the last.
   }
 
-  static constexpr std::array<std::uint8_t, 768> grey_palette() {
-    std::array<std::uint8_t, 768> palette{};
-    for (std::size_t i = 0; i < palette.size(); ++i) {
-      palette[i] = static_cast<std::uint8_t>(i / 3);
-    }
-    return palette;
-  }
-
   const EncodedPicture& picture_;
-  const ByteSpan bytes_;
-  std::size_t at_ = 0;
+  ByteSpan rest_;  // What giflib has not read yet.
+  std::unique_ptr<GifFileType, CloseGif> file_;
   bool has_transparent_ = false;
   std::uint8_t transparent_ = 0;  // Also what the screen shows outside the frame.
-  std::array<std::uint8_t, 768> palette_ = grey_palette();
+  std::array<std::array<std::uint8_t, 3>, 256> palette_{};
 };
 
 }  // namespace
@@ -258,3 +151,15 @@ class GifReader {
 DecodedPicture decode_gif(const EncodedPicture& picture) { return GifReader(picture).decode(); }
 
 }  // namespace lapidary
+
+#else
+
+namespace lapidary {
+
+DecodedPicture decode_gif(const EncodedPicture& picture) {
+  refuse_picture(picture, "a GIF picture, which this Lapidary was built without");
+}
+
+}  // namespace lapidary
+
+#endif

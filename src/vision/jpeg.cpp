@@ -1,8 +1,6 @@
 // JPEG through libjpeg. It reports errors by longjmp, which must not skip a destructor: each call
 // into it stands in a function that owns nothing, and what is owned lives in its caller.
 
-#include "vision/jpeg.h"
-
 #include <csetjmp>
 #include <cstdio>
 #include <string>
@@ -11,6 +9,7 @@
 #include <jpeglib.h>
 
 #include "base/cancel.h"
+#include "vision/bytes.h"
 #include "vision/decode.h"
 #include "vision/exif.h"
 
@@ -23,6 +22,7 @@ constexpr std::uint64_t kMaxSide = JPEG_MAX_DIMENSION;
 constexpr long kMaxMemory = 1L << 30;
 // Encoders write about ten; each takes a walk over the whole picture, however few bytes it has.
 constexpr int kMaxScans = 100;
+constexpr int kApp1 = JPEG_APP0 + 1;  // The marker of EXIF, and of other things.
 
 /// libjpeg's error manager with what ours needs.
 struct ErrorManager {
@@ -79,6 +79,7 @@ class Decompressor {
     jpeg_create_decompress(&info_);
     info_.mem->max_memory_to_use = kMaxMemory;
     info_.progress = &progress_;
+    jpeg_save_markers(&info_, kApp1, 0xFFFF);
     jpeg_mem_src(&info_, bytes.data(), static_cast<unsigned long>(bytes.size()));
     jpeg_read_header(&info_, TRUE);
     return true;
@@ -108,6 +109,17 @@ class Decompressor {
     }
     jpeg_finish_decompress(&info_);
     return true;
+  }
+
+  /// The first EXIF block of the header, or nothing. Lies in this.
+  ByteSpan exif() const {
+    using namespace std::string_view_literals;
+    for (jpeg_saved_marker_ptr marker = info_.marker_list; marker != nullptr;
+         marker = marker->next) {
+      const ByteSpan data(marker->data, marker->data_length);
+      if (marker->marker == kApp1 && stands_at(data, 0, "Exif\0\0"sv)) return data;
+    }
+    return {};
   }
 
   const char* problem() const { return error_.message; }
@@ -149,7 +161,7 @@ DecodedPicture decode_jpeg(const EncodedPicture& picture) {
     refuse_picture(picture, "expected a JPEG in grey, YCbCr, RGB, CMYK or YCCK, found " +
                                 std::to_string(jpeg.components()) + " unknown colours");
   }
-  out.orientation = exif_orientation(jpeg_exif(picture.bytes));
+  out.orientation = exif_orientation(jpeg.exif());
   check_decoding_memory(picture, out, 3 + (jpeg.holds_coefficients() ? 2 * jpeg.components() : 0));
   allocate_pixels(out);
   std::vector<std::uint8_t> cmyk(jpeg.is_cmyk() ? std::size_t{4} * jpeg.width() : 0);

@@ -1,6 +1,7 @@
 // WebP through libwebp: still pictures, and of an animation the first frame.
 
 #include <algorithm>
+#include <memory>
 #include <new>
 #include <string>
 
@@ -11,17 +12,18 @@
 #ifdef LAPIDARY_WEBP
 
 #include <webp/decode.h>
+#include <webp/demux.h>
 
 namespace lapidary {
 
 namespace {
 
-using namespace std::string_view_literals;
-
 constexpr std::uint64_t kMaxSide = 16'384;
-constexpr std::size_t kRiffHeaderBytes = 12;
 constexpr std::size_t kChunkHeaderBytes = 8;
-constexpr std::size_t kFrameHeaderBytes = 16;
+
+struct DeleteDemuxer {
+  void operator()(WebPDemuxer* demuxer) const { WebPDemuxDelete(demuxer); }
+};
 
 class WebpReader {
  public:
@@ -30,24 +32,19 @@ class WebpReader {
   DecodedPicture decode() {
     const ByteSpan bytes = picture_.bytes;
     const std::size_t length = u32_le(bytes, 4) + kChunkHeaderBytes;
-    if (length > bytes.size() || length < kRiffHeaderBytes) {
+    if (length > bytes.size()) {
       damaged("expected " + std::to_string(length) + " bytes, found " +
               std::to_string(bytes.size()));
     }
-    const ByteSpan file = bytes.first(length);
-    const WebPBitstreamFeatures features = features_of(file);
+    const WebPData file{bytes.data(), length};
+    WebPDemuxState state;
+    demuxer_.reset(WebPDemuxPartial(&file, &state));
+    if (demuxer_ == nullptr || state == WEBP_DEMUX_PARSE_ERROR) damaged("its chunks are wrong");
     DecodedPicture out =
-        sized_picture(picture_, static_cast<std::uint64_t>(std::max(features.width, 0)),
-                      static_cast<std::uint64_t>(std::max(features.height, 0)), kMaxSide);
-    const ByteSpan chunks = file.subspan(kRiffHeaderBytes);
-    out.orientation = exif_orientation(data_of(find(chunks, "EXIF"sv)));
-    if (features.has_animation != 0) {
-      decode_frame(data_of(find(chunks, "ANMF"sv)), out);
-    } else {
-      check_decoding_memory(picture_, out, bytes_per_pixel(features));
-      allocate_pixels(out);
-      decode_into(file, features, 0, 0, out);
-    }
+        sized_picture(picture_, WebPDemuxGetI(demuxer_.get(), WEBP_FF_CANVAS_WIDTH),
+                      WebPDemuxGetI(demuxer_.get(), WEBP_FF_CANVAS_HEIGHT), kMaxSide);
+    out.orientation = read_orientation();
+    decode_frame(out);
     return out;
   }
 
@@ -75,20 +72,13 @@ class WebpReader {
     return features;
   }
 
-  /// The first chunk of this type with its header, or nothing.
-  static ByteSpan find(ByteSpan chunks, std::string_view type) {
-    while (chunks.size() >= kChunkHeaderBytes) {
-      const std::size_t length = u32_le(chunks, 4);
-      if (length > chunks.size() - kChunkHeaderBytes) break;
-      if (stands_at(chunks, 0, type)) return chunks.first(kChunkHeaderBytes + length);
-      const std::size_t padded = kChunkHeaderBytes + length + length % 2;
-      chunks = chunks.subspan(std::min(padded, chunks.size()));
-    }
-    return {};
-  }
-
-  static ByteSpan data_of(ByteSpan chunk) {
-    return chunk.empty() ? chunk : chunk.subspan(kChunkHeaderBytes);
+  int read_orientation() const {
+    WebPChunkIterator chunk;
+    int orientation = 1;
+    if (WebPDemuxGetChunk(demuxer_.get(), "EXIF", 1, &chunk) != 0)
+      orientation = exif_orientation({chunk.chunk.bytes, chunk.chunk.size});
+    WebPDemuxReleaseChunkIterator(&chunk);
+    return orientation;
   }
 
   /// libwebp's own pixels, those with alpha, and ours.
@@ -96,24 +86,16 @@ class WebpReader {
     return 4 + (features.has_alpha != 0 ? 4 : 0) + 3;
   }
 
-  /// An animation's frame where it stands on the canvas, which is black elsewhere, or white where
-  /// what is transparent is. Alpha that belongs to a lossy frame stands in a chunk before it.
-  void decode_frame(ByteSpan frame, DecodedPicture& out) const {
-    if (frame.size() < kFrameHeaderBytes) damaged("its first frame is missing");
-    const std::size_t x = std::size_t{2} * u24_le(frame, 0);
-    const std::size_t y = std::size_t{2} * u24_le(frame, 3);
-    const ByteSpan chunks = frame.subspan(kFrameHeaderBytes);
-    ByteSpan pixels = find(chunks, "VP8 "sv);
-    if (pixels.empty()) pixels = find(chunks, "VP8L"sv);
-    if (pixels.empty()) damaged("its first frame has no pixels");
-    const ByteSpan alpha = find(chunks, "ALPH"sv);
-    if (picture_.on_white && !alpha.empty() && alpha.data() < pixels.data())
-      pixels = {alpha.data(), pixels.data() + pixels.size()};
+  /// The picture, or an animation's first frame where it stands on the canvas, which is black
+  /// elsewhere, or white where what is transparent is. The demuxer has checked that it fits.
+  void decode_frame(DecodedPicture& out) const {
+    WebPIterator frame;
+    if (WebPDemuxGetFrame(demuxer_.get(), 1, &frame) == 0) damaged("its pixels are missing");
+    const ByteSpan pixels(frame.fragment.bytes, frame.fragment.size);  // In the file's bytes.
+    const auto x = static_cast<std::size_t>(frame.x_offset);
+    const auto y = static_cast<std::size_t>(frame.y_offset);
+    WebPDemuxReleaseIterator(&frame);
     const WebPBitstreamFeatures features = features_of(pixels);
-    if (x + static_cast<std::size_t>(features.width) > static_cast<std::size_t>(out.width) ||
-        y + static_cast<std::size_t>(features.height) > static_cast<std::size_t>(out.height)) {
-      damaged("its first frame is larger than the picture");
-    }
     check_decoding_memory(picture_, out, bytes_per_pixel(features));
     allocate_pixels(out);
     if (picture_.on_white) std::ranges::fill(out.rgb, std::uint8_t{255});
@@ -161,6 +143,7 @@ class WebpReader {
   }
 
   const EncodedPicture& picture_;
+  std::unique_ptr<WebPDemuxer, DeleteDemuxer> demuxer_;
 };
 
 }  // namespace

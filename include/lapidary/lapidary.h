@@ -19,4 +19,5 @@
 #include "lapidary/session.h"    // IWYU pragma: export
 #include "lapidary/stats.h"      // IWYU pragma: export
 #include "lapidary/tokenizer.h"  // IWYU pragma: export
+#include "lapidary/utf8.h"       // IWYU pragma: export
 #include "lapidary/vision.h"     // IWYU pragma: export

@@ -1,6 +1,6 @@
 #include "base/printable.h"
 
-#include "base/utf8.h"
+#include "lapidary/utf8.h"
 
 namespace lapidary {
 

@@ -1,4 +1,4 @@
-#include "base/utf8.h"
+#include "lapidary/utf8.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -61,13 +61,13 @@ std::string replace_invalid_utf8(std::string_view text) {
   return out;
 }
 
-bool is_valid_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const Utf8Step step = next_utf8(text);
-    if (!step.valid) return false;
-    text.remove_prefix(step.bytes);
+std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Step step = next_utf8(text.substr(at));
+    if (!step.valid) return at;
+    at += step.bytes;
   }
-  return true;
+  return std::nullopt;
 }
 
 std::size_t incomplete_utf8_suffix(std::string_view text) {

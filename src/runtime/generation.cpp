@@ -6,8 +6,8 @@
 
 #include "base/boundary.h"
 #include "base/cancel.h"
-#include "base/utf8.h"
 #include "lapidary/error.h"
+#include "lapidary/utf8.h"
 #include "runtime/model_impl.h"
 #include "runtime/speculator.h"
 #include "text/tokenizer_impl.h"

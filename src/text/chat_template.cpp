@@ -5,9 +5,9 @@
 
 #include "base/boundary.h"
 #include "base/printable.h"
-#include "base/utf8.h"
 #include "lapidary/error.h"
 #include "lapidary/prompt.h"
+#include "lapidary/utf8.h"
 #include "text/prompt_writer.h"
 
 namespace lapidary {

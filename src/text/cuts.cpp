@@ -4,7 +4,7 @@
 #include <bit>
 #include <unordered_set>
 
-#include "base/utf8.h"
+#include "lapidary/utf8.h"
 
 namespace lapidary {
 namespace {

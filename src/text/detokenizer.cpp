@@ -1,6 +1,6 @@
 #include "base/boundary.h"
-#include "base/utf8.h"
 #include "lapidary/tokenizer.h"
+#include "lapidary/utf8.h"
 #include "text/tokenizer_impl.h"
 
 namespace lapidary {

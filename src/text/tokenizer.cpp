@@ -14,8 +14,8 @@
 #include "base/cancel.h"
 #include "base/paged.h"
 #include "base/printable.h"
-#include "base/utf8.h"
 #include "lapidary/error.h"
+#include "lapidary/utf8.h"
 #include "text/cuts.h"
 #include "text/model_proto.h"
 #include "text/tokenizer_impl.h"
@@ -183,7 +183,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool parse_control
   return at_boundary([&] {
     const Impl& own = impl();
     std::string repaired;
-    if (!is_valid_utf8(text)) {
+    if (find_invalid_utf8(text)) {
       repaired = replace_invalid_utf8(text);
       text = repaired;
     }

@@ -13,8 +13,8 @@
 #include "base/cancel.h"
 #include "base/memory.h"
 #include "base/printable.h"
-#include "base/utf8.h"
 #include "lapidary/error.h"
+#include "lapidary/utf8.h"
 
 namespace lapidary {
 namespace {

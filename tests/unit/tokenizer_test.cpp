@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "base/utf8.h"
 #include "lapidary/error.h"
+#include "lapidary/utf8.h"
 #include "memory_source.h"
 #include "test_data.h"
 #include "text/model_proto.h"

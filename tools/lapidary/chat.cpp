@@ -10,6 +10,7 @@
 #include "chat_settings.h"
 #include "commands.h"
 #include "conversation.h"
+#include "lapidary/utf8.h"
 #include "line_editor.h"
 #include "speculation_flags.h"
 #include "terminal.h"
@@ -126,7 +127,7 @@ class Chat {
     if (text.starts_with('/') && !text.starts_with("//")) return command(text);
     const std::string message = text.starts_with("//") ? text.substr(1) : text;
     if (trim(message).empty()) return;
-    if (const auto at = find_invalid_utf8(message)) {
+    if (const auto at = lapidary::find_invalid_utf8(message)) {
       return fail(Error(ErrorCode::kUsage,
                         "the message is not valid UTF-8 at offset " + std::to_string(*at)));
     }

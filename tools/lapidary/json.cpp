@@ -8,6 +8,7 @@
 #include <set>
 #include <vector>
 
+#include "lapidary/utf8.h"
 #include "text.h"
 
 namespace cli {
@@ -122,7 +123,7 @@ std::string to_line(const Json& value) {
 std::string shortened(std::string_view text, std::size_t most) {
   if (text.size() <= most) return std::string(text);
   std::size_t end = most;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  while (end > 0 && lapidary::is_continuation(text[end])) --end;
   return std::string(text.substr(0, end)) + "…";
 }
 

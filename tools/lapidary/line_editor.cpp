@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "lapidary/utf8.h"
 #include "terminal.h"
 #include "text_file.h"
 
@@ -223,7 +224,7 @@ class LineEditor::Terminal {
       common.erase(end, common.end());
     }
     // Not between the bytes of a character.
-    while (find_invalid_utf8(common)) common.pop_back();
+    while (lapidary::find_invalid_utf8(common)) common.pop_back();
     if (common.size() > before.size()) {
       el_insertstr(editor, common.c_str() + before.size());
       return CC_REFRESH;

@@ -2,23 +2,12 @@
 
 #include <string_view>
 
+#include "lapidary/utf8.h"
 #include "text.h"
 
 namespace cli {
 
 namespace {
-
-// The code point that begins at `at` of valid UTF-8, which is moved behind it.
-unsigned take_code_point(std::string_view text, std::size_t& at) {
-  const auto lead = static_cast<unsigned char>(text[at++]);
-  unsigned code = lead < 0x80   ? lead
-                  : lead < 0xE0 ? lead & 0x1Fu
-                  : lead < 0xF0 ? lead & 0xFu
-                                : lead & 7u;
-  while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0u) == 0x80)
-    code = code << 6 | (static_cast<unsigned char>(text[at++]) & 0x3Fu);
-  return code;
-}
 
 // What roff would take for its own, or set as a typographic sign that cannot be pasted into a
 // shell.
@@ -46,7 +35,9 @@ std::string roff(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
     const bool line_begins = at == 0 || text[at - 1] == '\n';
-    const unsigned code = take_code_point(text, at);
+    const lapidary::Utf8Step step = lapidary::next_utf8(text.substr(at));
+    const auto code = static_cast<unsigned>(step.code_point);
+    at += step.bytes;
     if (line_begins && code == '.') out += "\\&";
     if (const std::string_view escape = roff_escape(code); !escape.empty()) {
       out += escape;

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "lapidary/error.h"
+#include "lapidary/utf8.h"
 
 namespace cli {
 
@@ -42,28 +43,6 @@ extern "C" void on_interrupt(int) {
   interrupted.store(true);
 }
 
-// Length of the valid UTF-8 sequence at the start of `text`, its code point in `code`; 0 when it is
-// invalid.
-std::size_t decode_utf8(std::string_view text, char32_t& code) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  const std::size_t length = lead < 0x80   ? 1
-                             : lead < 0xC2 ? 0
-                             : lead < 0xE0 ? 2
-                             : lead < 0xF0 ? 3
-                             : lead < 0xF5 ? 4
-                                           : 0;
-  if (length == 0 || length > text.size()) return 0;
-  code = length == 1 ? lead : lead & (0x7FU >> length);
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-    code = (code << 6) | (byte(i) & 0x3FU);
-  }
-  const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-  const bool surrogate = code >= 0xD800 && code < 0xE000;
-  return overlong || surrogate || code > 0x10FFFF ? 0 : length;
-}
-
 }  // namespace
 
 void install_signal_handlers() {
@@ -83,19 +62,19 @@ std::string printable(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    char32_t code = 0;
-    const std::size_t length = decode_utf8(text, code);
-    if (length == 0) {
+    const lapidary::Utf8Step step = lapidary::next_utf8(text);
+    const std::string_view character = text.substr(0, step.bytes);
+    const char32_t code = step.code_point;
+    text.remove_prefix(step.bytes);
+    if (!step.valid) {
       out += "\xEF\xBF\xBD";
-      text.remove_prefix(1);
       continue;
     }
     const bool control =
         (code < 0x20 && code != '\n' && code != '\t') || (code >= 0x7F && code < 0xA0);
     // These turn round how the text behind them is shown.
     const bool turns = (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
-    if (!control && !turns) out.append(text.substr(0, length));
-    text.remove_prefix(length);
+    if (!control && !turns) out.append(character);
   }
   return out;
 }
@@ -105,16 +84,6 @@ std::string one_line(std::string_view text) {
   std::replace(line.begin(), line.end(), '\n', ' ');
   while (!line.empty() && line.back() == ' ') line.pop_back();
   return line;
-}
-
-std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
-  for (std::size_t at = 0; at < text.size();) {
-    char32_t code = 0;
-    const std::size_t length = decode_utf8(text.substr(at), code);
-    if (length == 0) return at;
-    at += length;
-  }
-  return std::nullopt;
 }
 
 int write_all(int file, std::string_view text) {

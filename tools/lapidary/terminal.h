@@ -43,9 +43,6 @@ std::string printable(std::string_view text);
 /// `text` as one printable line, for messages that quote files and arguments.
 std::string one_line(std::string_view text);
 
-/// Offset of the first byte that is no valid UTF-8; nothing when `text` is valid.
-std::optional<std::size_t> find_invalid_utf8(std::string_view text);
-
 /// Standard output, unbuffered, so that an interrupt loses nothing. Control characters are dropped
 /// when it is a terminal.
 class Output {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lapidary/error.h"
+#include "lapidary/utf8.h"
 #include "terminal.h"
 #include "text.h"
 
@@ -67,7 +68,7 @@ std::string read_text_file(const std::string& path, std::uint64_t most) {
 }
 
 void require_utf8(std::string_view text, const std::string& what) {
-  if (const auto at = find_invalid_utf8(text)) {
+  if (const auto at = lapidary::find_invalid_utf8(text)) {
     throw Error(ErrorCode::kUsage, what + " is not valid UTF-8: byte " +
                                        format("0x%02x", static_cast<unsigned char>(text[*at])) +
                                        " at offset " + std::to_string(*at));

@@ -36,6 +36,7 @@ has_command python3           | python3              | python3              | py
 has_module pip                | python3-pip          | python3-pip          | python
 has_command pkg-config        | pkg-config           | pkgconf-pkg-config   | pkgconf
 has_header sentencepiece_processor.h | libsentencepiece-dev | sentencepiece-devel | sentencepiece
+has_header fmt/format.h       | libfmt-dev           | fmt-devel            | fmt
 has_header CLI/CLI.hpp        | libcli11-dev         | cli11-devel          | cli11
 has_header nlohmann/json.hpp  | nlohmann-json3-dev   | json-devel           | nlohmann-json
 has_header editline/readline.h | libedit-dev         | libedit-devel        | libedit

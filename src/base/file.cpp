@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/format.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -70,10 +71,9 @@ void File::read(std::uint64_t offset, std::span<std::byte> out) const {
     }
     if (done == out.size()) return;
   }
-  throw Error(ErrorCode::kFile, path_ + ": expected " + std::to_string(out.size()) +
-                                    " bytes at offset " + std::to_string(offset) + ", found " +
-                                    std::to_string(done) + " (the file was " +
-                                    std::to_string(size_) + " bytes long when it was opened)");
+  throw Error(ErrorCode::kFile, format("{}: expected {} bytes at offset {}, found {} (the file was "
+                                       "{} bytes long when it was opened)",
+                                       path_, out.size(), offset, done, size_));
 }
 
 }  // namespace lapidary

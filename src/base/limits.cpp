@@ -8,6 +8,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "base/format.h"
+
 namespace lapidary {
 
 namespace {
@@ -125,7 +127,7 @@ std::optional<double> cgroup_cpu_quota(const SystemPaths& paths) {
 int physical_cores(std::span<const int> cpus, const SystemPaths& paths) {
   std::set<std::string> cores;
   for (const int cpu : cpus) {
-    const std::string name = "cpu" + std::to_string(cpu);
+    const std::string name = format("cpu{}", cpu);
     const std::string folder = paths.sys + "/devices/system/cpu/" + name + "/topology/";
     // All logical processors of a core have the same list.
     cores.insert(first_line(folder + "thread_siblings_list").value_or(name));

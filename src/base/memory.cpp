@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "base/format.h"
 #include "base/limits.h"
 #include "lapidary/error.h"
 
@@ -30,7 +31,7 @@ std::size_t mapped_bytes(std::size_t bytes) {
 }
 
 [[noreturn]] void throw_no_memory(std::size_t bytes) {
-  throw Error(ErrorCode::kMemory, "cannot reserve " + std::to_string(bytes) + " bytes of memory");
+  throw Error(ErrorCode::kMemory, format("cannot reserve {} bytes of memory", bytes));
 }
 
 }  // namespace
@@ -79,9 +80,8 @@ HugeBuffer& HugeBuffer::operator=(HugeBuffer&& other) noexcept {
 std::byte* Arena::allocate(std::size_t bytes) {
   const std::size_t left = buffer_.size() - std::min(used_, buffer_.size());
   if (bytes > left) {
-    throw Error(ErrorCode::kMemory, "an arena of " + std::to_string(buffer_.size()) +
-                                        " bytes has " + std::to_string(left) + " left, " +
-                                        std::to_string(bytes) + " were asked for");
+    throw Error(ErrorCode::kMemory, format("an arena of {} bytes has {} left, {} were asked for",
+                                           buffer_.size(), left, bytes));
   }
   std::byte* const piece = buffer_.data() + used_;
   used_ += planned(bytes);

@@ -23,6 +23,7 @@
 #include <omp.h>
 #endif
 
+#include "base/format.h"
 #include "base/limits.h"
 #include "lapidary/error.h"
 
@@ -96,9 +97,9 @@ void make_threads(std::vector<std::thread>& threads, int asked, const Serve& ser
   } catch (const std::system_error& failure) {
     const std::size_t made = threads.size() + 1;
     stop();
-    throw Error(ErrorCode::kFailed, "threads: " + std::to_string(asked) +
-                                        " were asked for, but only " + std::to_string(made) +
-                                        " could be made: " + failure.code().message());
+    throw Error(ErrorCode::kFailed,
+                format("threads: {} were asked for, but only {} could be made: {}", asked, made,
+                       failure.code().message()));
   } catch (...) {
     stop();
     throw;
@@ -202,8 +203,8 @@ class Team::Pool {
 
 int checked_threads(int threads) {
   if (threads < 0 || threads > Team::kMaxThreads) {
-    throw Error(ErrorCode::kUsage, "threads must be 0 to " + std::to_string(Team::kMaxThreads) +
-                                       ", not " + std::to_string(threads));
+    throw Error(ErrorCode::kUsage,
+                format("threads must be 0 to {}, not {}", Team::kMaxThreads, threads));
   }
   return threads == 0 ? default_threads() : threads;
 }

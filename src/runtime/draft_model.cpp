@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "runtime/model_impl.h"
 
@@ -11,15 +12,15 @@ namespace lapidary {
 void check_same_vocabulary(const Model& draft, const Model& target) {
   const std::size_t count = drawable_ids(draft);
   if (count != drawable_ids(target)) {
-    throw Error(ErrorCode::kUsage, "the draft model has a vocabulary of " + std::to_string(count) +
-                                       " ids, but the model has " +
-                                       std::to_string(drawable_ids(target)));
+    throw Error(ErrorCode::kUsage,
+                format("the draft model has a vocabulary of {} ids, but the model has {}", count,
+                       drawable_ids(target)));
   }
   for (std::size_t i = 0; i < count; ++i) {
     const auto id = static_cast<TokenId>(i);
     if (draft.tokenizer().piece(id) == target.tokenizer().piece(id)) continue;
-    throw Error(ErrorCode::kUsage, "the draft model has another vocabulary than the model: id " +
-                                       std::to_string(id) + " differs");
+    throw Error(ErrorCode::kUsage,
+                format("the draft model has another vocabulary than the model: id {} differs", id));
   }
 }
 

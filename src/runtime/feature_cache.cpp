@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "runtime/digest.h"
 
@@ -67,8 +68,7 @@ bool write_all(std::FILE* file, std::span<const std::byte> bytes) {
 /// Under another name first: whoever looks at `path` finds all of it or nothing.
 void write_features(const std::string& path, const Digest& key, const ImageFeatures& features) {
   static std::atomic<unsigned> counter{0};
-  const std::string partial =
-      path + "." + std::to_string(::getpid()) + "." + std::to_string(counter++) + ".partial";
+  const std::string partial = format("{}.{}.{}.partial", path, ::getpid(), counter++);
   const FileHeader header{.key = key,
                           .checksum = checksum(features),
                           .tokens = features.tokens,

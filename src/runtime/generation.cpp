@@ -6,6 +6,7 @@
 
 #include "base/boundary.h"
 #include "base/cancel.h"
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "lapidary/utf8.h"
 #include "runtime/model_impl.h"
@@ -23,12 +24,12 @@ constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 void Generation::check(const GenerateOptions& options) {
   validate(options.sampling);
   if (options.max_tokens < -1) {
-    throw Error(ErrorCode::kUsage, "max_tokens must be -1 (no limit) or more, not " +
-                                       std::to_string(options.max_tokens));
+    throw Error(ErrorCode::kUsage,
+                format("max_tokens must be -1 (no limit) or more, not {}", options.max_tokens));
   }
   if (options.max_draft < 1 || options.max_draft > kMaxDraft) {
-    throw Error(ErrorCode::kUsage, "max_draft must be 1 to " + std::to_string(kMaxDraft) +
-                                       ", not " + std::to_string(options.max_draft));
+    throw Error(ErrorCode::kUsage,
+                format("max_draft must be 1 to {}, not {}", kMaxDraft, options.max_draft));
   }
   for (const std::string& stop : options.stop) {
     // A stop string inside a character would hand out the character's first bytes alone.

@@ -6,6 +6,7 @@
 
 #include "base/boundary.h"
 #include "base/exclusive.h"
+#include "base/format.h"
 #include "base/paged.h"
 #include "lapidary/error.h"
 #include "lapidary/vision.h"
@@ -111,9 +112,9 @@ class ImageEncoder::Impl {
           cancel);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kInterrupted) throw;
-      throw Error(ErrorCode::kInterrupted, "interrupted after " + std::to_string(layers) + " of " +
-                                               std::to_string(info.layers) +
-                                               " layers of the image encoder");
+      throw Error(
+          ErrorCode::kInterrupted,
+          format("interrupted after {} of {} layers of the image encoder", layers, info.layers));
     }
     return {info.tokens, info.text_width, std::move(values)};
   }
@@ -156,17 +157,15 @@ namespace {
 Image make_encoder_input(const Image& image, const ImageView& view, int size, int threads) {
   constexpr int kMaxSize = 10'000;  // Image::kMaxPixels as a square.
   if (size < 1 || size > kMaxSize) {
-    throw Error(ErrorCode::kUsage, "the encoder's picture must be 1 to " +
-                                       std::to_string(kMaxSize) + " pixels wide, not " +
-                                       std::to_string(size));
+    throw Error(
+        ErrorCode::kUsage,
+        format("the encoder's picture must be 1 to {} pixels wide, not {}", kMaxSize, size));
   }
   if (view.x < 0 || view.y < 0 || view.width < 1 || view.height < 1 ||
       view.width > image.width() - view.x || view.height > image.height() - view.y) {
     throw Error(ErrorCode::kUsage,
-                "a view must lie in its picture of " + std::to_string(image.width()) + "x" +
-                    std::to_string(image.height()) + ", not be " + std::to_string(view.width) +
-                    "x" + std::to_string(view.height) + " at " + std::to_string(view.x) + ", " +
-                    std::to_string(view.y));
+                format("a view must lie in its picture of {}x{}, not be {}x{} at {}, {}",
+                       image.width(), image.height(), view.width, view.height, view.x, view.y));
   }
   Team team(threads);
   PagedVector<std::uint8_t> rgb(static_cast<std::size_t>(size) * static_cast<std::size_t>(size) *

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/boundary.h"
+#include "base/format.h"
 #include "base/printable.h"
 #include "lapidary/error.h"
 #include "lapidary/model.h"
@@ -22,7 +23,7 @@ constexpr int kInspectChunk = 512;  // SessionOptions' default.
 std::string type_name(BlockType type) {
   const BlockTraits* traits = find_block_traits(type);
   return traits != nullptr ? std::string(traits->name)
-                           : "type " + std::to_string(static_cast<std::uint32_t>(type));
+                           : format("type {}", static_cast<std::uint32_t>(type));
 }
 
 std::vector<ModelInfo::TypeCount> count_types(const WeightSource& source) {

@@ -7,6 +7,7 @@
 
 #include "base/boundary.h"
 #include "base/cancel.h"
+#include "base/format.h"
 #include "base/team.h"
 #include "lapidary/error.h"
 #include "runtime/budget.h"
@@ -37,10 +38,10 @@ Tokenizer fitting_tokenizer(const WeightSource& source, const Config& config, st
                             const std::atomic<bool>* cancel) {
   Tokenizer tokenizer = load_tokenizer(source, cancel, held);
   if (tokenizer.vocabulary_size() <= config.vocabulary) return tokenizer;
-  throw Error(ErrorCode::kFile, source.path() + ": tensor token_embd.weight has " +
-                                    std::to_string(config.vocabulary) + " rows, fewer than the " +
-                                    std::to_string(tokenizer.vocabulary_size()) +
-                                    " of key tokenizer.ggml.tokens");
+  throw Error(ErrorCode::kFile,
+              format("{}: tensor token_embd.weight has {} rows, fewer than the {} of key "
+                     "tokenizer.ggml.tokens",
+                     source.path(), config.vocabulary, tokenizer.vocabulary_size()));
 }
 
 std::shared_ptr<const Model::Impl> load_model(const std::string& path,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/format.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -11,26 +12,22 @@ namespace {
 [[noreturn]] void refuse(const std::string& message) { throw Error(ErrorCode::kUsage, message); }
 
 /// "image 2 of the prompt"
-std::string name_of(std::size_t image) {
-  return "image " + std::to_string(image + 1) + " of the prompt";
-}
+std::string name_of(std::size_t image) { return format("image {} of the prompt", image + 1); }
 
 void check_features(const Model& model, const ImageFeatures& image, std::size_t index) {
   const int tokens = model.vision()->tokens;
   const int width = model.info().width;
   if (image.tokens != tokens) {
-    refuse(name_of(index) + " has " + std::to_string(image.tokens) + " tokens, expected " +
-           std::to_string(tokens));
+    refuse(format("{} has {} tokens, expected {}", name_of(index), image.tokens, tokens));
   }
   if (image.width != width) {
-    refuse(name_of(index) + " has features of width " + std::to_string(image.width) +
-           ", but the model's is " + std::to_string(width));
+    refuse(format("{} has features of width {}, but the model's is {}", name_of(index), image.width,
+                  width));
   }
   const std::size_t expected = static_cast<std::size_t>(tokens) * static_cast<std::size_t>(width);
   const std::size_t found = image.values == nullptr ? 0 : image.values->size();
   if (found != expected) {
-    refuse(name_of(index) + " has " + std::to_string(found) + " values, expected " +
-           std::to_string(expected));
+    refuse(format("{} has {} values, expected {}", name_of(index), found, expected));
   }
 }
 
@@ -41,15 +38,15 @@ void place_images(const Model& model, std::span<const TokenId> ids,
                   std::vector<ImageRows>& out) {
   out.clear();
   if (!images.empty() && model.vision() == nullptr) {
-    refuse("the prompt has " + std::to_string(images.size()) +
-           " images, but the model was loaded without a vision file");
+    refuse(format("the prompt has {} images, but the model was loaded without a vision file",
+                  images.size()));
   }
   for (std::size_t i = 0; i < images.size(); ++i) check_features(model, images[i], i);
   const TokenId image_token = model.tokenizer().image_token();
   if (image_token < 0) {
     if (images.empty()) return;
-    refuse("the prompt has " + std::to_string(images.size()) +
-           " images, but the model's vocabulary has no image tokens");
+    refuse(format("the prompt has {} images, but the model's vocabulary has no image tokens",
+                  images.size()));
   }
   std::size_t next = 0;
   for (auto begin = std::ranges::find(ids, image_token); begin != ids.end();) {
@@ -64,14 +61,13 @@ void place_images(const Model& model, std::span<const TokenId> ids,
       filled += image.tokens;
     }
     if (filled != run) {
-      refuse("the prompt has " + std::to_string(run) + " image tokens at place " +
-             std::to_string(place) + ", but images for " + std::to_string(filled));
+      refuse(format("the prompt has {} image tokens at place {}, but images for {}", run, place,
+                    filled));
     }
     begin = std::find(end, ids.end(), image_token);
   }
   if (next != images.size()) {
-    refuse("the prompt has " + std::to_string(images.size()) + " images, but image tokens for " +
-           std::to_string(next));
+    refuse(format("the prompt has {} images, but image tokens for {}", images.size(), next));
   }
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <sstream>
 
+#include "base/format.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -139,7 +140,7 @@ Sampler::Sampler(TokenId vocabulary_size)
 TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> recent,
                         const SamplingOptions& options, std::uint64_t position) {
   if (logits.empty() || logits.size() > vocabulary_) {
-    fail("the number of logits", logits.size(), ("1 to " + std::to_string(vocabulary_)).c_str());
+    fail("the number of logits", logits.size(), format("1 to {}", vocabulary_).c_str());
   }
   logits = penalize(logits, recent, options.repeat_penalty);
   if (options.temperature == 0 || options.top_k == 1) return static_cast<TokenId>(argmax(logits));

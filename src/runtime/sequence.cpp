@@ -7,6 +7,7 @@
 
 #include "base/boundary.h"
 #include "base/cancel.h"
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "runtime/model_impl.h"
 #include "runtime/prompt_images.h"
@@ -74,15 +75,14 @@ void Sequence::check_ids(std::span<const TokenId> new_ids) const {
   const TokenId image_token = model.tokenizer().image_token();
   for (std::size_t i = 0; i < new_ids.size(); ++i) {
     if (new_ids[i] >= 0 && (new_ids[i] < vocabulary || new_ids[i] == image_token)) continue;
-    throw Error(ErrorCode::kUsage, "id " + std::to_string(new_ids[i]) + " at place " +
-                                       std::to_string(i) + " is outside the vocabulary of " +
-                                       std::to_string(vocabulary) + " ids");
+    throw Error(ErrorCode::kUsage, format("id {} at place {} is outside the vocabulary of {} ids",
+                                          new_ids[i], i, vocabulary));
   }
   const std::size_t room = static_cast<std::size_t>(plan.context) - ids.size();
   if (new_ids.size() <= room) return;
-  std::string message = "the prompt has " + std::to_string(new_ids.size()) +
-                        " tokens, but the context holds " + std::to_string(plan.context);
-  if (!ids.empty()) message += ", of which " + std::to_string(ids.size()) + " are taken";
+  std::string message =
+      format("the prompt has {} tokens, but the context holds {}", new_ids.size(), plan.context);
+  if (!ids.empty()) message += format(", of which {} are taken", ids.size());
   throw Error(ErrorCode::kContext, message);
 }
 
@@ -117,8 +117,8 @@ std::span<const ImageRows> Sequence::next_chunk(int& count) const {
 int Sequence::forward_chunk(LogitsOf rows, std::size_t done, std::size_t total,
                             const std::atomic<bool>* cancel) {
   const auto interrupt = [&] {
-    throw Error(ErrorCode::kInterrupted, "interrupted after " + std::to_string(done) + " of " +
-                                             std::to_string(total) + " tokens of the prompt");
+    throw Error(ErrorCode::kInterrupted,
+                format("interrupted after {} of {} tokens of the prompt", done, total));
   };
   if (is_set(cancel)) interrupt();
   int count = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "model/decoder.h"
 #include "model/kv_cache.h"
@@ -26,12 +27,11 @@ constexpr std::uint64_t kSamplerBytes =
 SessionPlan plan_session(const Config& config, int view_tokens, const SessionOptions& options,
                          int threads) {
   if (options.context < 0 || options.context > kLongestContext) {
-    throw Error(ErrorCode::kUsage, "context must be 0 to " + std::to_string(kLongestContext) +
-                                       " tokens, not " + std::to_string(options.context));
+    throw Error(ErrorCode::kUsage,
+                format("context must be 0 to {} tokens, not {}", kLongestContext, options.context));
   }
   if (options.chunk < 1) {
-    throw Error(ErrorCode::kUsage,
-                "chunk must be at least 1 token, not " + std::to_string(options.chunk));
+    throw Error(ErrorCode::kUsage, format("chunk must be at least 1 token, not {}", options.chunk));
   }
   SessionPlan plan;
   const int trained = config.trained_context;
@@ -57,8 +57,8 @@ SessionPlan make_plan(const Model& model, const SessionOptions& options, int thr
   plan.bytes += Speculator::draft_bytes(plan, options, threads);
   std::uint64_t held = held_by(model.info());
   if (options.draft) held += held_by(options.draft->info());
-  check_budget("a context of " + std::to_string(plan.context) + " tokens",
-               options.memory_limit == 0 ? 0 : held, plan.bytes, options.memory_limit);
+  check_budget(format("a context of {} tokens", plan.context), options.memory_limit == 0 ? 0 : held,
+               plan.bytes, options.memory_limit);
   return plan;
 }
 

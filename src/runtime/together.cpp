@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/boundary.h"
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "runtime/model_impl.h"
 #include "runtime/session_impl.h"
@@ -24,12 +25,10 @@ void check(std::span<Sequence* const> sequences, std::span<const TokenId> ids) {
 
 void check_count(std::size_t sessions, std::size_t ids, int most) {
   if (sessions == 0 || sessions != ids) {
-    throw Error(ErrorCode::kUsage,
-                std::to_string(ids) + " ids for " + std::to_string(sessions) + " sessions");
+    throw Error(ErrorCode::kUsage, format("{} ids for {} sessions", ids, sessions));
   }
   if (sessions > static_cast<std::size_t>(most)) {
-    throw Error(ErrorCode::kUsage,
-                std::to_string(sessions) + " sessions together: at most " + std::to_string(most));
+    throw Error(ErrorCode::kUsage, format("{} sessions together: at most {}", sessions, most));
   }
 }
 

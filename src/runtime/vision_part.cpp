@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/cancel.h"
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "runtime/budget.h"
 #include "runtime/digest.h"
@@ -35,9 +36,9 @@ VisionConfig fitting_config(const WeightSource& source, const std::string& model
                             int model_width) {
   VisionConfig config = read_vision_config(source);
   if (config.text_width == model_width) return config;
-  throw Error(ErrorCode::kFile, source.path() + ": key clip.vision.projection_dim is " +
-                                    std::to_string(config.text_width) + ", but the model " +
-                                    model_path + " has width " + std::to_string(model_width));
+  throw Error(ErrorCode::kFile,
+              format("{}: key clip.vision.projection_dim is {}, but the model {} has width {}",
+                     source.path(), config.text_width, model_path, model_width));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/boundary.h"
+#include "base/format.h"
 #include "base/printable.h"
 #include "lapidary/error.h"
 #include "lapidary/prompt.h"
@@ -55,10 +56,9 @@ std::string text_of(const Turns& turns, const Message& message, std::size_t inde
   std::string text;
   for (const ContentPart& part : parts_of(message, whole)) {
     if (part.image) {
-      throw Error(ErrorCode::kUsage, "message " + std::to_string(index + 1) + " has role \"" +
-                                         printable_value(message.role) +
-                                         "\" and a picture, expected pictures in the role "
-                                         "\"user\" only");
+      throw Error(ErrorCode::kUsage, format("message {} has role \"{}\" and a picture, expected "
+                                            "pictures in the role \"user\" only",
+                                            index + 1, printable_value(message.role)));
     }
     text += content(turns, part.text);
   }
@@ -138,9 +138,8 @@ std::size_t last_character(std::string_view text) {
 
 [[noreturn]] void fail_roles(std::size_t index, const std::string& role,
                              std::string_view expected) {
-  throw Error(ErrorCode::kUsage, "message " + std::to_string(index + 1) + " has role \"" +
-                                     printable_value(role) + "\", expected " +
-                                     std::string(expected));
+  throw Error(ErrorCode::kUsage, format("message {} has role \"{}\", expected {}", index + 1,
+                                        printable_value(role), expected));
 }
 
 }  // namespace

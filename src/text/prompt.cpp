@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/boundary.h"
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "text/prompt_writer.h"
 
@@ -30,8 +31,8 @@ Prompt write_parts_as_text(const Tokenizer& tokenizer, std::span<const ContentPa
 int count_image_tokens(const Tokenizer& tokenizer, int views) {
   constexpr int kMostViews = 4096;
   if (views < 1 || views > kMostViews) {
-    throw Error(ErrorCode::kUsage, "a picture has 1 to " + std::to_string(kMostViews) +
-                                       " views, not " + std::to_string(views));
+    throw Error(ErrorCode::kUsage,
+                format("a picture has 1 to {} views, not {}", kMostViews, views));
   }
   PromptWriter words(tokenizer);
   const std::vector<int> none(static_cast<std::size_t>(views), 0);

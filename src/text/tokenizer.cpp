@@ -12,6 +12,7 @@
 #include "base/background.h"
 #include "base/boundary.h"
 #include "base/cancel.h"
+#include "base/format.h"
 #include "base/paged.h"
 #include "base/printable.h"
 #include "lapidary/error.h"
@@ -224,8 +225,8 @@ bool Tokenizer::is_control(TokenId id) const {
   const Vocabulary& vocabulary = impl().vocabulary;
   if (vocabulary.contains(id)) return vocabulary.is_control(id);
   return at_boundary([&]() -> bool {
-    throw Error(ErrorCode::kUsage, "token id " + std::to_string(id) + ", expected 0 to " +
-                                       std::to_string(vocabulary_size() - 1));
+    throw Error(ErrorCode::kUsage,
+                format("token id {}, expected 0 to {}", id, vocabulary_size() - 1));
   });
 }
 

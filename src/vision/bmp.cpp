@@ -4,6 +4,7 @@
 #include <bit>
 #include <string>
 
+#include "base/format.h"
 #include "vision/bytes.h"
 #include "vision/decode.h"
 
@@ -50,9 +51,8 @@ class BmpReader {
     // The last row's padding may be missing.
     const std::size_t needed = stride * (height - 1) + row_bytes;
     if (start > bytes_.size() || needed > bytes_.size() - start) {
-      damaged("expected " + std::to_string(needed) + " bytes of pixels at byte " +
-              std::to_string(start) + ", found " +
-              std::to_string(bytes_.size() - std::min(start, bytes_.size())));
+      damaged(format("expected {} bytes of pixels at byte {}, found {}", needed, start,
+                     bytes_.size() - std::min(start, bytes_.size())));
     }
     check_decoding_memory(picture_, out, 3);
     allocate_pixels(out);
@@ -89,16 +89,17 @@ class BmpReader {
     DecodedPicture out = sized_picture(picture_, static_cast<std::uint64_t>(width), rows, kMaxSide);
     const bool masks = compression == kMasks || compression == kMasksWithAlpha;
     if (compression != kNone && !(masks && (depth_ == 16 || depth_ == 32))) {
-      refuse_picture(picture_, "expected an uncompressed BMP, found compression " +
-                                   std::to_string(compression) + " with " + std::to_string(depth_) +
-                                   " bits a pixel");
+      refuse_picture(
+          picture_,
+          format("expected an uncompressed BMP, found compression {} with {} bits a pixel",
+                 compression, depth_));
     }
     if (depth_ == 1 || depth_ == 4 || depth_ == 8) {
       read_palette();
     } else if (depth_ == 16 || depth_ == 32) {
       read_masks(masks);
     } else if (depth_ != 24) {
-      damaged("no BMP has " + std::to_string(depth_) + " bits a pixel");
+      damaged(format("no BMP has {} bits a pixel", depth_));
     }
     return out;
   }

@@ -8,6 +8,7 @@
 #include "base/boundary.h"
 #include "base/cancel.h"
 #include "base/file.h"
+#include "base/format.h"
 #include "base/memory.h"
 #include "base/paged.h"
 #include "base/printable.h"
@@ -101,9 +102,9 @@ std::string what_it_is(ByteSpan bytes) {
 
 void check_file_size(const std::string& name, std::uint64_t bytes) {
   if (bytes > Image::kMaxFileBytes) {
-    throw Error(ErrorCode::kFile, name + ": expected a picture of at most " +
-                                      std::to_string(Image::kMaxFileBytes >> 20) + " MiB, found " +
-                                      std::to_string((bytes + (1U << 20) - 1) >> 20) + " MiB");
+    throw Error(ErrorCode::kFile,
+                format("{}: expected a picture of at most {} MiB, found {} MiB", name,
+                       Image::kMaxFileBytes >> 20, (bytes + (1U << 20) - 1) >> 20));
   }
 }
 
@@ -151,16 +152,16 @@ void refuse_damaged(const EncodedPicture& picture, const std::string& format,
 
 DecodedPicture sized_picture(const EncodedPicture& picture, std::uint64_t width,
                              std::uint64_t height, std::uint64_t max_side) {
-  const std::string found = ", found " + std::to_string(width) + "x" + std::to_string(height);
+  const std::string found = format(", found {}x{}", width, height);
   if (width == 0 || height == 0) refuse_picture(picture, "expected a picture with pixels" + found);
   // By division, since the product of two 64-bit numbers may not fit.
   if (width > Image::kMaxPixels || height > Image::kMaxPixels / width) {
-    refuse_picture(picture, "expected at most " + std::to_string(Image::kMaxPixels / 1'000'000) +
-                                " megapixels" + found);
+    refuse_picture(
+        picture, format("expected at most {} megapixels{}", Image::kMaxPixels / 1'000'000, found));
   }
   if (width > max_side || height > max_side) {
-    refuse_picture(picture, "expected sides of at most " + std::to_string(max_side) +
-                                " pixels in this format" + found);
+    refuse_picture(picture,
+                   format("expected sides of at most {} pixels in this format{}", max_side, found));
   }
   return {.width = static_cast<int>(width), .height = static_cast<int>(height), .rgb = {}};
 }
@@ -179,11 +180,11 @@ void check_decoding_memory(const EncodedPicture& picture, const DecodedPicture& 
   const std::uint64_t needed =
       pixels * std::max(bytes_per_pixel, 3 + turned) + picture.bytes.size();
   if (needed <= picture.memory_limit) return;
-  throw Error(ErrorCode::kMemory, picture.name + ": decoding " + std::to_string(out.width) + "x" +
-                                      std::to_string(out.height) + " pixels takes " +
-                                      format_bytes(needed) + ", more than the " +
-                                      format_bytes(picture.memory_limit) +
-                                      " that are left of the limit");
+  throw Error(
+      ErrorCode::kMemory,
+      format("{}: decoding {}x{} pixels takes {}, more than the {} that are left of the limit",
+             picture.name, out.width, out.height, format_bytes(needed),
+             format_bytes(picture.memory_limit)));
 }
 
 void put_on_white(std::span<const std::uint8_t> rgba, std::uint8_t* rgb) {

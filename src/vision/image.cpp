@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/boundary.h"
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "vision/image_impl.h"
 
@@ -18,15 +19,13 @@ namespace {
 Image copy_rgb(int width, int height, std::span<const std::uint8_t> rgb) {
   if (width < 1 || height < 1 ||
       static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height) > Image::kMaxPixels) {
-    throw Error(ErrorCode::kUsage, "a picture must have 1 to " + std::to_string(Image::kMaxPixels) +
-                                       " pixels, not " + std::to_string(width) + "x" +
-                                       std::to_string(height));
+    throw Error(ErrorCode::kUsage, format("a picture must have 1 to {} pixels, not {}x{}",
+                                          Image::kMaxPixels, width, height));
   }
   const std::size_t bytes = static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
   if (rgb.size() != bytes) {
-    throw Error(ErrorCode::kUsage, "a picture of " + std::to_string(width) + "x" +
-                                       std::to_string(height) + " has " + std::to_string(bytes) +
-                                       " bytes, not " + std::to_string(rgb.size()));
+    throw Error(ErrorCode::kUsage, format("a picture of {}x{} has {} bytes, not {}", width, height,
+                                          bytes, rgb.size()));
   }
   return make_image(width, height, {rgb.begin(), rgb.end()});
 }

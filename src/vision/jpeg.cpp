@@ -9,6 +9,7 @@
 #include <jpeglib.h>
 
 #include "base/cancel.h"
+#include "base/format.h"
 #include "vision/bytes.h"
 #include "vision/decode.h"
 #include "vision/exif.h"
@@ -158,8 +159,10 @@ DecodedPicture decode_jpeg(const EncodedPicture& picture) {
   if (!jpeg.read_header(picture.bytes)) refuse_damaged(picture, "JPEG", jpeg.problem());
   DecodedPicture out = sized_picture(picture, jpeg.width(), jpeg.height(), kMaxSide);
   if (!jpeg.choose_colours()) {
-    refuse_picture(picture, "expected a JPEG in grey, YCbCr, RGB, CMYK or YCCK, found " +
-                                std::to_string(jpeg.components()) + " unknown colours");
+    refuse_picture(
+        picture,
+        format("expected a JPEG in grey, YCbCr, RGB, CMYK or YCCK, found {} unknown colours",
+               jpeg.components()));
   }
   out.orientation = exif_orientation(jpeg.exif());
   check_decoding_memory(picture, out, 3 + (jpeg.holds_coefficients() ? 2 * jpeg.components() : 0));

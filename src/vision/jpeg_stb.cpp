@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/format.h"
 #include "vision/bytes.h"
 #include "vision/decode.h"
 #include "vision/exif.h"
@@ -70,7 +71,7 @@ DecodedPicture decode_jpeg(const EncodedPicture& picture) {
                                      static_cast<std::uint64_t>(std::max(height, 0)), kMaxSide);
   if (count_markers(picture.bytes, 0xd9) == 0) refuse_damaged(picture, "JPEG", "it has no end");
   if (count_markers(picture.bytes, 0xda) > kMaxScans) {
-    refuse_damaged(picture, "JPEG", "it has more than " + std::to_string(kMaxScans) + " scans");
+    refuse_damaged(picture, "JPEG", format("it has more than {} scans", kMaxScans));
   }
   out.orientation = exif_orientation(jpeg_exif(picture.bytes));
   const std::size_t pixels =

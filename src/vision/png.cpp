@@ -4,6 +4,7 @@
 #include <array>
 #include <string>
 
+#include "base/format.h"
 #include "vision/bytes.h"
 #include "vision/decode.h"
 #include "vision/exif.h"
@@ -95,7 +96,7 @@ class PngReader {
     if (!std::ranges::all_of(chunk.type, [](char letter) {
           return (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z');
         })) {
-      damaged("expected a chunk at byte " + std::to_string(at_));
+      damaged(format("expected a chunk at byte {}", at_));
     }
     const std::string name(chunk.type);
     if (length > typed.size() - 8) damaged("its chunk " + name + " is cut off");
@@ -124,8 +125,7 @@ class PngReader {
                            ? small || depth == 8
                            : large && (colour == kRgb || colour == kGreyAlpha || colour == kRgba);
     if (!known) {
-      damaged("there is no colour type " + std::to_string(colour) + " with " +
-              std::to_string(depth) + " bits");
+      damaged(format("there is no colour type {} with {} bits", colour, depth));
     }
     if (data[10] != 0 || data[11] != 0 || data[12] > 1) {
       damaged("its header has an unknown compression, filter or interlace method");

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/boundary.h"
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "lapidary/image.h"
 
@@ -28,22 +29,20 @@ struct Grid {
 
 void check_range(const char* option, int value, int least, int most) {
   if (value >= least && value <= most) return;
-  throw Error(ErrorCode::kUsage, std::string(option) + " must be " + std::to_string(least) +
-                                     " to " + std::to_string(most) + ", not " +
-                                     std::to_string(value));
+  throw Error(ErrorCode::kUsage, format("{} must be {} to {}, not {}", option, least, most, value));
 }
 
 void check(int width, int height, const ImageOptions& o) {
   if (width < 1 || height < 1) {
-    throw Error(ErrorCode::kUsage, "a picture must have at least one pixel, not " +
-                                       std::to_string(width) + "x" + std::to_string(height));
+    throw Error(ErrorCode::kUsage,
+                format("a picture must have at least one pixel, not {}x{}", width, height));
   }
   check_range("the least side of a strip", o.min_crop, 1, kMaxSide);
   check_range("the number of strips", o.max_crops, 2, kMaxViews);
   check_range("the number of tiles", o.max_tiles, 1, kMaxViews);
   if (!(o.min_ratio >= 1.0 && std::isfinite(o.min_ratio))) {
-    throw Error(ErrorCode::kUsage, "the ratio of sides must be a number of at least 1, not " +
-                                       std::to_string(o.min_ratio));
+    throw Error(ErrorCode::kUsage,
+                format("the ratio of sides must be a number of at least 1, not {}", o.min_ratio));
   }
   const bool grid = o.tile_columns != 0 || o.tile_rows != 0;
   if (grid) {

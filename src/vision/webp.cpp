@@ -5,6 +5,7 @@
 #include <new>
 #include <string>
 
+#include "base/format.h"
 #include "vision/bytes.h"
 #include "vision/decode.h"
 #include "vision/exif.h"
@@ -33,8 +34,7 @@ class WebpReader {
     const ByteSpan bytes = picture_.bytes;
     const std::size_t length = u32_le(bytes, 4) + kChunkHeaderBytes;
     if (length > bytes.size()) {
-      damaged("expected " + std::to_string(length) + " bytes, found " +
-              std::to_string(bytes.size()));
+      damaged(format("expected {} bytes, found {}", length, bytes.size()));
     }
     const WebPData file{bytes.data(), length};
     WebPDemuxState state;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "base/cancel.h"
 #include "vision/decode.h"
 
 #ifdef LAPIDARY_TIFF
@@ -17,14 +18,16 @@ namespace {
 
 constexpr std::uint64_t kMaxSide = 100'000'000;  // As many as there may be pixels.
 
-/// The bytes of a file as libtiff reads them.
+/// The bytes of a file as libtiff reads them: strip after strip, until a cancel.
 struct Source {
   std::span<const std::uint8_t> bytes;
+  const std::atomic<bool>* cancel;
   std::uint64_t at = 0;
 };
 
 tmsize_t read_source(thandle_t handle, void* to, tmsize_t size) {
   Source& source = *static_cast<Source*>(handle);
+  if (is_set(source.cancel)) return -1;
   const std::uint64_t left =
       source.bytes.size() - std::min<std::uint64_t>(source.at, source.bytes.size());
   const auto count = static_cast<std::size_t>(
@@ -65,7 +68,8 @@ int drop_warning(TIFF*, void*, const char*, const char*, va_list) { return 1; }
 
 class TiffReader {
  public:
-  explicit TiffReader(const EncodedPicture& picture) : picture_(picture), source_{picture.bytes} {}
+  explicit TiffReader(const EncodedPicture& picture)
+      : picture_(picture), source_{picture.bytes, picture.cancel} {}
 
   DecodedPicture decode() {
     const std::unique_ptr<TIFFOpenOptions, void (*)(TIFFOpenOptions*)> options(
@@ -104,6 +108,7 @@ class TiffReader {
 
  private:
   [[noreturn]] void damaged() const {
+    check_cancel(picture_);  // What a read that was stopped looks like.
     refuse_damaged(picture_, "TIFF", problem_.empty() ? "it cannot be read" : problem_);
   }
 

@@ -58,6 +58,7 @@ class WebpReader {
       case VP8_STATUS_OUT_OF_MEMORY:
         throw std::bad_alloc();
       case VP8_STATUS_NOT_ENOUGH_DATA:
+      case VP8_STATUS_SUSPENDED:
         damaged("it ends too early");
       case VP8_STATUS_UNSUPPORTED_FEATURE:
         damaged("it has an unknown feature");
@@ -102,6 +103,22 @@ class WebpReader {
     decode_into(pixels, features, x, y, out);
   }
 
+  /// Looks at the cancel between parts of the file, of which each costs a little.
+  void decode_in_parts(ByteSpan bytes, WebPDecoderConfig& config) const {
+    const std::size_t part = std::max<std::size_t>(16 * 1024, bytes.size() / 64);
+    const std::unique_ptr<WebPIDecoder, void (*)(WebPIDecoder*)> decoder(
+        WebPIDecode(nullptr, 0, &config), WebPIDelete);
+    if (decoder == nullptr) throw std::bad_alloc();
+    VP8StatusCode status = VP8_STATUS_SUSPENDED;
+    // Each time what there is so far, which is not copied.
+    for (std::size_t end = 0; end < bytes.size() && status == VP8_STATUS_SUSPENDED;) {
+      check_cancel(picture_);
+      end = std::min(end + part, bytes.size());
+      status = WebPIUpdate(decoder.get(), bytes.data(), end);
+    }
+    check(status);
+  }
+
   /// Needs the picture of `features` to fit into `out` at x, y.
   void decode_into(ByteSpan bytes, const WebPBitstreamFeatures& features, std::size_t x,
                    std::size_t y, DecodedPicture& out) const {
@@ -120,7 +137,7 @@ class WebpReader {
     config.output.u.RGBA.size = out.rgb.size() - start;
     config.output.width = features.width;
     config.output.height = features.height;
-    check(WebPDecode(bytes.data(), bytes.size(), &config));
+    decode_in_parts(bytes, config);
   }
 
   void decode_alpha_into(ByteSpan bytes, const WebPBitstreamFeatures& features, std::size_t x,
@@ -135,7 +152,7 @@ class WebpReader {
     config.output.u.RGBA.size = rgba.size();
     config.output.width = features.width;
     config.output.height = features.height;
-    check(WebPDecode(bytes.data(), bytes.size(), &config));
+    decode_in_parts(bytes, config);
     for (std::size_t row = 0; row < height; ++row) {
       put_on_white(std::span(rgba).subspan(4 * width * row, 4 * width),
                    out.rgb.data() + 3 * (static_cast<std::size_t>(out.width) * (y + row) + x));

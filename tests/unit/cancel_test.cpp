@@ -179,12 +179,18 @@ TEST(Cancel, StopsDecoding) {
   }
 }
 
-/// What a format's own loop does with a cancel that is set behind its header.
+/// What the decoders of formats do with a cancel that is set behind its header.
 TEST(Cancel, StopsBetweenRows) {
   const std::atomic<bool> cancel{true};
   int tried = 0;
   const std::pair<const char*, DecodedPicture (*)(const EncodedPicture&)> formats[] = {
-      {".jpg", decode_jpeg}, {".bmp", decode_bmp}, {".gif", decode_gif}};
+      {".jpg", decode_jpeg},
+      {".bmp", decode_bmp},
+      {".gif", decode_gif},
+#ifdef LAPIDARY_TIFF
+      {".tif", decode_tiff},
+#endif
+      {".webp", decode_webp}};
   for (const auto& entry : std::filesystem::directory_iterator(test_data("vision/decode"))) {
     for (const auto& format : formats) {
       if (entry.path().extension() != format.first) continue;

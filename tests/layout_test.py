@@ -30,6 +30,10 @@ ARROWS = {
 }
 KERNEL_HEADERS = {"algorithm", "bit", "cfloat", "climits", "cmath", "cstddef", "cstdint", "cstdlib", "cstring", "limits",
                   "type_traits", "utility", "immintrin.h", "cpuid.h", "arm_neon.h", "sys/auxv.h", "asm/hwcap.h"}
+# Headers of src/ that are all there is of what they declare, and public ones without a function.
+HEADER_ONLY = {"base/cancel.h", "base/exclusive.h", "base/float_environment.h", "base/format.h", "formats/blocks.h",
+               "kernels/half.h", "kernels/isa.h", "vision/bytes.h"}
+DATA_ONLY = {"lapidary.h", "sampling.h", "stats.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 # The threads set the floating-point control register and pause in their barrier; neither is a kernel.
 THREAD_CONTROL = re.compile(r"\b_mm_(?:getcsr|setcsr|pause)\b|<xmmintrin\.h>")
@@ -133,10 +137,28 @@ def check_names(root):
             for name in named_files(path, path.read_text(encoding="utf-8")) if not is_there(root, path, name, basenames)]
 
 
+def lonely_headers(root):
+    """Headers without a source of their name beside them (X_impl.h has X.cpp; a public one's lies in any part), and lists
+    above that are not true. What is called -inl.h is part of the sources that include it."""
+    for path in sorted((root / "src").rglob("*.h")):
+        name = path.relative_to(root / "src").as_posix()
+        if path.stem.endswith("-inl"):
+            continue
+        has_source = path.with_name(path.stem.removesuffix("_impl") + ".cpp").exists()
+        if has_source == (name in HEADER_ONLY):
+            yield f"src/{name}: " + ("has a source, and is listed as having none" if has_source else "has no source of its name")
+    for path in sorted((root / "include" / "lapidary").glob("*.h")):
+        has_source = any((root / "src").glob(f"*/{path.stem}.cpp"))
+        if has_source == (path.name in DATA_ONLY):
+            yield f"include/lapidary/{path.name}: " + ("has a source, and is listed as having none" if has_source
+                                                       else "has no source of its name")
+
+
 def check(root):
     """All violations under `root`, one line each."""
     errors = []
     errors += bad_pages(root)
+    errors += lonely_headers(root)
     names = {path.name for path in root.iterdir() if not TOP_IGNORED.fullmatch(path.name)}
     errors += [f"{name}: not an agreed name at the top level" for name in sorted(names - TOP)]
     errors += [f"{name}: missing at the top level" for name in sorted(TOP - names)]
@@ -191,6 +213,8 @@ VIOLATIONS = {
     "src/model/c.h": "/// Proved in docs/missing.md.\n",
     "src/ops/c.h": "int x;  // As docs/decisions/0002 says.\n",
     "docs/a.md": "[the proof](missing.md), in `src/ops/missing.cpp`\n",
+    "src/text/b.h": "int f();\n",
+    "include/lapidary/b.h": "int f();\n",
     "tools/a.py": '"""Reads tests/missing/a.txt."""\n',
 }
 CLEAN = {
@@ -203,8 +227,14 @@ CLEAN = {
     "docs/decisions/0001-a.md": "# 1. A\n\n**Decision.** One [page](../b.md), `tools/lapidary`, llama.cpp, THING_test.cpp and\n"
         "https://a.example/b.md.\n\n|" + "wide " * 30 + "|\n```\n" + "long " * 30 + "\n```\n",
     "docs/b.md": "See decisions/0001-a.md.\n",
-    "src/ops/a.h": "// As docs/decisions/0001 and text.h say; text/t.h is no comment's.\nint a;\n",
-    "src/text/t.h": "",
+    "src/ops/a.h": "// As docs/decisions/0001 and text.h say; text/t_impl.h is no comment's.\nint a;\n",
+    "src/ops/a.cpp": "",
+    "src/text/t_impl.h": "",
+    "src/text/t.cpp": "",
+    "src/kernels/half.h": "",
+    "src/kernels/a-inl.h": "",
+    "include/lapidary/t.h": "",
+    "include/lapidary/stats.h": "",
 }
 
 

@@ -9,15 +9,15 @@
 //     std::cout << piece << std::flush;
 //   }
 
-#include "lapidary/error.h"      // IWYU pragma: export
-#include "lapidary/export.h"     // IWYU pragma: export
-#include "lapidary/image.h"      // IWYU pragma: export
-#include "lapidary/machine.h"    // IWYU pragma: export
-#include "lapidary/model.h"      // IWYU pragma: export
-#include "lapidary/prompt.h"     // IWYU pragma: export
-#include "lapidary/sampling.h"   // IWYU pragma: export
-#include "lapidary/session.h"    // IWYU pragma: export
-#include "lapidary/stats.h"      // IWYU pragma: export
-#include "lapidary/tokenizer.h"  // IWYU pragma: export
-#include "lapidary/utf8.h"       // IWYU pragma: export
-#include "lapidary/vision.h"     // IWYU pragma: export
+#include "lapidary/error.h"          // IWYU pragma: export
+#include "lapidary/export.h"         // IWYU pragma: export
+#include "lapidary/image.h"          // IWYU pragma: export
+#include "lapidary/image_encoder.h"  // IWYU pragma: export
+#include "lapidary/machine.h"        // IWYU pragma: export
+#include "lapidary/model.h"          // IWYU pragma: export
+#include "lapidary/prompt.h"         // IWYU pragma: export
+#include "lapidary/sampling.h"       // IWYU pragma: export
+#include "lapidary/session.h"        // IWYU pragma: export
+#include "lapidary/stats.h"          // IWYU pragma: export
+#include "lapidary/tokenizer.h"      // IWYU pragma: export
+#include "lapidary/utf8.h"           // IWYU pragma: export

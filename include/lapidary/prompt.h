@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "lapidary/export.h"
+#include "lapidary/image_encoder.h"
 #include "lapidary/model.h"
 #include "lapidary/tokenizer.h"
-#include "lapidary/vision.h"
 
 namespace lapidary {
 

@@ -12,11 +12,11 @@
 #include <vector>
 
 #include "lapidary/export.h"
+#include "lapidary/image_encoder.h"
 #include "lapidary/model.h"
 #include "lapidary/prompt.h"
 #include "lapidary/sampling.h"
 #include "lapidary/stats.h"
-#include "lapidary/vision.h"
 
 namespace lapidary {
 

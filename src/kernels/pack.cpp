@@ -1,10 +1,8 @@
 #include "kernels/pack.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
-#include <iterator>
 #include <utility>
 
 #include "kernels/half.h"
@@ -109,10 +107,14 @@ constexpr PackBlocks find_pack_blocks() {
   }
 }
 /// One for each row of kBlockTraits; nullptr: its types are not quantised.
-constexpr auto kPackBlocks = []<std::size_t... kType>(std::index_sequence<kType...>) {
-  return std::array{find_pack_blocks<kType>()...};
-}
-(std::make_index_sequence<std::size(kBlockTraits)>());
+template <class>
+struct PackTable;
+template <std::size_t... kType>
+struct PackTable<std::index_sequence<kType...>> {
+  static constexpr PackBlocks kOf[] = {find_pack_blocks<kType>()...};
+};
+constexpr std::size_t kTypes = sizeof kBlockTraits / sizeof kBlockTraits[0];
+constexpr const auto& kPackBlocks = PackTable<std::make_index_sequence<kTypes>>::kOf;
 
 }  // namespace
 

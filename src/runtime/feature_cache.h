@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "lapidary/vision.h"
+#include "lapidary/image_encoder.h"
 
 namespace lapidary {
 

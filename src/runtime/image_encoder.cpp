@@ -1,3 +1,5 @@
+#include "lapidary/image_encoder.h"
+
 #include <chrono>
 #include <optional>
 #include <string>
@@ -9,7 +11,6 @@
 #include "base/format.h"
 #include "base/paged.h"
 #include "lapidary/error.h"
-#include "lapidary/vision.h"
 #include "runtime/budget.h"
 #include "runtime/memory_plan.h"
 #include "runtime/model_impl.h"

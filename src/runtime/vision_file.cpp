@@ -7,7 +7,7 @@
 
 #include "base/boundary.h"
 #include "lapidary/error.h"
-#include "lapidary/vision.h"
+#include "lapidary/image_encoder.h"
 #include "runtime/model_impl.h"
 #include "vision/vision_weights.h"
 

@@ -8,7 +8,7 @@
 #include "base/team.h"
 #include "formats/weight_source.h"
 #include "kernels/kernels.h"
-#include "lapidary/vision.h"
+#include "lapidary/image_encoder.h"
 #include "runtime/feature_cache.h"
 #include "vision/vision_config.h"
 #include "vision/vision_weights.h"

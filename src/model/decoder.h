@@ -3,12 +3,18 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "base/memory.h"
 #include "base/team.h"
 #include "lapidary/stats.h"
+#include "model/attention.h"
 #include "model/config.h"
+#include "model/decoder_state.h"
+#include "model/kv_cache.h"
 #include "ops/screened_head.h"
 
 namespace lapidary {
@@ -67,7 +73,8 @@ class Decoder {
 
   /// `weights` and `team` must outlive it. Throws Error(kMemory).
   Decoder(const Weights& weights, Team& team, int context, int chunk);
-  ~Decoder();
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
 
   /// Computes positions [position, position + ids.size()) from ids and the cache of all positions
   /// before, and adds theirs to the cache. 1 ≤ ids.size() ≤ chunk; position + ids.size() ≤ context;
@@ -107,8 +114,34 @@ class Decoder {
   HeadStats head_stats() const;
 
  private:
-  class Impl;
-  std::unique_ptr<Impl> impl_;
+  void place_tokens();
+  void place_images(std::span<const ImageRows> images);
+  void drop_first_rows();
+  void compute(std::span<const std::int32_t> ids, const std::atomic<bool>* cancel);
+  void embed(Worker& worker, std::span<const std::int32_t> ids);
+  void set_angles(int t);
+  void attention_block(Worker& worker, int i);
+  void feed_forward_block(Worker& worker, int i);
+  void rotate_and_store(int i, int t);
+  void norm_for(const float* weight, int t);
+  void add_normed(const float* weight, const float* next, int t);
+  void norm_for_head(Worker& worker, int first, int count);
+  void head(Worker& worker, int count, const Rows<float>& out);
+  const GatedScratch& scratch(const Worker& worker) const;
+
+  const Weights& w_;
+  const Config& c_;
+  const kernels::Kernels& kernels_;
+  Team& team_;
+  KvCache cache_;
+  Arena arena_;
+  State s_;
+  Attention attention_;
+  std::optional<ScreenedHead> screened_;
+  std::vector<double> frequencies_[2];  // By layer kind; radians a position.
+  std::vector<Run> runs_;               // Of the last forward, …
+  int tokens_ = 0;                      // … and their tokens; behind it, those with logits.
+  int first_row_ = 0;                   // The first of the last forward that has.
 };
 
 }  // namespace lapidary

@@ -328,8 +328,8 @@ void ScreenedHead::compute(Worker& worker, const LinearInput& input, int token, 
   const auto multiply = [&](int i) {
     const auto slot = static_cast<std::size_t>(begin + i);
     const int panel = panels_[slot];
-    linear_panels(kernels_, input, token, 1, head_, panel, panel + 1, exact_ + slot * kPanelRows,
-                  kPanelRows, scratch, true);
+    linear_panels(kernels_, input, token, 1, head_, panel, panel + 1,
+                  {exact_ + slot * kPanelRows, kPanelRows}, scratch, true);
   };
   worker.for_each(end - begin, multiply, then);
 }

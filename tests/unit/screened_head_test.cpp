@@ -141,7 +141,7 @@ struct Input {
 
   Input(const std::vector<std::vector<float>>& tokens, int columns) : arena(1 << 20) {
     const std::size_t count = tokens.size() * static_cast<std::size_t>(columns);
-    view.dense = arena.allocate_array<float>(count).data();
+    view.dense = {arena.allocate_array<float>(count).data(), static_cast<std::size_t>(columns)};
     view.quantized = {
         arena.allocate_array<std::int8_t>(count).data(),
         arena.allocate_array<std::int8_t>(count).data(),
@@ -153,8 +153,7 @@ struct Input {
         arena.allocate_array<float>(count / kBlock).data(),
         columns};
     for (std::size_t t = 0; t < tokens.size(); ++t) {
-      std::copy(tokens[t].begin(), tokens[t].end(),
-                view.dense + t * static_cast<std::size_t>(columns));
+      std::copy(tokens[t].begin(), tokens[t].end(), view.dense[static_cast<int>(t)]);
       scalar_table().quantize16(tokens[t].data(), columns, view.quantized, static_cast<int>(t));
     }
   }
@@ -173,7 +172,7 @@ std::vector<ScoredRow> full(const kernels::Kernels& table, const PackedMatrix& h
                             const LinearInput& input, int token, int rows) {
   Scratch scratch(head.columns);
   std::vector<float> out(static_cast<std::size_t>(head.panel_count() * kPanelRows));
-  linear_panels(table, input, token, 1, head, 0, head.panel_count(), out.data(), out.size(),
+  linear_panels(table, input, token, 1, head, 0, head.panel_count(), {out.data(), out.size()},
                 scratch.data, true);
   std::vector<ScoredRow> scored;
   for (int r = 0; r < rows; ++r) scored.push_back({out[static_cast<std::size_t>(r)], r});

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "kernels/half.h"
-#include "kernels/split.h"
 
 namespace lapidary::kernels {
 namespace {
@@ -117,7 +116,6 @@ constexpr auto kPackBlocks = []<std::size_t... kType>(std::index_sequence<kType.
 }  // namespace
 
 std::size_t panel_bytes(Packing packing, int columns) {
-  if (is_split(packing)) return SplitLayout(packing, columns).top_bytes();
   const PackedTraits traits = packed_traits(packing);
   if (!is_quantized(packing)) return static_cast<std::size_t>(columns) * kPanelRows * 2;
   return blocks_bytes(traits, columns / kBlock);

@@ -8,8 +8,6 @@
 
 namespace lapidary {
 
-using kernels::kPanelRows;
-
 namespace {
 
 /// Radians a position, of each of the head_dim / 2 pairs.
@@ -26,10 +24,8 @@ std::vector<double> rope_frequencies(int head_dim, float base, float factor) {
 }  // namespace
 
 std::uint64_t Decoder::memory_bytes(const Config& config, int context, int chunk, int threads) {
-  const std::uint64_t screened =
-      config.screened_head ? ScreenedHead::memory_bytes(config.vocabulary, config.width) : 0;
   return kv_cache_bytes(config, context, chunk) + state_bytes(config, context, chunk, threads) +
-         screened;
+         Head::memory_bytes(config.vocabulary, config.width, config.screened_head);
 }
 
 Decoder::Decoder(const Weights& weights, Team& team, int context, int chunk)
@@ -40,12 +36,12 @@ Decoder::Decoder(const Weights& weights, Team& team, int context, int chunk)
       cache_(c_, context, chunk),
       arena_(state_bytes(c_, context, chunk, team.threads()), Pages::kSmall),
       attention_(c_, kernels_, s_),
+      head_(w_.head, c_.logit_softcap, kernels_),
       frequencies_{rope_frequencies(c_.head_dim, c_.global_rope_base, c_.global_rope_factor),
                    rope_frequencies(c_.head_dim, c_.local_rope_base, 1.0F)} {
   runs_.reserve(kMostTogether);
   Layout layout(&arena_);
   s_ = make_state(layout, c_, context, chunk, team.threads());
-  if (w_.screen.rows > 0) screened_.emplace(w_.screen, w_.head, kernels_);
 }
 
 void Decoder::forward(std::span<const std::int32_t> ids, int position,
@@ -83,28 +79,26 @@ void Decoder::compute(std::span<const std::int32_t> ids, const std::atomic<bool>
 void Decoder::logits(int first, int count, std::span<float> out) {
   auto body = [&](Worker& worker) {
     norm_for_head(worker, first - first_row_, count);
-    head(worker, count, {out.data(), static_cast<std::size_t>(c_.vocabulary)});
+    head_.logits(worker, s_.final, count, {out.data(), static_cast<std::size_t>(c_.vocabulary)},
+                 scratch(worker).matmul);
   };
   team_.run(body);
-  if (c_.logit_softcap > 0) {
-    for (float& v : out) v = c_.logit_softcap * std::tanh(v / c_.logit_softcap);
-  }
 }
 
 bool Decoder::best_logits(int first, int count, const HeadQuery& query) {
-  if (!screened_ || c_.logit_softcap > 0) return false;
+  if (!head_.searchable()) return false;
   bool found = false;
   auto body = [&](Worker& worker) {
     norm_for_head(worker, first - first_row_, count);
-    const bool all = screened_->search(worker, s_.final, count, query, scratch(worker).matmul);
+    const bool all = head_.best(worker, s_.final, count, query, scratch(worker).matmul);
     if (worker.index() == 0) found = all;
   };
   team_.run(body);
   return found;
 }
 
-std::span<const ScoredRow> Decoder::best(int row) const { return screened_->found(row); }
-HeadStats Decoder::head_stats() const { return screened_ ? screened_->stats() : HeadStats{}; }
+std::span<const ScoredRow> Decoder::best(int row) const { return head_.found(row); }
+HeadStats Decoder::head_stats() const { return head_.stats(); }
 
 void Decoder::place_tokens() {
   tokens_ = 0;
@@ -153,7 +147,7 @@ void Decoder::embed(Worker& worker, std::span<const std::int32_t> ids) {
     if (s_.features[t] != nullptr) {
       std::copy_n(s_.features[t], c_.width, x);
     } else {
-      copy_row(w_.embedding, ids[static_cast<std::size_t>(t)], x);
+      head_.copy_row(ids[static_cast<std::size_t>(t)], x);
       for (int i = 0; i < c_.width; ++i) x[i] *= scale;
     }
     set_angles(t);
@@ -231,32 +225,8 @@ void Decoder::add_normed(const float* weight, const float* next, int t) {
 /// The last norm of rows [first, first + count) of those that were kept, as the head reads them.
 void Decoder::norm_for_head(Worker& worker, int first, int count) {
   worker.for_each(count, [&](int t) {
-    float* normed = s_.final.dense[t];
-    kernels_.rmsnorm(s_.x[first + t], w_.output_norm, c_.width, c_.norm_epsilon, normed);
-    if (w_.head.quantized() || screened_)
-      kernels_.quantize16(normed, c_.width, s_.final.quantized, t);
-  });
-}
-
-/// logits = embed · h; `out` has `vocabulary` floats a row, of which the last panel may fill only
-/// some.
-void Decoder::head(Worker& worker, int count, const Rows<float>& out) {
-  const PackedMatrix& m = w_.head;
-  const int step = panels_per_task(m, count);
-  const int whole = m.rows / kPanelRows;
-  const GatedScratch& own = scratch(worker);
-  worker.for_each((m.panel_count() + step - 1) / step, [&](int task) {
-    const int begin = task * step;
-    const int end = std::min(whole, begin + step);
-    if (begin < end) {
-      linear_panels(kernels_, s_.final, 0, count, m, begin, end,
-                    {out.data + begin * kPanelRows, out.stride}, own.matmul, true);
-    }
-    if (begin + step <= whole || whole == m.panel_count()) return;
-    const Rows<float> last{own.gate.data, kPanelRows};
-    linear_panels(kernels_, s_.final, 0, count, m, whole, whole + 1, last, own.matmul, true);
-    for (int t = 0; t < count; ++t)
-      std::copy_n(last[t], m.rows - whole * kPanelRows, out[t] + whole * kPanelRows);
+    kernels_.rmsnorm(s_.x[first + t], w_.output_norm, c_.width, c_.norm_epsilon, s_.final.dense[t]);
+    head_.quantize(s_.final, t);
   });
 }
 

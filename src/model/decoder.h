@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,7 +14,7 @@
 #include "model/config.h"
 #include "model/decoder_state.h"
 #include "model/kv_cache.h"
-#include "ops/screened_head.h"
+#include "ops/head.h"
 
 namespace lapidary {
 
@@ -104,8 +103,8 @@ class Decoder {
   void logits(int first, int count, std::span<float> out);
 
   /// The best of these rows' logits instead of all: those that `query` asks for, for each of
-  /// `count` (1 to ScreenedHead::kMostTokens) rows. False: the head must be read in full, or is
-  /// cheaper so. Allocates nothing.
+  /// `count` (1 to HeadQuery::kMostTokens) rows. False: all must be computed, or are cheaper so.
+  /// Allocates nothing.
   bool best_logits(int first, int count, const HeadQuery& query);
 
   /// What the last best_logits found for row `first + row`, best first, then query.also.
@@ -126,7 +125,6 @@ class Decoder {
   void norm_for(const float* weight, int t);
   void add_normed(const float* weight, const float* next, int t);
   void norm_for_head(Worker& worker, int first, int count);
-  void head(Worker& worker, int count, const Rows<float>& out);
   const GatedScratch& scratch(const Worker& worker) const;
 
   const Weights& w_;
@@ -137,7 +135,7 @@ class Decoder {
   Arena arena_;
   State s_;
   Attention attention_;
-  std::optional<ScreenedHead> screened_;
+  Head head_;
   std::vector<double> frequencies_[2];  // By layer kind; radians a position.
   std::vector<Run> runs_;               // Of the last forward, …
   int tokens_ = 0;                      // … and their tokens; behind it, those with logits.

@@ -13,19 +13,13 @@ constexpr std::size_t kTaskBytes = 64 * 1024;
 
 void copy_row(const PackedMatrix& matrix, int row, float* out) {
   const auto panel = static_cast<std::size_t>(row / kernels::kPanelRows);
-  if (matrix.split()) {
-    const kernels::SplitPanels planes = matrix.planes(row / kernels::kPanelRows);
-    kernels::unpack_split_row(matrix.layout(), planes.top, planes.low, row % kernels::kPanelRows,
-                              out);
-    return;
-  }
   kernels::unpack_row(matrix.packing, matrix.panels + panel * matrix.panel_bytes(),
                       row % kernels::kPanelRows, matrix.columns, out);
 }
 
-int panels_per_task(const PackedMatrix& matrix, int tokens) {
+int panels_per_task(std::size_t panel_bytes, int tokens) {
   if (tokens > 8) return 2;
-  return static_cast<int>(std::max<std::size_t>(1, kTaskBytes / matrix.panel_bytes()));
+  return static_cast<int>(std::max<std::size_t>(1, kTaskBytes / panel_bytes));
 }
 
 void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, int token_begin,
@@ -42,8 +36,7 @@ void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, in
                                  .tokens = tokens,
                                  .out = out.data,
                                  .out_stride = out.stride,
-                                 .scratch = scratch,
-                                 .low = matrix.split() ? matrix.planes(0).low : nullptr};
+                                 .scratch = scratch};
   const auto index = static_cast<std::size_t>(matrix.packing);
   (wide ? kernels.matmul16[index] : kernels.matmul[index])(args);
 }

@@ -6,12 +6,11 @@
 #include "base/rows.h"
 #include "base/team.h"
 #include "kernels/kernels.h"
-#include "kernels/split.h"
 
 namespace lapidary {
 
-/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out, or all
-/// its planes (kernels/split.h). Points into an arena that someone else owns.
+/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out. Points into an
+/// arena that someone else owns.
 struct PackedMatrix {
   kernels::Packing packing = kernels::Packing::kBF16;
   int rows = 0;
@@ -21,21 +20,7 @@ struct PackedMatrix {
   bool quantized() const { return kernels::is_quantized(packing); }
   int panel_count() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   std::size_t panel_bytes() const { return kernels::panel_bytes(packing, columns); }
-  bool split() const { return kernels::is_split(packing); }
-  kernels::SplitLayout layout() const { return {packing, columns}; }  // Of a matrix in planes.
-  std::size_t bytes() const {
-    const std::size_t planes = split() ? layout().middle_bytes() + layout().low_bytes() : 0;
-    return static_cast<std::size_t>(panel_count()) * (panel_bytes() + planes);
-  }
-  /// The planes of panel `panel` of such a matrix.
-  kernels::SplitPanels planes(int panel) const {
-    const kernels::SplitLayout layout = this->layout();
-    const auto p = static_cast<std::size_t>(panel), count = static_cast<std::size_t>(panel_count());
-    std::byte* middle = panels + count * layout.top_bytes();
-    std::byte* low = middle + count * layout.middle_bytes();
-    return {panels + p * layout.top_bytes(), middle + p * layout.middle_bytes(),
-            low + p * layout.low_bytes()};
-  }
+  std::size_t bytes() const { return static_cast<std::size_t>(panel_count()) * panel_bytes(); }
 };
 
 /// Row `row` in fp32; `out` holds `columns` floats.
@@ -68,7 +53,10 @@ void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, in
                    int tokens, const PackedMatrix& matrix, int begin, int end,
                    const Rows<float>& out, std::byte* scratch, bool wide = false);
 
-/// Panels that one task takes, by the rule above.
-int panels_per_task(const PackedMatrix& matrix, int tokens);
+/// Panels of so many bytes that one task takes, by the rule above.
+int panels_per_task(std::size_t panel_bytes, int tokens);
+inline int panels_per_task(const PackedMatrix& matrix, int tokens) {
+  return panels_per_task(matrix.panel_bytes(), tokens);
+}
 
 }  // namespace lapidary

@@ -24,7 +24,7 @@ namespace {
 
 constexpr int kDefaultContext = 32768;
 constexpr int kLongestContext = 1 << 28;  // Far beyond any model: sizes of it fit 64 bits.
-static_assert(kMaxDraft + 1 <= ScreenedHead::kMostTokens);
+static_assert(kMaxDraft + 1 <= HeadQuery::kMostTokens);
 constexpr std::uint64_t kSamplerBytes =
     20;  // An id of the vocabulary: penalised logit, candidate, weight.
 

@@ -18,17 +18,16 @@ namespace {
 
 using kernels::kBlock;
 using kernels::kPanelRows;
-using kernels::Packing;
 
 constexpr float kEverything = std::numeric_limits<float>::infinity();
 
 /// A head of random rows, and inputs that some of them are close to, as trained ones are.
-class Head {
+class TestHead {
  public:
   /// `hidden`: one weight of each scale is so large that the upper plane holds nothing else.
   /// `period`: after so many rows they repeat.
-  Head(BlockType type, int rows, int columns, std::uint32_t seed, bool hidden = false,
-       int period = 0)
+  TestHead(BlockType type, int rows, int columns, std::uint32_t seed, bool hidden = false,
+           int period = 0)
       : random_(seed), rows_(rows), columns_(columns) {
     std::vector<float> values(static_cast<std::size_t>(rows * columns));
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -37,19 +36,13 @@ class Head {
       const auto repeated = static_cast<std::size_t>(period * columns);
       if (period > 0 && i >= repeated) values[i] = values[i - repeated];
     }
-    if (type == BlockType::kQ8_0) {
-      plain_ = planes_ = pack(to_q8(values), type, Packing::kQ8Split);
-    } else if (type == BlockType::kQ6_K) {
-      plain_ = planes_ = pack(to_q6(values), type, Packing::kQ6Split);
-    } else {
-      plain_ = pack(as_bytes(values), type, Packing::kBF16);
-      planes_ = pack(as_bytes(values), type, Packing::kQ8Split);
-    }
+    pack(type, type == BlockType::kQ8_0   ? to_q8(values)
+               : type == BlockType::kQ6_K ? to_q6(values)
+                                          : as_bytes(values));
     values_ = std::move(values);
   }
 
-  const PackedMatrix& head() const { return plain_; }
-  const PackedMatrix& planes() const { return planes_; }
+  const HeadWeights& weights() const { return weights_; }
 
   /// `likeness` 0: noise, which no bound can tell apart; larger: some rows stand out.
   std::vector<float> input(float likeness) {
@@ -108,22 +101,27 @@ class Head {
     return out;
   }
 
-  PackedMatrix pack(const std::vector<std::byte>& file, BlockType type, Packing packing) {
-    PackedMatrix m{packing, rows_, columns_, nullptr};
-    arenas_.emplace_back(Arena::planned(m.bytes()));
-    m.panels = arenas_.back().allocate(m.bytes());
+  std::byte* allocate(std::size_t bytes) {
+    arenas_.emplace_back(Arena::planned(bytes));
+    return arenas_.back().allocate(bytes);
+  }
+
+  void pack(BlockType type, const std::vector<std::byte>& file) {
+    shape_head(weights_, type, rows_, columns_, true);
+    PackedMatrix& panels = weights_.panels;
+    PlanesMatrix& planes = weights_.planes;
+    panels.panels = allocate(panels.bytes());
+    planes.data = allocate(planes.bytes());
     const std::size_t stride = file.size() / static_cast<std::size_t>(rows_);
-    for (int p = 0; p < m.panel_count(); ++p) {
+    for (int p = 0; p < weights_.panel_count(); ++p) {
       const auto index = static_cast<std::size_t>(p);
       const std::byte* rows = file.data() + index * kPanelRows * stride;
       const int count = std::min(kPanelRows, rows_ - p * kPanelRows);
-      std::byte* panel = m.panels + index * m.panel_bytes();
-      const bool good =
-          m.split() ? kernels::pack_split_panel(type, rows, stride, count, columns_, m.planes(p))
-                    : kernels::pack_panel(packing, type, rows, stride, count, columns_, panel);
-      EXPECT_TRUE(good);
+      EXPECT_TRUE(kernels::pack_split_panel(type, rows, stride, count, columns_, planes.planes(p)));
+      if (weights_.in_planes()) continue;
+      EXPECT_TRUE(kernels::pack_panel(panels.packing, type, rows, stride, count, columns_,
+                                      panels.panels + index * panels.panel_bytes()));
     }
-    return m;
   }
 
   std::mt19937 random_;
@@ -131,7 +129,7 @@ class Head {
   int rows_, columns_;
   std::vector<Arena> arenas_;
   std::vector<float> values_;
-  PackedMatrix plain_, planes_;
+  HeadWeights weights_;
 };
 
 /// Some tokens as the head reads them.
@@ -168,12 +166,12 @@ struct Scratch {
 };
 
 /// All logits of one token, best first, as the full head computes them.
-std::vector<ScoredRow> full(const kernels::Kernels& table, const PackedMatrix& head,
+std::vector<ScoredRow> full(const kernels::Kernels& table, const HeadWeights& head,
                             const LinearInput& input, int token, int rows) {
-  Scratch scratch(head.columns);
+  Scratch scratch(input.quantized.columns);
   std::vector<float> out(static_cast<std::size_t>(head.panel_count() * kPanelRows));
-  linear_panels(table, input, token, 1, head, 0, head.panel_count(), {out.data(), out.size()},
-                scratch.data, true);
+  head_panels(table, input, token, 1, head, 0, head.panel_count(), {out.data(), out.size()},
+              scratch.data);
   std::vector<ScoredRow> scored;
   for (int r = 0; r < rows; ++r) scored.push_back({out[static_cast<std::size_t>(r)], r});
   std::sort(scored.begin(), scored.end(), [](const ScoredRow& a, const ScoredRow& b) {
@@ -226,12 +224,12 @@ class ScreenedHeads : public ::testing::TestWithParam<BlockType> {
 
 TEST_P(ScreenedHeads, FindWhatTheFullHeadFinds) {
   constexpr int kRows = 3011;
-  Head head(GetParam(), kRows, columns_, 5);
+  TestHead head(GetParam(), kRows, columns_, 5);
   const std::vector<std::int32_t> also = {0, 17, 2999, 1500};
   for (const kernels::Kernels* table : all_tables()) {
     for (const int threads : {1, 3}) {
       Team team(threads);
-      ScreenedHead screened(head.planes(), head.head(), *table);
+      ScreenedHead screened(head.weights(), *table);
       for (const int tokens : {1, 2, 5, 8}) {
         std::vector<std::vector<float>> x;
         for (int t = 0; t < tokens; ++t) x.push_back(head.input(12.0F));
@@ -241,7 +239,7 @@ TEST_P(ScreenedHeads, FindWhatTheFullHeadFinds) {
               HeadQuery{2990, 3, kEverything}, HeadQuery{kRows, 64, 2.5F}}) {
           ASSERT_TRUE(search(team, screened, input.view, tokens, query)) << table->name;
           for (int t = 0; t < tokens; ++t) {
-            expect_found(screened.found(t), full(*table, head.head(), input.view, t, query.rows),
+            expect_found(screened.found(t), full(*table, head.weights(), input.view, t, query.rows),
                          query, table->name);
           }
         }
@@ -254,15 +252,15 @@ TEST_P(ScreenedHeads, FindWhatTheFullHeadFinds) {
 
 TEST_P(ScreenedHeads, OfEqualLogitsTheLowerRowIsFound) {
   constexpr int kRows = 3000;
-  Head head(GetParam(), kRows, columns_, 7, false, 1000);
+  TestHead head(GetParam(), kRows, columns_, 7, false, 1000);
   Team team(2);
   for (const kernels::Kernels* table : all_tables()) {
-    ScreenedHead screened(head.planes(), head.head(), *table);
+    ScreenedHead screened(head.weights(), *table);
     const Input input({head.input(12.0F)}, columns_);
     for (const int count : {1, 2, 3, 10}) {  // Of three equal rows, one, two or all.
       const HeadQuery query{kRows, count, kEverything};
       ASSERT_TRUE(search(team, screened, input.view, 1, query)) << table->name;
-      const auto all = full(*table, head.head(), input.view, 0, kRows);
+      const auto all = full(*table, head.weights(), input.view, 0, kRows);
       ASSERT_EQ(all[0].logit, all[2].logit);
       expect_found(screened.found(0), all, query, table->name);
     }
@@ -271,9 +269,9 @@ TEST_P(ScreenedHeads, OfEqualLogitsTheLowerRowIsFound) {
 
 TEST_P(ScreenedHeads, GiveUpWhereNoBoundHelps) {
   constexpr int kRows = 6000;
-  Head hidden(GetParam(), kRows, columns_, 9, true);
+  TestHead hidden(GetParam(), kRows, columns_, 9, true);
   Team team(2);
-  ScreenedHead screened(hidden.planes(), hidden.head(), scalar_table());
+  ScreenedHead screened(hidden.weights(), scalar_table());
   std::vector<float> x = hidden.input(0.0F);
   for (std::size_t k = 0; k < x.size(); k += kBlock) x[k] = 0.0F;
   const Input input({x}, columns_);
@@ -284,15 +282,15 @@ TEST_P(ScreenedHeads, GiveUpWhereNoBoundHelps) {
   EXPECT_FALSE(search(team, screened, input.view, 1, query));
   EXPECT_EQ(screened.stats().gave_up, 2U);
   ASSERT_TRUE(search(team, screened, input.view, 1, query));
-  expect_found(screened.found(0), full(scalar_table(), hidden.head(), input.view, 0, 40), query,
+  expect_found(screened.found(0), full(scalar_table(), hidden.weights(), input.view, 0, 40), query,
                "after it gave up");
 }
 
 TEST_P(ScreenedHeads, NotANumberIsNotLost) {
   constexpr int kRows = 512;
-  Head head(GetParam(), kRows, columns_, 11);
+  TestHead head(GetParam(), kRows, columns_, 11);
   Team team(1);
-  ScreenedHead screened(head.planes(), head.head(), scalar_table());
+  ScreenedHead screened(head.weights(), scalar_table());
   std::vector<float> x = head.input(12.0F);
   x[40] = std::numeric_limits<float>::quiet_NaN();
   Input input({x}, columns_);

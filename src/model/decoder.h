@@ -52,9 +52,6 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
                         const kernels::Kernels& kernels, Team& team, const Progress& progress,
                         const std::atomic<bool>* cancel = nullptr);
 
-/// Bytes of keys and values at `tokens` tokens when prompts come in chunks of `chunk`.
-std::uint64_t kv_cache_bytes(const Config& config, int tokens, int chunk, bool global_only = false);
-
 /// One image among the tokens of a forward: positions [begin, begin + count) of the sequence, whose
 /// input is `features`, [count][width], in place of embeddings.
 struct ImageRows {

@@ -44,13 +44,14 @@ enum class Packing : std::uint8_t {
   kQ6_K,
   kIQ4_NL,
   kIQ4_XS,
-  kQ8Split,  // Q8_0 in planes: the head's (kernels/split.h).
-  kQ8Top,    // The upper four bits of kQ8Split alone, as a matrix of its own …
+  kBF16,
+  kF16,
+  // Matrices in planes, which no file has (kernels/split.h), and parts of them.
+  kQ8Split,  // Q8_0 in planes.
+  kQ8Top,    // The upper four bits of kQ8Split …
   kQ8Top5,   // … and the upper five.
   kQ6Split,  // Q6_K in planes, and …
   kQ6Top,    // … the upper four bits of that.
-  kBF16,
-  kF16,
   kCount
 };
 

@@ -32,10 +32,15 @@ inline constexpr int kLowGroup = 128;
 inline constexpr int kBfpBlock = 128;
 inline constexpr int kBfpLevels = 4095;
 
-constexpr bool is_quantized(Packing packing) { return packing < Packing::kBF16; }
+constexpr bool is_quantized(Packing packing) {
+  return packing != Packing::kBF16 && packing != Packing::kF16 && packing != Packing::kCount;
+}
 
-/// Bytes of one panel: kPanelRows rows of `columns` values; of a matrix in planes, of a top
-/// panel.
+/// Packings of one panel a 16 rows come first, those in planes (split.h) behind them.
+inline constexpr int kPanelPackings = static_cast<int>(Packing::kQ8Split);
+inline constexpr int kPlanePackings = static_cast<int>(Packing::kCount) - kPanelPackings;
+
+/// Bytes of one panel: kPanelRows rows of `columns` values.
 std::size_t panel_bytes(Packing packing, int columns);
 
 /// The packing of a matrix of `type`; kCount for what is no type. F16 stays F16 only for a `head`,
@@ -100,10 +105,15 @@ struct MatmulArgs {
   const QuantizedInput* input;  // For quantised packings…
   const float* dense_input;     // … or [tokens][columns] for kBF16 and kF16.
   int token_begin, tokens;
-  float* out;                      // Points at (token_begin, panel_begin · 16).
-  std::size_t out_stride;          // Floats between tokens.
-  std::byte* scratch;              // matmul_scratch_bytes(columns), 64-byte aligned.
-  const std::byte* low = nullptr;  // In planes: the first low panel; kQ8Top5: middle panel.
+  float* out;              // Points at (token_begin, panel_begin · 16).
+  std::size_t out_stride;  // Floats between tokens.
+  std::byte* scratch;      // matmul_scratch_bytes(columns), 64-byte aligned.
+};
+
+/// One product of a matrix in planes with 16-bit activations.
+struct PlanesMatmulArgs {
+  MatmulArgs top;           // Whose panels are the top ones.
+  const std::byte* second;  // The first low panel; of kQ8Top5 the first middle one; else unused.
 };
 
 /// Bytes that one thread's matmul needs to hold the unpacked values of the panels that it takes at
@@ -187,10 +197,12 @@ struct Kernels {
   /// Each output is acc = fma(float(block's int32 sum), weight scale · activation scale, acc) over
   /// k in order, then, for affine packings, acc = fma(−min, scaled_sum, acc) of the same block; one
   /// accumulator, whatever the number of tokens.
-  void (*matmul[static_cast<int>(Packing::kCount)])(const MatmulArgs&);
+  void (*matmul[kPanelPackings])(const MatmulArgs&);
   /// The same with 16-bit activations: fma(product with `low`, kLowShare, product with `values`),
   /// both as above.
-  void (*matmul16[static_cast<int>(Packing::kCount)])(const MatmulArgs&);
+  void (*matmul16[kPanelPackings])(const MatmulArgs&);
+  /// As matmul16, for packing number kPanelPackings and those behind it.
+  void (*matmul_planes[kPlanePackings])(const PlanesMatmulArgs&);
 
   void (*quantize)(const float* x, int columns, const QuantizedInput& out, int token);
   void (*quantize16)(const float* x, int columns, const QuantizedInput& out, int token);
@@ -244,8 +256,8 @@ struct Kernels {
                        std::int16_t* values, float* scales);
 
   /// For a panel with these bounds and units, whose rows' products with x are `estimates` [16]:
-  /// upper[r] is at least what the product with all planes, rounded as matmul16 rounds, can be.
-  /// Returns the largest estimate.
+  /// upper[r] is at least what the product with all planes, rounded as matmul_planes rounds, can
+  /// be. Returns the largest estimate.
   float (*screen_panel)(const std::byte* bounds, const ScreenInput& x, const float* estimates,
                         float* upper);
   /// What the low plane adds to the estimate of row `row` of a low panel, to within rounding: of

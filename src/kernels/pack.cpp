@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "kernels/half.h"
-#include "kernels/split.h"
 
 namespace lapidary::kernels {
 namespace {
@@ -119,7 +118,6 @@ constexpr const auto& kPackBlocks = PackTable<std::make_index_sequence<kTypes>>:
 }  // namespace
 
 std::size_t panel_bytes(Packing packing, int columns) {
-  if (is_split(packing)) return SplitLayout(packing, columns).top_bytes();
   const PackedTraits traits = packed_traits(packing);
   if (!is_quantized(packing)) return static_cast<std::size_t>(columns) * kPanelRows * 2;
   return blocks_bytes(traits, columns / kBlock);

@@ -55,7 +55,7 @@ struct PlanePacking {
   Packing packing;
   PackedTraits traits;
 };
-inline constexpr PlanePacking kPlanePackings[] = {
+inline constexpr PlanePacking kPlaneTraits[] = {
     {Packing::kQ8Split, {{8, 0, kHalfScale}, Scheme::kSymmetric}},
     {Packing::kQ8Top, {{4, 8, kHalfScale}, Scheme::kAffine}},    // 16 · (top - 8) + 7.5
     {Packing::kQ8Top5, {{5, 16, kHalfScale}, Scheme::kAffine}},  // 8 · (top - 16) + 3.5
@@ -73,7 +73,7 @@ struct PackedTraitsTable {
       if (type.read == nullptr) continue;
       of[static_cast<int>(type.packing)] = {type.scheme, scheme_of(type.scheme.scales)};
     }
-    for (const PlanePacking& plane : kPlanePackings)
+    for (const PlanePacking& plane : kPlaneTraits)
       of[static_cast<int>(plane.packing)] = plane.traits;
   }
   constexpr bool is_complete() const {

@@ -187,24 +187,25 @@ void matmul_quantized(const MatmulArgs& a) {
   });
 }
 
-template <Packing kPacking, bool kWide>
-void matmul_split(const MatmulArgs& a) {
+template <Packing kPacking>
+void matmul_split(const PlanesMatmulArgs& planes) {
+  const MatmulArgs& a = planes.top;
   const SplitLayout layout(kPacking, a.columns);
   const auto read = [&](std::size_t panel, int block, int row, RowBlock& out) {
     read_split_block(layout, a.panels + panel * layout.top_bytes(),
-                     a.low + panel * layout.low_bytes(), block, row, out);
+                     planes.second + panel * layout.low_bytes(), block, row, out);
   };
-  matmul_rows<kPacking, kWide>(a, read);
+  matmul_rows<kPacking, true>(a, read);
 }
 
-template <bool kWide>
-void matmul_top5(const MatmulArgs& a) {
+void matmul_top5(const PlanesMatmulArgs& planes) {
+  const MatmulArgs& a = planes.top;
   const SplitLayout layout(Packing::kQ8Split, a.columns);
   const auto read = [&](std::size_t panel, int block, int row, RowBlock& out) {
-    read_top5_block(a.panels + panel * layout.top_bytes(), a.low + panel * layout.middle_bytes(),
-                    block, row, out);
+    read_top5_block(a.panels + panel * layout.top_bytes(),
+                    planes.second + panel * layout.middle_bytes(), block, row, out);
   };
-  matmul_rows<Packing::kQ8Top5, kWide>(a, read);
+  matmul_rows<Packing::kQ8Top5, true>(a, read);
 }
 
 std::uint64_t int8_peak(std::uint64_t iterations) {

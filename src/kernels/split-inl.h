@@ -75,15 +75,16 @@ struct SplitBlocks {
   }
 };
 
-template <Packing kPacking, bool kWide>
-void matmul_split(const MatmulArgs& a) {
+template <Packing kPacking>
+void matmul_split(const PlanesMatmulArgs& planes) {
+  const MatmulArgs& a = planes.top;
   constexpr Packing kWhole = kPacking == Packing::kQ6Split ? Packing::kQ6_K : Packing::kQ8Split;
   const SplitLayout layout(kPacking, a.columns);
-  multiply_panels<kWhole, kWide>(a, a.panel_end - a.panel_begin, [&](int i) {
+  multiply_panels<kWhole, true>(a, a.panel_end - a.panel_begin, [&](int i) {
     const auto panel = static_cast<std::size_t>(a.panel_begin + i);
     return SplitBlocks<kPacking>{
         reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),
-        reinterpret_cast<const std::uint8_t*>(a.low + panel * layout.low_bytes()),
+        reinterpret_cast<const std::uint8_t*>(planes.second + panel * layout.low_bytes()),
         layout.row_bytes(), layout.low_bytes()};
   });
 }
@@ -119,12 +120,13 @@ struct Top5Blocks {
   }
 };
 
-template <bool kWide>
-void matmul_top5(const MatmulArgs& a) {
+inline void matmul_top5(const PlanesMatmulArgs& planes) {
+  const MatmulArgs& a = planes.top;
   const SplitLayout layout(Packing::kQ8Split, a.columns);
-  multiply_panels<Packing::kQ8Top5, kWide>(a, a.panel_end - a.panel_begin, [&](int i) {
+  multiply_panels<Packing::kQ8Top5, true>(a, a.panel_end - a.panel_begin, [&](int i) {
     const auto panel = static_cast<std::size_t>(a.panel_begin + i);
-    return Top5Blocks{reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),
-                      reinterpret_cast<const std::uint8_t*>(a.low + panel * layout.middle_bytes())};
+    return Top5Blocks{
+        reinterpret_cast<const std::uint8_t*>(a.panels + panel * layout.top_bytes()),
+        reinterpret_cast<const std::uint8_t*>(planes.second + panel * layout.middle_bytes())};
   });
 }

@@ -4,23 +4,38 @@ template <Packing kPacking, bool kWide>
 constexpr auto product() -> void (*)(const MatmulArgs&) {
   if constexpr (!is_quantized(kPacking)) {
     return matmul_dense<kPacking == Packing::kF16>;
-  } else if constexpr (is_split(kPacking)) {
-    return matmul_split<kPacking, kWide>;
-  } else if constexpr (kPacking == Packing::kQ8Top5) {
-    return matmul_top5<kWide>;
   } else {
     return matmul_quantized<kPacking, kWide>;
+  }
+}
+
+template <Packing kPacking>
+void matmul_top(const PlanesMatmulArgs& planes) {
+  matmul_quantized<kPacking, true>(planes.top);
+}
+
+template <Packing kPacking>
+constexpr auto planes_product() -> void (*)(const PlanesMatmulArgs&) {
+  if constexpr (is_split(kPacking)) {
+    return matmul_split<kPacking>;
+  } else if constexpr (kPacking == Packing::kQ8Top5) {
+    return matmul_top5;
+  } else {
+    return matmul_top<kPacking>;
   }
 }
 
 // The products of all packings from number kFirst on.
 template <int kFirst = 0>
 constexpr void fill_products(Kernels& table) {
-  if constexpr (kFirst < static_cast<int>(Packing::kCount)) {
-    table.matmul[kFirst] = product<static_cast<Packing>(kFirst), false>();
-    table.matmul16[kFirst] = product<static_cast<Packing>(kFirst), true>();
-    fill_products<kFirst + 1>(table);
+  constexpr auto kPacking = static_cast<Packing>(kFirst);
+  if constexpr (kFirst < kPanelPackings) {
+    table.matmul[kFirst] = product<kPacking, false>();
+    table.matmul16[kFirst] = product<kPacking, true>();
+  } else {
+    table.matmul_planes[kFirst - kPanelPackings] = planes_product<kPacking>();
   }
+  if constexpr (kFirst + 1 < static_cast<int>(Packing::kCount)) fill_products<kFirst + 1>(table);
 }
 
 inline constexpr Kernels make_table(const char* name) {
@@ -28,6 +43,7 @@ inline constexpr Kernels make_table(const char* name) {
       .name = name,
       .matmul = {},
       .matmul16 = {},
+      .matmul_planes = {},
       .quantize = quantize,
       .quantize16 = quantize16,
       .quantize_part = quantize_part,

@@ -1,7 +1,6 @@
 #include "model/attention.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
 namespace lapidary {
@@ -31,7 +30,7 @@ const Run& run_of_task(std::span<const Run> runs, int& task, const TasksOf& task
 }  // namespace
 
 /// Some query heads of one KV head, of some tokens of a run; one row for each token and head.
-struct Attention::Rows {
+struct Attention::Queries {
   const Run* run;
   int token;  // Of the forward pass.
   int tokens;
@@ -123,26 +122,26 @@ void Attention::by_segments(Worker& worker, int layer, std::span<const Run> runs
   });
 }
 
-void Attention::gather(const Scratch& scratch, int layer, const Rows& rows) const {
+void Attention::gather(const Scratch& scratch, int layer, const Queries& queries) const {
   const std::int64_t window = c_.local[static_cast<std::size_t>(layer)]
                                   ? c_.sliding_window
                                   : std::numeric_limits<std::int32_t>::max();
-  const int head = rows.kv_head * group_ + rows.head;
-  for (int t = 0; t < rows.tokens; ++t) {
-    const float* q = s_.q + at(rows.token + t, c_.query_width()) + at(head, c_.head_dim);
-    std::memcpy(scratch.queries + at(t * rows.heads, c_.head_dim), q,
-                at(rows.heads, c_.head_dim) * sizeof(float));
-    for (int r = t * rows.heads; r < (t + 1) * rows.heads; ++r) {
-      scratch.row_last[r] = s_.last_key[rows.token + t];
-      scratch.row_first[r] = std::max<std::int64_t>(0, s_.position[rows.token + t] - window + 1);
+  const int head = queries.kv_head * group_ + queries.head;
+  for (int t = 0; t < queries.tokens; ++t) {
+    std::copy_n(s_.q[queries.token + t] + head * c_.head_dim, queries.heads * c_.head_dim,
+                scratch.queries[t * queries.heads]);
+    for (int r = t * queries.heads; r < (t + 1) * queries.heads; ++r) {
+      scratch.row_last[r] = s_.last_key[queries.token + t];
+      scratch.row_first[r] = std::max<std::int64_t>(0, s_.position[queries.token + t] - window + 1);
     }
   }
 }
 
-AttentionArgs Attention::arguments(const Scratch& scratch, int layer, const Rows& rows) const {
-  const KvCache::Head cache = rows.run->cache->head(layer, rows.kv_head);
-  return {.queries = scratch.queries,
-          .rows = rows.count(),
+AttentionArgs Attention::arguments(const Scratch& scratch, int layer,
+                                   const Queries& queries) const {
+  const KvCache::Head cache = queries.run->cache->head(layer, queries.kv_head);
+  return {.queries = scratch.queries.data,
+          .rows = queries.count(),
           .head_dim = c_.head_dim,
           .keys = cache.keys,
           .values = cache.values,
@@ -155,22 +154,22 @@ AttentionArgs Attention::arguments(const Scratch& scratch, int layer, const Rows
           .part = scratch.part};
 }
 
-void Attention::attend(const Scratch& scratch, int layer, const Rows& rows) const {
-  gather(scratch, layer, rows);
-  AttentionArgs args = arguments(scratch, layer, rows);
-  clear(scratch.so_far, rows.count(), c_.head_dim);
+void Attention::attend(const Scratch& scratch, int layer, const Queries& queries) const {
+  gather(scratch, layer, queries);
+  AttentionArgs args = arguments(scratch, layer, queries);
+  clear(scratch.so_far, queries.count(), c_.head_dim);
   // Neither ever decreases from one token to the next.
-  const std::int64_t last = scratch.row_last[rows.count() - 1];
+  const std::int64_t last = scratch.row_last[queries.count() - 1];
   for (std::int64_t key = scratch.row_first[0]; key <= last; key = args.last_key + 1) {
     args.first_key = key;
     args.last_key = std::min(last, (key / kSegment + 1) * kSegment - 1);
     kernels_.attention(args);
-    kernels_.attention_merge(args.part, rows.count(), c_.head_dim, scratch.so_far);
+    kernels_.attention_merge(args.part, queries.count(), c_.head_dim, scratch.so_far);
   }
-  kernels_.attention_finish(scratch.so_far, rows.count(), c_.head_dim);
-  for (int t = 0; t < rows.tokens; ++t) {
-    store(row_of(scratch.so_far, static_cast<std::size_t>(t * rows.heads), c_.head_dim),
-          rows.token + t, rows.kv_head * group_ + rows.head, rows.heads);
+  kernels_.attention_finish(scratch.so_far, queries.count(), c_.head_dim);
+  for (int t = 0; t < queries.tokens; ++t) {
+    store(row_of(scratch.so_far, static_cast<std::size_t>(t * queries.heads), c_.head_dim),
+          queries.token + t, queries.kv_head * group_ + queries.head, queries.heads);
   }
 }
 
@@ -183,15 +182,15 @@ AttentionPart Attention::part(int segment, std::size_t row) const {
   return row_of(s_.parts, static_cast<std::size_t>(segment) * kAttentionRows + row, c_.head_dim);
 }
 
-void Attention::attend_segment(const Scratch& scratch, int layer, const Rows& rows,
+void Attention::attend_segment(const Scratch& scratch, int layer, const Queries& queries,
                                int segment) const {
-  gather(scratch, layer, rows);
-  AttentionArgs args = arguments(scratch, layer, rows);
-  const Keys all = keys(layer, *rows.run);
+  gather(scratch, layer, queries);
+  AttentionArgs args = arguments(scratch, layer, queries);
+  const Keys all = keys(layer, *queries.run);
   const std::int64_t begin = (all.first / kSegment + segment) * kSegment;
   args.first_key = std::max(all.first, begin);
   args.last_key = std::min(all.last, begin + kSegment - 1);
-  args.part = part(segment, part_row(*rows.run, rows.kv_head));
+  args.part = part(segment, part_row(*queries.run, queries.kv_head));
   kernels_.attention(args);
 }
 
@@ -209,8 +208,7 @@ void Attention::merge_segments(const Scratch& scratch, int layer, const Run& run
 /// What `heads` heads of a token got, from query head `head` on, as the next matrix reads it.
 void Attention::store(const AttentionPart& part, int token, int head, int heads) const {
   const int column = head * c_.head_dim, count = heads * c_.head_dim;
-  std::memcpy(s_.attended.dense + at(token, c_.query_width()) + column, part.output,
-              static_cast<std::size_t>(count) * sizeof(float));
+  std::copy_n(part.output, count, s_.attended.dense[token] + column);
   kernels_.quantize_part(part.output, column, count, s_.attended.quantized, token);
 }
 

@@ -32,7 +32,7 @@ class Attention {
   void run(Worker& worker, int layer, std::span<const Run> runs) const;
 
  private:
-  struct Rows;
+  struct Queries;
   struct Keys {
     std::int64_t first, last;  // That any token of a run sees in a layer.
     int segments() const;
@@ -41,17 +41,17 @@ class Attention {
 
   void by_rows(Worker& worker, int layer, std::span<const Run> runs) const;
   void by_segments(Worker& worker, int layer, std::span<const Run> runs) const;
-  void attend(const Scratch& scratch, int layer, const Rows& rows) const;
-  void attend_segment(const Scratch& scratch, int layer, const Rows& rows, int segment) const;
+  void attend(const Scratch& scratch, int layer, const Queries& queries) const;
+  void attend_segment(const Scratch& scratch, int layer, const Queries& queries, int segment) const;
   void merge_segments(const Scratch& scratch, int layer, const Run& run, int token, int head) const;
 
   Cut cut(const Run& run, int tokens, int workers) const;
   Keys keys(int layer, const Run& run) const;
-  void gather(const Scratch& scratch, int layer, const Rows& rows) const;
+  void gather(const Scratch& scratch, int layer, const Queries& queries) const;
   void store(const kernels::AttentionPart& part, int token, int head, int heads) const;
   std::size_t part_row(const Run& run, int kv_head) const;
   kernels::AttentionPart part(int segment, std::size_t row) const;
-  kernels::AttentionArgs arguments(const Scratch& scratch, int layer, const Rows& rows) const;
+  kernels::AttentionArgs arguments(const Scratch& scratch, int layer, const Queries& queries) const;
 
   const Config& c_;
   const kernels::Kernels& kernels_;

@@ -5,11 +5,16 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "base/memory.h"
 #include "base/team.h"
 #include "lapidary/stats.h"
+#include "model/attention.h"
 #include "model/config.h"
-#include "ops/screened_head.h"
+#include "model/decoder_state.h"
+#include "model/kv_cache.h"
+#include "ops/head.h"
 
 namespace lapidary {
 
@@ -47,9 +52,6 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
                         const kernels::Kernels& kernels, Team& team, const Progress& progress,
                         const std::atomic<bool>* cancel = nullptr);
 
-/// Bytes of keys and values at `tokens` tokens when prompts come in chunks of `chunk`.
-std::uint64_t kv_cache_bytes(const Config& config, int tokens, int chunk, bool global_only = false);
-
 /// One image among the tokens of a forward: positions [begin, begin + count) of the sequence, whose
 /// input is `features`, [count][width], in place of embeddings.
 struct ImageRows {
@@ -67,7 +69,8 @@ class Decoder {
 
   /// `weights` and `team` must outlive it. Throws Error(kMemory).
   Decoder(const Weights& weights, Team& team, int context, int chunk);
-  ~Decoder();
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
 
   /// Computes positions [position, position + ids.size()) from ids and the cache of all positions
   /// before, and adds theirs to the cache. 1 ≤ ids.size() ≤ chunk; position + ids.size() ≤ context;
@@ -97,8 +100,8 @@ class Decoder {
   void logits(int first, int count, std::span<float> out);
 
   /// The best of these rows' logits instead of all: those that `query` asks for, for each of
-  /// `count` (1 to ScreenedHead::kMostTokens) rows. False: the head must be read in full, or is
-  /// cheaper so. Allocates nothing.
+  /// `count` (1 to HeadQuery::kMostTokens) rows. False: all must be computed, or are cheaper so.
+  /// Allocates nothing.
   bool best_logits(int first, int count, const HeadQuery& query);
 
   /// What the last best_logits found for row `first + row`, best first, then query.also.
@@ -107,8 +110,33 @@ class Decoder {
   HeadStats head_stats() const;
 
  private:
-  class Impl;
-  std::unique_ptr<Impl> impl_;
+  void place_tokens();
+  void place_images(std::span<const ImageRows> images);
+  void drop_first_rows();
+  void compute(std::span<const std::int32_t> ids, const std::atomic<bool>* cancel);
+  void embed(Worker& worker, std::span<const std::int32_t> ids);
+  void set_angles(int t);
+  void attention_block(Worker& worker, int i);
+  void feed_forward_block(Worker& worker, int i);
+  void rotate_and_store(int i, int t);
+  void norm_for(const float* weight, int t);
+  void add_normed(const float* weight, const float* next, int t);
+  void norm_for_head(Worker& worker, int first, int count);
+  const GatedScratch& scratch(const Worker& worker) const;
+
+  const Weights& w_;
+  const Config& c_;
+  const kernels::Kernels& kernels_;
+  Team& team_;
+  KvCache cache_;
+  Arena arena_;
+  State s_;
+  Attention attention_;
+  Head head_;
+  std::vector<double> frequencies_[2];  // By layer kind; radians a position.
+  std::vector<Run> runs_;               // Of the last forward, …
+  int tokens_ = 0;                      // … and their tokens; behind it, those with logits.
+  int first_row_ = 0;                   // The first of the last forward that has.
 };
 
 }  // namespace lapidary

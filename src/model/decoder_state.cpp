@@ -12,7 +12,7 @@ LinearInput make_input(Layout& layout, int tokens, int columns, bool wide = fals
   const auto n = static_cast<std::size_t>(columns);
   const std::size_t blocks = t * n / kernels::kBlock;
   LinearInput in;
-  in.dense = layout.take<float>(t * n);
+  in.dense = layout.rows<float>(tokens, columns);
   in.quantized.values = layout.take<std::int8_t>(t * n);
   in.quantized.low = wide ? layout.take<std::int8_t>(t * n) : nullptr;
   in.quantized.scales = layout.take<float>(blocks);
@@ -36,55 +36,55 @@ void add_gathered(Layout& layout, int tokens, kernels::QuantizedInput& in) {
   in.low_counts = layout.take<std::uint8_t>(buckets);
 }
 
-kernels::AttentionPart make_part(Layout& layout, std::size_t rows, std::size_t head_dim) {
+kernels::AttentionPart make_part(Layout& layout, int rows, int head_dim) {
   kernels::AttentionPart part{};
-  part.output = layout.take<float>(rows * head_dim);
-  part.maximum = layout.take<float>(rows);
-  part.sum = layout.take<float>(rows);
+  part.output = layout.take<float>(rows, head_dim);
+  part.maximum = layout.take<float>(static_cast<std::size_t>(rows));
+  part.sum = layout.take<float>(static_cast<std::size_t>(rows));
   return part;
+}
+
+Scratch make_scratch(Layout& layout, const Config& c, int chunk) {
+  const int widest = std::max({c.width, c.feed_forward, c.query_width()});
+  Scratch s{};
+  s.gated.matmul = layout.take<std::byte>(kernels::matmul_scratch_bytes(widest));
+  s.gated.gate = layout.rows<float>(chunk, kPairRows);
+  s.gated.up = layout.rows<float>(chunk, kPairRows);
+  s.queries = layout.rows<float>(kAttentionRows, c.head_dim);
+  s.scores = layout.take<float>(kAttentionRows, kernels::kSegment);
+  s.part = make_part(layout, kAttentionRows, c.head_dim);
+  s.so_far = make_part(layout, kAttentionRows, c.head_dim);
+  s.row_first = layout.take<std::int64_t>(kAttentionRows);
+  s.row_last = layout.take<std::int64_t>(kAttentionRows);
+  return s;
 }
 
 }  // namespace
 
 State make_state(Layout& layout, const Config& c, int context, int chunk, int threads) {
   const auto t = static_cast<std::size_t>(chunk);
-  const auto width = static_cast<std::size_t>(c.width);
-  const auto dim = static_cast<std::size_t>(c.head_dim);
   State s;
   s.features = layout.take<const float*>(t);
   s.cache = layout.take<KvCache*>(t);
   s.position = layout.take<std::int64_t>(t);
   s.last_key = layout.take<std::int64_t>(t);
-  s.x = layout.take<float>(t * width);
+  s.x = layout.rows<float>(chunk, c.width);
   s.normed = make_input(layout, chunk, c.width);
-  s.q = layout.take<float>(t * static_cast<std::size_t>(c.query_width()));
-  s.k = layout.take<float>(t * static_cast<std::size_t>(c.kv_width()));
-  s.v = layout.take<float>(t * static_cast<std::size_t>(c.kv_width()));
+  s.q = layout.rows<float>(chunk, c.query_width());
+  s.k = layout.rows<float>(chunk, c.kv_width());
+  s.v = layout.rows<float>(chunk, c.kv_width());
   s.attended = make_input(layout, chunk, c.query_width());
-  s.projected = layout.take<float>(t * width);
+  s.projected = layout.rows<float>(chunk, c.width);
   s.hidden = make_input(layout, chunk, c.feed_forward, true);
   add_gathered(layout, chunk, s.hidden.quantized);
   s.final = make_input(layout, chunk, c.width, true);
   for (int kind = 0; kind < 2; ++kind) {
-    s.cosine[kind] = layout.take<float>(t * dim / 2);
-    s.sine[kind] = layout.take<float>(t * dim / 2);
+    s.cosine[kind] = layout.rows<float>(chunk, c.head_dim / 2);
+    s.sine[kind] = layout.rows<float>(chunk, c.head_dim / 2);
   }
   s.part_segments = context / kernels::kSegment + 1;
-  s.parts = make_part(layout, static_cast<std::size_t>(s.part_segments) * kAttentionRows, dim);
-  const int widest = std::max({c.width, c.feed_forward, c.query_width()});
-  for (int i = 0; i < threads; ++i) {
-    Scratch scratch{};
-    scratch.matmul = layout.take<std::byte>(kernels::matmul_scratch_bytes(widest));
-    scratch.gate = layout.take<float>(t * kPairRows);
-    scratch.up = layout.take<float>(t * kPairRows);
-    scratch.queries = layout.take<float>(kAttentionRows * dim);
-    scratch.scores = layout.take<float>(std::size_t{kAttentionRows} * kernels::kSegment);
-    scratch.part = make_part(layout, kAttentionRows, dim);
-    scratch.so_far = make_part(layout, kAttentionRows, dim);
-    scratch.row_first = layout.take<std::int64_t>(kAttentionRows);
-    scratch.row_last = layout.take<std::int64_t>(kAttentionRows);
-    s.scratch.push_back(scratch);
-  }
+  s.parts = make_part(layout, s.part_segments * kAttentionRows, c.head_dim);
+  for (int i = 0; i < threads; ++i) s.scratch.push_back(make_scratch(layout, c, chunk));
   return s;
 }
 

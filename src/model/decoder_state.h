@@ -4,9 +4,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "base/memory.h"
+#include "base/layout.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
+#include "ops/gated.h"
 #include "ops/packed_matrix.h"
 
 namespace lapidary {
@@ -15,34 +16,11 @@ class KvCache;
 
 inline constexpr int kAttentionRows =
     32;  // Query rows of one attention task: their scores stay in L2.
-// Rows of gate and up that one task turns into one block of `hidden`.
-inline constexpr int kPairRows = 2 * kernels::kPanelRows;
-
-/// Hands out pieces of an arena, or only counts them: one walk over the buffers serves both.
-class Layout {
- public:
-  explicit Layout(Arena* arena) : arena_(arena) {}
-
-  template <class T>
-  T* take(std::size_t count) {
-    // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer.
-    const std::size_t bytes = count * sizeof(T);
-    bytes_ += Arena::planned(bytes);
-    return arena_ != nullptr ? reinterpret_cast<T*>(arena_->allocate(bytes)) : nullptr;
-  }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  Arena* arena_;
-  std::size_t bytes_ = 0;
-};
 
 /// What each thread needs for itself.
 struct Scratch {
-  std::byte* matmul;                    // A panel unpacked.
-  float* gate;                          // [chunk][kPairRows]
-  float* up;                            // [chunk][kPairRows]
-  float* queries;                       // [kAttentionRows][head_dim]
+  GatedScratch gated;                   // Its tokens are [chunk]; every product uses its `matmul`.
+  Rows<float> queries;                  // [kAttentionRows][head_dim]
   float* scores;                        // [kAttentionRows][kSegment]
   kernels::AttentionPart part, so_far;  // [kAttentionRows]
   std::int64_t* row_first;              // [kAttentionRows]
@@ -55,18 +33,18 @@ struct State {
   KvCache** cache;         // [chunk]: of the token's sequence
   std::int64_t* position;  // [chunk]: in that sequence
   std::int64_t* last_key;  // [chunk]: the last position that the token sees
-  float* x;                // [chunk][width]: the residual stream
+  Rows<float> x;           // [chunk][width]: the residual stream
   LinearInput normed;      // [chunk][width]: what a block of the layer reads
-  float* q;                // [chunk][query_width]
-  float* k;                // [chunk][kv_width]
-  float* v;                // [chunk][kv_width]
+  Rows<float> q;           // [chunk][query_width]
+  Rows<float> k;           // [chunk][kv_width]
+  Rows<float> v;           // [chunk][kv_width]
   LinearInput attended;    // [chunk][query_width]
-  float* projected;        // [chunk][width]: what a block of the layer adds
+  Rows<float> projected;   // [chunk][width]: what a block of the layer adds
   // [chunk][feed_forward], in 16 bits: its outliers cost the most (docs/numerics.md)
   LinearInput hidden;
-  LinearInput final;  // [chunk][width]: the head's input, in 16 bits
-  float* cosine[2];   // [chunk][head_dim / 2], by layer kind: global, local
-  float* sine[2];
+  LinearInput final;      // [chunk][width]: the head's input, in 16 bits
+  Rows<float> cosine[2];  // [chunk][head_dim / 2], by layer kind: global, local
+  Rows<float> sine[2];
   kernels::AttentionPart parts;  // [part_segments][kAttentionRows]
   int part_segments;             // Of the context.
   std::vector<Scratch> scratch;  // One a thread.
@@ -76,11 +54,6 @@ State make_state(Layout& layout, const Config& config, int context, int chunk, i
 
 /// Bytes that make_state takes.
 std::size_t state_bytes(const Config& config, int context, int chunk, int threads);
-
-/// Where row `row` of an array [rows][width] begins.
-inline std::size_t at(int row, int width) {
-  return static_cast<std::size_t>(row) * static_cast<std::size_t>(width);
-}
 
 /// As attention_merge wants it at first.
 void clear(const kernels::AttentionPart& part, int rows, int head_dim);

@@ -4,7 +4,6 @@
 
 #include "kernels/half.h"
 #include "kernels/kernels.h"
-#include "model/decoder.h"
 
 namespace lapidary {
 namespace {

@@ -35,6 +35,9 @@ class KvCache {
   HugeBuffer buffer_;
 };
 
+/// Bytes of keys and values at `tokens` tokens when prompts come in chunks of `chunk`.
+std::uint64_t kv_cache_bytes(const Config& config, int tokens, int chunk, bool global_only = false);
+
 /// Panels that a layer holds for `tokens` positions.
 int kv_panels(const Config& config, bool local, int tokens, int chunk);
 

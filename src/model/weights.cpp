@@ -16,12 +16,13 @@ namespace {
 constexpr std::size_t kReadBytes =
     512 * 1024;  // Rows that one task reads and packs: they stay in its core's cache.
 
-/// A matrix or norm of the model: where it goes, and what the file calls it.
+/// A matrix or norm of the model: where it goes, and what the file calls it. What is nullptr is not
+/// wanted of it.
 struct Slot {
   const TensorInfo* tensor;
-  PackedMatrix* matrix;  // Or
+  PackedMatrix* matrix;
   const float** norm;
-  PackedMatrix* copy = nullptr;  // The matrix once more, in another packing.
+  PlanesMatrix* planes = nullptr;  // The matrix, or a copy of it.
   TensorKind kind = TensorKind::kOther;
 };
 
@@ -54,27 +55,27 @@ const TensorInfo& require(const WeightSource& source, const std::string& name, i
 /// Every tensor of the model with the place it goes to, shapes checked.
 std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) {
   std::vector<Slot> slots;
-  const auto matrix = [&](const std::string& name, int columns, int rows, PackedMatrix& out,
-                          bool head = false) {
+  const auto matrix = [&](const std::string& name, int columns, int rows, PackedMatrix& out) {
     const TensorInfo& tensor = require(source, name, columns, rows);
-    out = {kernels::packing_for(tensor.type, head), rows, columns, nullptr};
-    if (head && c.screened_head && out.packing == kernels::Packing::kQ8_0)
-      out.packing = kernels::Packing::kQ8Split;
-    if (head && c.screened_head && out.packing == kernels::Packing::kQ6_K)
-      out.packing = kernels::Packing::kQ6Split;
-    const TensorKind kind = head ? TensorKind::kOther : TensorKind::kLayerMatrix;
-    slots.push_back({&tensor, &out, nullptr, nullptr, kind});
+    out = {kernels::packing_for(tensor.type, false), rows, columns, nullptr};
+    slots.push_back({&tensor, &out, nullptr, nullptr, TensorKind::kLayerMatrix});
+  };
+  const auto head = [&](const std::string& name) {
+    const TensorInfo& tensor = require(source, name, c.width, c.vocabulary);
+    shape_head(w.head, tensor.type, c.vocabulary, c.width, c.screened_head);
+    slots.push_back({&tensor, w.head.in_planes() ? nullptr : &w.head.panels, nullptr,
+                     w.head.searchable() ? &w.head.planes : nullptr});
   };
   const auto norm = [&](const std::string& name, int columns, const float*& out) {
     slots.push_back({&require(source, name, columns, 1), nullptr, &out});
   };
-  matrix("token_embd.weight", c.width, c.vocabulary, w.embedding, true);
-  if (source.find("output.weight") != nullptr)
-    matrix("output.weight", c.width, c.vocabulary, w.head, true);
-  Slot& head = slots.back();
-  if (c.screened_head && !head.matrix->quantized()) {
-    w.screen = {kernels::Packing::kQ8Split, c.vocabulary, c.width, nullptr};
-    head.copy = &w.screen;
+  if (source.find("output.weight") == nullptr) {
+    head("token_embd.weight");
+  } else {
+    const TensorInfo& tensor = require(source, "token_embd.weight", c.width, c.vocabulary);
+    w.head.embedding = {kernels::packing_for(tensor.type, true), c.vocabulary, c.width, nullptr};
+    slots.push_back({&tensor, &w.head.embedding, nullptr});
+    head("output.weight");
   }
   norm("output_norm.weight", c.width, w.output_norm);
   w.layers.resize(static_cast<std::size_t>(c.layers));
@@ -98,14 +99,15 @@ std::vector<Slot> plan(const WeightSource& source, const Config& c, Weights& w) 
   return slots;
 }
 
+/// Without a copy.
 std::size_t matrix_bytes(const Slot& slot) {
-  const std::size_t bytes =
-      slot.matrix != nullptr ? slot.matrix->bytes() : slot.tensor->columns() * sizeof(float);
-  return Arena::planned(bytes);
+  if (slot.norm != nullptr) return Arena::planned(slot.tensor->columns() * sizeof(float));
+  return Arena::planned(slot.matrix != nullptr ? slot.matrix->bytes() : slot.planes->bytes());
 }
 
 std::size_t slot_bytes(const Slot& slot) {
-  return matrix_bytes(slot) + (slot.copy != nullptr ? Arena::planned(slot.copy->bytes()) : 0);
+  const bool copied = slot.matrix != nullptr && slot.planes != nullptr;
+  return matrix_bytes(slot) + (copied ? Arena::planned(slot.planes->bytes()) : 0);
 }
 
 void load_norm(const WeightSource& source, const Slot& slot, Arena& arena) {
@@ -135,34 +137,38 @@ std::vector<Piece> cut(const std::vector<Slot>& slots, std::vector<ZeroTail>& ta
   std::vector<Piece> pieces;
   for (std::size_t i = 0; i < slots.size(); ++i) {
     const Slot& slot = slots[i];
-    if (slot.matrix == nullptr) continue;
+    if (slot.norm != nullptr) continue;
+    const int panels =
+        slot.matrix != nullptr ? slot.matrix->panel_count() : slot.planes->panel_count();
     const std::size_t panel = slot.tensor->bytes / slot.tensor->rows() * kernels::kPanelRows;
     const int step = static_cast<int>(std::max<std::size_t>(1, kReadBytes / panel));
-    for (int p = 0; p < slot.matrix->panel_count(); p += step) {
-      pieces.push_back({&slot, &tails[i], p, std::min(p + step, slot.matrix->panel_count())});
-    }
+    for (int p = 0; p < panels; p += step)
+      pieces.push_back({&slot, &tails[i], p, std::min(p + step, panels)});
   }
   return pieces;
 }
 
-bool pack_into(const PackedMatrix& matrix, int panel, BlockType type, const std::byte* rows,
-               std::size_t row_bytes, int rows_left) {
-  const int count = std::min(kernels::kPanelRows, rows_left);
-  if (!matrix.split()) {
-    std::byte* out = matrix.panels + static_cast<std::size_t>(panel) * matrix.panel_bytes();
-    return kernels::pack_panel(matrix.packing, type, rows, row_bytes, count, matrix.columns, out);
+/// Packs `count` rows into panel `panel` of all that is wanted of a matrix.
+bool pack_panel(const Slot& slot, int panel, const std::byte* rows, std::size_t row_bytes,
+                int count) {
+  const BlockType type = slot.tensor->type;
+  bool finite = true;
+  if (const PackedMatrix* m = slot.matrix; m != nullptr) {
+    std::byte* out = m->panels + static_cast<std::size_t>(panel) * m->panel_bytes();
+    finite &= kernels::pack_panel(m->packing, type, rows, row_bytes, count, m->columns, out);
   }
-  return kernels::pack_split_panel(type, rows, row_bytes, count, matrix.columns,
-                                   matrix.planes(panel));
+  if (const PlanesMatrix* m = slot.planes; m != nullptr) {
+    finite &= kernels::pack_split_panel(type, rows, row_bytes, count, m->columns, m->planes(panel));
+  }
+  return finite;
 }
 
 std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
                          PagedVector<std::byte>& buffer) {
   const TensorInfo& tensor = *piece.slot->tensor;
-  const PackedMatrix& matrix = *piece.slot->matrix;
   const std::size_t row_bytes = tensor.bytes / tensor.rows();
   const int first = piece.panel_begin * kernels::kPanelRows;
-  const int last = std::min(piece.panel_end * kernels::kPanelRows, matrix.rows);
+  const int last = std::min(piece.panel_end * kernels::kPanelRows, static_cast<int>(tensor.rows()));
   buffer.resize(static_cast<std::size_t>(last - first) * row_bytes);
   const std::uint64_t offset = static_cast<std::uint64_t>(first) * row_bytes;
   source.read(tensor, offset, buffer);
@@ -170,9 +176,8 @@ std::uint64_t pack_piece(const WeightSource& source, const Piece& piece,
   for (int p = piece.panel_begin; p < piece.panel_end; ++p) {
     const int row = p * kernels::kPanelRows;
     const std::byte* rows = buffer.data() + static_cast<std::size_t>(row - first) * row_bytes;
-    const PackedMatrix* copy = piece.slot->copy;
-    if (!pack_into(matrix, p, tensor.type, rows, row_bytes, last - row) ||
-        (copy != nullptr && !pack_into(*copy, p, tensor.type, rows, row_bytes, last - row))) {
+    const int count = std::min(kernels::kPanelRows, last - row);
+    if (!pack_panel(*piece.slot, p, rows, row_bytes, count)) {
       throw Error(ErrorCode::kFile, source.path() + ": tensor " + tensor.name +
                                         " holds a scale or value that is not finite, in rows " +
                                         std::to_string(row) + " to " +
@@ -202,10 +207,9 @@ std::string unused_tensors(const WeightSource& source, const Config& config) {
 
 std::uint64_t weight_bytes_per_token(const WeightSource& source, const Config& config) {
   Weights shapes;
-  const bool own_head = source.find("output.weight") != nullptr;
   std::uint64_t total = 0;
   for (const Slot& slot : plan(source, config, shapes)) {
-    if (own_head && slot.matrix == &shapes.embedding) continue;
+    if (slot.matrix == &shapes.head.embedding) continue;
     total += matrix_bytes(slot);
   }
   return total;
@@ -234,12 +238,9 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
   weights->arena = Arena(bytes);
   for (const Slot& slot : slots) {
     check_cancel(cancel, "reading the model");
-    if (slot.matrix != nullptr) {
-      slot.matrix->panels = weights->arena.allocate(slot.matrix->bytes());
-      if (slot.copy != nullptr) slot.copy->panels = weights->arena.allocate(slot.copy->bytes());
-    } else {
-      load_norm(source, slot, weights->arena);
-    }
+    if (slot.norm != nullptr) load_norm(source, slot, weights->arena);
+    if (slot.matrix != nullptr) slot.matrix->panels = weights->arena.allocate(slot.matrix->bytes());
+    if (slot.planes != nullptr) slot.planes->data = weights->arena.allocate(slot.planes->bytes());
   }
   std::vector<ZeroTail> tails(slots.size());
   const std::vector<Piece> pieces = cut(slots, tails);
@@ -255,11 +256,9 @@ WeightsPtr load_weights(const WeightSource& source, const Config& config,
   };
   team.run(body);
   for (std::size_t i = 0; i < slots.size(); ++i) {
-    if (slots[i].matrix != nullptr) check_tail(source, *slots[i].tensor, slots[i].kind, tails[i]);
+    if (slots[i].norm == nullptr) check_tail(source, *slots[i].tensor, slots[i].kind, tails[i]);
   }
   if (progress) call_host(progress, file_bytes, file_bytes);
-  if (source.find("output.weight") == nullptr) weights->head = weights->embedding;
-  if (weights->head.split()) weights->screen = weights->head;
   return weights;
 }
 

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "model/config.h"
 #include "model/decoder.h"
+#include "ops/head_weights.h"
 #include "ops/packed_matrix.h"
 
 namespace lapidary {
@@ -29,10 +30,7 @@ struct LayerWeights {
 struct Weights {
   Config config;
   const kernels::Kernels* kernels = nullptr;
-  PackedMatrix embedding;              // vocabulary × width
-  PackedMatrix head;                   // The same, or the file's own output matrix.
-  PackedMatrix screen;                 // The head in planes, or a copy of it in Packing::kQ8Split;
-                                       // no rows: the head cannot be screened.
+  HeadWeights head;                    // vocabulary × width: embedding and output matrix
   const float* output_norm = nullptr;  // [width]
   std::vector<LayerWeights> layers;
   Arena arena;

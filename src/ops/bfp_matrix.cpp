@@ -28,24 +28,24 @@ void pack_bfp_panel(const kernels::Kernels& kernels, const float* rows, std::siz
 }
 
 void quantize_row(const kernels::Kernels& kernels, const float* x, const BfpRows& out, int token) {
-  kernels.bfp_quantize(x, out.columns, out.block, out.row(token), out.row_scales(token));
+  kernels.bfp_quantize(x, out.columns, out.block, out.values[token], out.scales[token]);
 }
 
 void bfp_panels(const kernels::Kernels& kernels, const BfpRows& input, int token, int tokens,
-                const BfpMatrix& matrix, int begin, int end, float* out, std::size_t out_stride) {
+                const BfpMatrix& matrix, int begin, int end, const Rows<float>& out) {
   kernels.bfp_matmul(
       {.panels = matrix.values + static_cast<std::size_t>(begin) * matrix.panel_values(),
        .panel_scales = matrix.scales + static_cast<std::size_t>(begin) * matrix.panel_scales(),
        .panel_count = end - begin,
        .columns = matrix.columns,
        .block = matrix.block,
-       .values = input.row(token),
-       .value_stride = static_cast<std::size_t>(input.columns),
-       .scales = input.row_scales(token),
-       .scale_stride = static_cast<std::size_t>(input.blocks()),
+       .values = input.values[token],
+       .value_stride = input.values.stride,
+       .scales = input.scales[token],
+       .scale_stride = input.scales.stride,
        .tokens = tokens,
-       .out = out,
-       .out_stride = out_stride,
+       .out = out.data,
+       .out_stride = out.stride,
        .accumulate = false});
 }
 

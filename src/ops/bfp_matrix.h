@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/rows.h"
 #include "kernels/kernels.h"
 
 namespace lapidary {
@@ -36,16 +37,10 @@ struct BfpMatrix {
 struct BfpRows {
   int columns = 0;
   int block = kernels::kBfpBlock;
-  std::int16_t* values = nullptr;  // [tokens][columns]
-  float* scales = nullptr;         // [tokens][blocks]
+  Rows<std::int16_t> values;  // [tokens][columns]
+  Rows<float> scales;         // [tokens][blocks]
 
   int blocks() const { return (columns + block - 1) / block; }
-  std::int16_t* row(int token) const {
-    return values + static_cast<std::size_t>(token) * static_cast<std::size_t>(columns);
-  }
-  float* row_scales(int token) const {
-    return scales + static_cast<std::size_t>(token) * static_cast<std::size_t>(blocks());
-  }
 };
 
 /// Rounds `count` ≤ 16 rows, `stride` floats apart, into one panel: `values` and `scales` of it.
@@ -58,8 +53,8 @@ void pack_bfp_panel(const kernels::Kernels& kernels, const float* rows, std::siz
 void quantize_row(const kernels::Kernels& kernels, const float* x, const BfpRows& out, int token);
 
 /// Panels [begin, end) of `matrix` against tokens [token, token + tokens) of `input`, into `out`
-/// ([tokens][out_stride], column 0 the first panel's first row), on this thread.
+/// ([tokens], column 0 the first panel's first row), on this thread.
 void bfp_panels(const kernels::Kernels& kernels, const BfpRows& input, int token, int tokens,
-                const BfpMatrix& matrix, int begin, int end, float* out, std::size_t out_stride);
+                const BfpMatrix& matrix, int begin, int end, const Rows<float>& out);
 
 }  // namespace lapidary

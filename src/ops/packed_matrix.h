@@ -1,15 +1,16 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
+#include "base/rows.h"
 #include "base/team.h"
 #include "kernels/kernels.h"
-#include "kernels/split.h"
 
 namespace lapidary {
 
-/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out, or all
-/// its planes (kernels/split.h). Points into an arena that someone else owns.
+/// A weight matrix in panels of kPanelRows rows, as kernels/pack.h lays them out. Points into an
+/// arena that someone else owns.
 struct PackedMatrix {
   kernels::Packing packing = kernels::Packing::kBF16;
   int rows = 0;
@@ -19,21 +20,7 @@ struct PackedMatrix {
   bool quantized() const { return kernels::is_quantized(packing); }
   int panel_count() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   std::size_t panel_bytes() const { return kernels::panel_bytes(packing, columns); }
-  bool split() const { return kernels::is_split(packing); }
-  kernels::SplitLayout layout() const { return {packing, columns}; }  // Of a matrix in planes.
-  std::size_t bytes() const {
-    const std::size_t planes = split() ? layout().middle_bytes() + layout().low_bytes() : 0;
-    return static_cast<std::size_t>(panel_count()) * (panel_bytes() + planes);
-  }
-  /// The planes of panel `panel` of such a matrix.
-  kernels::SplitPanels planes(int panel) const {
-    const kernels::SplitLayout layout = this->layout();
-    const auto p = static_cast<std::size_t>(panel), count = static_cast<std::size_t>(panel_count());
-    std::byte* middle = panels + count * layout.top_bytes();
-    std::byte* low = middle + count * layout.middle_bytes();
-    return {panels + p * layout.top_bytes(), middle + p * layout.middle_bytes(),
-            low + p * layout.low_bytes()};
-  }
+  std::size_t bytes() const { return static_cast<std::size_t>(panel_count()) * panel_bytes(); }
 };
 
 /// Row `row` in fp32; `out` holds `columns` floats.
@@ -42,31 +29,34 @@ void copy_row(const PackedMatrix& matrix, int row, float* out);
 /// What a matrix product reads: [tokens][columns] in fp32, and rounded to int8 where a matrix is
 /// quantised.
 struct LinearInput {
-  float* dense = nullptr;
+  Rows<float> dense;
   kernels::QuantizedInput quantized{};
 };
 
-/// One product of a phase; `out` is [tokens][out_stride].
+/// One product of a phase.
 struct LinearJob {
   const PackedMatrix* matrix;
-  float* out;
-  std::size_t out_stride;
+  Rows<float> out;  // [tokens][rows of the matrix]
 };
 
-/// Splits several products over the same input among the workers, in pieces of about 64 KiB of
-/// weights (of two panels when there are many tokens, which is then work enough). Ends with a
-/// barrier, at which `then` is run. `scratch` is this worker's own. With `wide`, the input is in 16
-/// bits.
-void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input,
-            int token_begin, int tokens, const LinearJob* jobs, int job_count, std::byte* scratch,
-            bool wide = false, FunctionRef<void()> then = kNothing);
+/// Splits several products over tokens [0, tokens) of one input among the workers, in pieces of
+/// about 64 KiB of weights (of two panels when there are many tokens, which is then work enough),
+/// and does `each` for every token behind them. For every worker of a team; ends with a barrier.
+/// `scratch` is this worker's own. With `wide`, the input is in 16 bits.
+void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input, int tokens,
+            std::span<const LinearJob> jobs, std::byte* scratch, bool wide,
+            FunctionRef<void(int)> each);
 
-/// Panels [begin, end) of one product, on this thread.
+/// Panels [begin, end) of one product, on this thread; column 0 of `out` is the first of them's
+/// first row.
 void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, int token_begin,
-                   int tokens, const PackedMatrix& matrix, int begin, int end, float* out,
-                   std::size_t out_stride, std::byte* scratch, bool wide = false);
+                   int tokens, const PackedMatrix& matrix, int begin, int end,
+                   const Rows<float>& out, std::byte* scratch, bool wide = false);
 
-/// Panels that one task takes, by the rule above.
-int panels_per_task(const PackedMatrix& matrix, int tokens);
+/// Panels of so many bytes that one task takes, by the rule above.
+int panels_per_task(std::size_t panel_bytes, int tokens);
+inline int panels_per_task(const PackedMatrix& matrix, int tokens) {
+  return panels_per_task(matrix.panel_bytes(), tokens);
+}
 
 }  // namespace lapidary

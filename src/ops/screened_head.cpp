@@ -35,10 +35,10 @@ constexpr int kMostSkips = 63;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 /// What a bound is enlarged by, relative to itself: docs/numerics.md.
-float slack_of(const PackedMatrix& planes, const PackedMatrix& head) {
-  const int blocks = planes.columns / kBlock;
-  float slack = static_cast<float>(blocks + 16) * 0x1p-14F;
-  if (!head.quantized()) slack += static_cast<float>(planes.columns) * 0x1p-15F + 1.0F / 44;
+float slack_of(const HeadWeights& head) {
+  const int columns = head.planes.columns;
+  float slack = static_cast<float>(columns / kBlock + 16) * 0x1p-14F;
+  if (!head.in_planes()) slack += static_cast<float>(columns) * 0x1p-15F + 1.0F / 44;
   return slack;
 }
 
@@ -47,7 +47,8 @@ std::size_t padded_rows(int rows) {
 }
 
 std::size_t float_count(std::size_t padded) {
-  return padded * ScreenedHead::kMostTokens * 2 + padded / kPanelRows * ScreenedHead::kMostTokens +
+  constexpr std::size_t kTokens = HeadQuery::kMostTokens;
+  return padded * kTokens * 2 + padded / kPanelRows * kTokens +
          std::size_t{kMostPanels} * kPanelRows;
 }
 
@@ -98,39 +99,38 @@ void spread_pairs(const kernels::QuantizedInput& q, std::size_t first, kernels::
 std::size_t ScreenedHead::memory_bytes(int rows, int columns) {
   const std::size_t padded = padded_rows(rows);
   const auto blocks = static_cast<std::size_t>(columns / kBlock);
-  return float_count(padded) * sizeof(float) + kMostTokens * blocks * 208 + padded / kPanelRows +
-         (std::size_t{kMostPanels} * kPanelRows + kMostTokens * (kMostCount + kMostAlso)) *
+  return float_count(padded) * sizeof(float) + kTokens * blocks * 208 + padded / kPanelRows +
+         (std::size_t{kMostPanels} * kPanelRows +
+          kTokens * (HeadQuery::kMostCount + HeadQuery::kMostAlso)) *
              sizeof(ScoredRow);
 }
 
-ScreenedHead::ScreenedHead(const PackedMatrix& planes, const PackedMatrix& head,
-                           const kernels::Kernels& kernels)
-    : planes_(planes),
-      head_(head),
+ScreenedHead::ScreenedHead(const HeadWeights& head, const kernels::Kernels& kernels)
+    : head_(head),
+      planes_(head.planes),
       kernels_(kernels),
-      padded_(padded_rows(planes.rows)),
-      slack_(slack_of(planes, head)),
-      copied_(planes.panels != head.panels),
+      padded_(padded_rows(planes_.rows)),
+      slack_(slack_of(head)),
       memory_(float_count(padded_) * sizeof(float), Pages::kSmall),
       estimates_(reinterpret_cast<float*>(memory_.data())),
-      uppers_(estimates_ + padded_ * kMostTokens),
-      peaks_(uppers_ + padded_ * kMostTokens),
-      exact_(peaks_ + padded_ / kPanelRows * kMostTokens),
-      inputs_(kMostTokens),
-      lengths_(kMostTokens),
+      uppers_(estimates_ + padded_ * kTokens),
+      peaks_(uppers_ + padded_ * kTokens),
+      exact_(peaks_ + padded_ / kPanelRows * kTokens),
+      inputs_(kTokens),
+      lengths_(kTokens),
       panels_(kMostPanels),
       listed_(padded_ / kPanelRows),
-      found_(kMostTokens) {
-  const auto blocks = static_cast<std::size_t>(planes.columns / kBlock);
+      found_(kTokens) {
+  const auto blocks = static_cast<std::size_t>(planes_.columns / kBlock);
   if (pairs()) {
-    pairs_.resize(kMostTokens * blocks / 8);
+    pairs_.resize(kTokens * blocks / 8);
   } else {
-    lanes_.resize(kMostTokens * 3 * blocks * 16);
+    lanes_.resize(kTokens * 3 * blocks * 16);
   }
-  norms_.resize(kMostTokens * ((blocks + 3) / 4 * 4));
-  block_lengths_.resize(kMostTokens * blocks);
+  norms_.resize(kTokens * ((blocks + 3) / 4 * 4));
+  block_lengths_.resize(kTokens * blocks);
   rows_.reserve(std::size_t{kMostPanels} * kPanelRows);
-  for (auto& rows : found_) rows.reserve(kMostCount + kMostAlso);
+  for (auto& rows : found_) rows.reserve(HeadQuery::kMostCount + HeadQuery::kMostAlso);
 }
 
 std::span<const ScoredRow> ScreenedHead::found(int token) const {
@@ -238,23 +238,10 @@ void ScreenedHead::scan(int bits, Worker& worker, const LinearInput& input, int 
   const int panels = planes_.panel_count();
   const int step = panels_per_task(planes_, tokens);
   const Packing packing = bits == 4 ? layout.top_packing() : Packing::kQ8Top5;
-  const auto matmul = kernels_.matmul16[static_cast<int>(packing)];
   worker.for_each((panels + step - 1) / step, [&](int task) {
     const int begin = task * step, end = std::min(begin + step, panels);
-    const std::size_t row = static_cast<std::size_t>(begin) * kPanelRows;
-    matmul({.panels = planes_.panels,
-            .panel_bytes = layout.top_bytes(),
-            .columns = planes_.columns,
-            .panel_begin = begin,
-            .panel_end = end,
-            .input = &input.quantized,
-            .dense_input = nullptr,
-            .token_begin = 0,
-            .tokens = tokens,
-            .out = estimates_ + row,
-            .out_stride = padded_,
-            .scratch = scratch,
-            .low = planes_.planes(0).middle});
+    planes_panels(kernels_, input, 0, tokens, planes_, packing, begin, end,
+                  {estimates_ + begin * kPanelRows, padded_}, scratch);
     for (int p = begin; p < end; ++p) {
       const kernels::SplitPanels planes = planes_.planes(p);
       const std::byte* bounds =
@@ -328,8 +315,8 @@ void ScreenedHead::compute(Worker& worker, const LinearInput& input, int token, 
   const auto multiply = [&](int i) {
     const auto slot = static_cast<std::size_t>(begin + i);
     const int panel = panels_[slot];
-    linear_panels(kernels_, input, token, 1, head_, panel, panel + 1, exact_ + slot * kPanelRows,
-                  kPanelRows, scratch, true);
+    head_panels(kernels_, input, token, 1, head_, panel, panel + 1,
+                {exact_ + slot * kPanelRows, kPanelRows}, scratch);
   };
   worker.for_each(end - begin, multiply, then);
 }
@@ -391,7 +378,7 @@ void ScreenedHead::refine(int token, std::span<const std::int32_t> rows, float l
     const int r = row % kPanelRows;
     const float estimate = estimates(token)[at];
     float error = (uppers(token)[at] - estimate) * slack_;
-    if (copied_) {
+    if (copied()) {
       float rest;
       std::memcpy(&rest, panel + layout.rests() + sizeof rest * static_cast<std::size_t>(r),
                   sizeof rest);

@@ -10,28 +10,10 @@
 #include "base/team.h"
 #include "kernels/kernels.h"
 #include "lapidary/stats.h"
-#include "ops/packed_matrix.h"
+#include "ops/head_query.h"
+#include "ops/head_weights.h"
 
 namespace lapidary {
-
-/// Which logits are wanted: every row that is among the `count` best (ties go to the lower row) and
-/// not more than `range` below the best.
-struct HeadQuery {
-  int rows;  // Rows 0 … rows-1 count.
-  int count;
-  float range;                              // 0 or more; may be infinite.
-  std::span<const std::int32_t> also = {};  // Rows that are wanted whatever their logits are.
-};
-
-struct ScoredRow {
-  float logit;
-  std::int32_t row;
-};
-
-/// The order of draws: the larger logit first, of equal ones the lower row.
-inline bool better(const ScoredRow& a, const ScoredRow& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.row < b.row);
-}
 
 /// Finds the best rows of a head without reading all of it: the upper four or five bits of every
 /// row (kernels/split.h) bound its logit from above; the lower plane is read where that does not
@@ -41,22 +23,14 @@ inline bool better(const ScoredRow& a, const ScoredRow& b) {
 /// Holds work buffers for one team; allocates nothing after construction.
 class ScreenedHead {
  public:
-  static constexpr int kMostTokens = 9;  // A drawn id and a draft of eight.
-  static constexpr int kMostCount = 512;
-  static constexpr int kMostAlso = 64;
-
   /// Bytes that one takes for a head of `rows` × `columns`.
   static std::size_t memory_bytes(int rows, int columns);
 
-  /// `planes` is the head in planes: `head` itself, or an 8-bit copy of an unquantised one. Both
-  /// must outlive it. Throws Error(kMemory).
-  ScreenedHead(const PackedMatrix& planes, const PackedMatrix& head,
-               const kernels::Kernels& kernels);
+  /// `head` is searchable and must outlive it. Throws Error(kMemory).
+  ScreenedHead(const HeadWeights& head, const kernels::Kernels& kernels);
 
-  /// Answers `query` for tokens [0, tokens) of `input` (in 16 bits, and fp32 where `head` is not
-  /// quantised), 1 ≤ tokens ≤ kMostTokens, 1 ≤ count ≤ kMostCount, at most kMostAlso `also`. Every
-  /// worker of the team calls it; `scratch` is the worker's own. False: reading the full head is
-  /// cheaper.
+  /// As Head::best, whose contract is this one's: `input` is in 16 bits, and in fp32 where the head
+  /// has panels beside its planes. False: reading the full head is cheaper.
   bool search(Worker& worker, const LinearInput& input, int tokens, const HeadQuery& query,
               std::byte* scratch);
 
@@ -87,28 +61,31 @@ class ScreenedHead {
   void add_wanted(const HeadQuery& query, std::vector<ScoredRow>& found);
   void gather(const HeadQuery& query, float least);
 
+  static constexpr int kTokens = HeadQuery::kMostTokens;
+
+  /// Whether the planes are a copy.
+  bool copied() const { return !head_.in_planes(); }
   bool pairs() const { return planes_.packing == kernels::Packing::kQ6Split; }
   std::size_t blocks() const { return planes_.layout().count(); }
   float* estimates(int token) { return estimates_ + static_cast<std::size_t>(token) * padded_; }
   float* uppers(int token) { return uppers_ + static_cast<std::size_t>(token) * padded_; }
 
-  const PackedMatrix& planes_;
-  const PackedMatrix& head_;
+  const HeadWeights& head_;
+  const PlanesMatrix& planes_;
   const kernels::Kernels& kernels_;
   std::size_t padded_;  // Rows in whole panels.
-  float slack_;         // Share of a bound that covers what rounding can add …
-  bool copied_;         // … and whether the planes are a copy.
+  float slack_;         // Share of a bound that covers what rounding can add.
   HugeBuffer memory_;
-  float* estimates_;          // [kMostTokens][padded_]
-  float* uppers_;             // [kMostTokens][padded_]
-  float* peaks_;              // [kMostTokens][panels]: the largest estimate of a panel
+  float* estimates_;          // [kTokens][padded_]
+  float* uppers_;             // [kTokens][padded_]
+  float* peaks_;              // [kTokens][panels]: the largest estimate of a panel
   float* exact_;              // [kMostPanels][16]: logits of the panels listed in panels_
-  std::vector<float> lanes_;  // [kMostTokens][3][blocks][16]: ScreenInput's arrays, or
-  std::vector<kernels::PairInput> pairs_;     // [kMostTokens][blocks / 8]
-  std::vector<std::int8_t> norms_;            // [kMostTokens][blocks to a multiple of 4]
-  std::vector<kernels::ScreenInput> inputs_;  // [kMostTokens]
-  std::vector<double> block_lengths_;         // [kMostTokens][blocks]: at least |x| of each block
-  std::vector<float> lengths_;                // [kMostTokens]: at least |x|
+  std::vector<float> lanes_;  // [kTokens][3][blocks][16]: ScreenInput's arrays, or
+  std::vector<kernels::PairInput> pairs_;     // [kTokens][blocks / 8]
+  std::vector<std::int8_t> norms_;            // [kTokens][blocks to a multiple of 4]
+  std::vector<kernels::ScreenInput> inputs_;  // [kTokens]
+  std::vector<double> block_lengths_;         // [kTokens][blocks]: at least |x| of each block
+  std::vector<float> lengths_;                // [kTokens]: at least |x|
   std::vector<std::int32_t> panels_;          // [kMostPanels]: to be multiplied in full.
   std::vector<std::uint8_t> listed_;          // [panels]
   std::vector<ScoredRow> rows_;               // Candidates of one token.

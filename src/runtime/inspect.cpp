@@ -8,6 +8,7 @@
 #include "lapidary/error.h"
 #include "lapidary/model.h"
 #include "model/decoder.h"
+#include "model/kv_cache.h"
 #include "runtime/memory_plan.h"
 #include "runtime/model_impl.h"
 #include "text/chat_template.h"

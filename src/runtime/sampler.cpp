@@ -166,7 +166,7 @@ std::optional<HeadQuery> Sampler::query(std::size_t count, std::span<const Token
   HeadQuery query{static_cast<int>(count), 1, std::numeric_limits<float>::infinity(), {}};
   if (options.temperature > 0 && options.top_k != 1) {
     // More than a search may be asked for are as good as all; no sum with them overflows.
-    query.count = std::min(options.top_k, ScreenedHead::kMostCount + 1);
+    query.count = std::min(options.top_k, HeadQuery::kMostCount + 1);
     if (options.top_k == 0) {
       // Without top-k and top-p, min-p alone says what counts.
       if (options.top_p < 1 || options.min_p <= 0) return std::nullopt;
@@ -185,7 +185,7 @@ std::optional<HeadQuery> Sampler::query(std::size_t count, std::span<const Token
     query.also = recent_;
     if (options.top_k == 0) return recent_.empty() ? std::optional(query) : std::nullopt;
   }
-  if (query.count > ScreenedHead::kMostCount || static_cast<std::size_t>(query.count) >= count)
+  if (query.count > HeadQuery::kMostCount || static_cast<std::size_t>(query.count) >= count)
     return std::nullopt;
   return query;
 }

@@ -18,7 +18,7 @@ namespace lapidary {
 
 namespace {
 
-static_assert(kMaxDraft + 1 <= ScreenedHead::kMostTokens);
+static_assert(kMaxDraft + 1 <= HeadQuery::kMostTokens);
 static_assert(kMostTogether == Decoder::kMostTogether);
 static_assert(kMostTogether <= SessionPlan::kLogitRows);
 

@@ -16,16 +16,11 @@ using kernels::kPanelRows;
 constexpr int kRowsPerTask = 16;  // Tokens that one task norms.
 constexpr int kGroupColumns = kBfpBlock;
 
-std::size_t at(int row, int width) {
-  return static_cast<std::size_t>(row) * static_cast<std::size_t>(width);
-}
-
 int parts(int n, int step) { return (n + step - 1) / step; }
 
-std::size_t buffer_bytes(const VisionConfig& config, int threads) {
-  std::size_t bytes = 0;
-  make_encoder_buffers(nullptr, config, threads, bytes);
-  return bytes;
+template <class T>
+Rows<T> rows_of(T* data, int width) {
+  return {data, static_cast<std::size_t>(width)};
 }
 
 }  // namespace
@@ -43,7 +38,7 @@ class Encoder::Pass {
       for_rows(task, [&](int patch) {
         read_patch(rgb, patch, pixels);
         quantize_row(kernels_, pixels, b_.pixels, patch);
-        std::copy_n(w_.positions + at(patch, c_.width), c_.width, b_.x + at(patch, c_.width));
+        std::copy_n(rows_of(w_.positions, c_.width)[patch], c_.width, b_.x[patch]);
       });
     });
     add_product(worker, b_.pixels, w_.patch);
@@ -66,10 +61,9 @@ class Encoder::Pass {
     const int groups = parts(m.panel_count(), kGroupColumns / kPanelRows);
     worker.for_each(groups * parts(c_.tokens(), kTokenBlock), [&](int task) {
       const Tile tile = make_tile(task, groups, m, c_.tokens());
-      const float* product = multiply(scratch(worker), b_.pooled, m, tile);
+      const Rows<float> product = multiply(scratch(worker), b_.pooled, m, tile);
       for (int t = 0; t < tile.tokens; ++t) {
-        std::copy_n(product + at(t, tile.stride), tile.columns,
-                    out + at(tile.token + t, m.rows) + tile.column);
+        std::copy_n(product[t], tile.columns, rows_of(out, m.rows)[tile.token + t] + tile.column);
       }
     });
   }
@@ -97,11 +91,13 @@ class Encoder::Pass {
     return tile;
   }
 
-  float* multiply(EncoderScratch& own, const BfpRows& input, const BfpMatrix& m,
-                  const Tile& tile) const {
+  /// [tile.tokens][tile.columns], in `own`.
+  Rows<float> multiply(EncoderScratch& own, const BfpRows& input, const BfpMatrix& m,
+                       const Tile& tile) const {
+    const Rows<float> out = rows_of(own.out, tile.stride);
     bfp_panels(kernels_, input, tile.token, tile.tokens, m, tile.panel, tile.panel + tile.panels,
-               own.out, static_cast<std::size_t>(tile.stride));
-    return own.out;
+               out);
+    return out;
   }
 
   EncoderScratch& scratch(const Worker& worker) {
@@ -117,11 +113,12 @@ class Encoder::Pass {
   /// One patch as the convolution's weights lie: [channel][y][x], (value / 255 - mean) / deviation.
   void read_patch(std::span<const std::uint8_t> rgb, int patch, float* out) const {
     const int side = c_.patches_per_side();
+    const Rows<const std::uint8_t> image = rows_of(rgb.data(), 3 * c_.image_size);
     const int top = patch / side * c_.patch_size, left = patch % side * c_.patch_size;
     for (int channel = 0; channel < 3; ++channel) {
       const auto i = static_cast<std::size_t>(channel);
       for (int y = 0; y < c_.patch_size; ++y) {
-        const std::uint8_t* row = rgb.data() + at(top + y, 3 * c_.image_size) + 3 * left + channel;
+        const std::uint8_t* row = image[top + y] + 3 * left + channel;
         for (int x = 0; x < c_.patch_size; ++x)
           *out++ = (static_cast<float>(row[3 * x]) / 255.0F - c_.mean[i]) / c_.deviation[i];
       }
@@ -133,8 +130,7 @@ class Encoder::Pass {
     worker.for_each(parts(c_.patches(), kRowsPerTask), [&](int task) {
       float* row = scratch(worker).row;
       for_rows(task, [&](int t) {
-        kernels_.layernorm(b_.x + at(t, c_.width), n.weight, n.bias, c_.width, c_.norm_epsilon,
-                           row);
+        kernels_.layernorm(b_.x[t], n.weight, n.bias, c_.width, c_.norm_epsilon, row);
         quantize_row(kernels_, row, b_.normed, t);
       });
     });
@@ -145,10 +141,10 @@ class Encoder::Pass {
     const int groups = parts(m.matrix.panel_count(), kGroupColumns / kPanelRows);
     worker.for_each(groups * parts(c_.patches(), kTokenBlock), [&](int task) {
       const Tile tile = make_tile(task, groups, m.matrix, c_.patches());
-      const float* product = multiply(scratch(worker), input, m.matrix, tile);
+      const Rows<float> product = multiply(scratch(worker), input, m.matrix, tile);
       for (int t = 0; t < tile.tokens; ++t) {
-        kernels_.add_bias(b_.x + at(tile.token + t, c_.width) + tile.column,
-                          product + at(t, tile.stride), m.bias + tile.column, tile.columns);
+        kernels_.add_bias(b_.x[tile.token + t] + tile.column, product[t], m.bias + tile.column,
+                          tile.columns);
       }
     });
   }
@@ -159,13 +155,12 @@ class Encoder::Pass {
     const int groups = parts(m.matrix.panel_count(), kGroupColumns / kPanelRows);
     worker.for_each(groups * parts(c_.patches(), kTokenBlock), [&](int task) {
       const Tile tile = make_tile(task, groups, m.matrix, c_.patches());
-      float* product = multiply(scratch(worker), b_.normed, m.matrix, tile);
+      const Rows<float> product = multiply(scratch(worker), b_.normed, m.matrix, tile);
       for (int t = 0; t < tile.tokens; ++t) {
-        float* row = product + at(t, tile.stride);
-        kernels_.bias_gelu(row, m.bias + tile.column, tile.columns);
-        kernels_.bfp_quantize(row, tile.columns, kBfpBlock,
-                              b_.hidden.row(tile.token + t) + tile.column,
-                              b_.hidden.row_scales(tile.token + t) + tile.column / kBfpBlock);
+        kernels_.bias_gelu(product[t], m.bias + tile.column, tile.columns);
+        kernels_.bfp_quantize(product[t], tile.columns, kBfpBlock,
+                              b_.hidden.values[tile.token + t] + tile.column,
+                              b_.hidden.scales[tile.token + t] + tile.column / kBfpBlock);
       }
     });
   }
@@ -188,53 +183,51 @@ class Encoder::Pass {
       tile.panels = parts(tile.columns, kPanelRows);
       tile.stride = tile.panels * kPanelRows;
       EncoderScratch& own = scratch(worker);
-      float* product = multiply(own, b_.normed, m.matrix, tile);
+      const Rows<float> product = multiply(own, b_.normed, m.matrix, tile);
       for (int t = 0; t < tile.tokens; ++t) {
-        float* row = product + at(t, tile.stride);
-        for (int i = 0; i < tile.columns; ++i) row[i] += m.bias[tile.column + i];
+        for (int i = 0; i < tile.columns; ++i) product[t][i] += m.bias[tile.column + i];
       }
       for (int h = 0; h < heads; ++h) {
-        const float* first = product + h * c_.head_dim;
+        const Rows<const float> rows{product.data + h * c_.head_dim, product.stride};
         const int head = group * heads + h;
-        if (part == 0) store_queries(tile, head, first);
-        if (part == 1) store_keys(own, tile, head, first);
-        if (part == 2) store_values(tile, head, first);
+        if (part == 0) store_queries(tile, head, rows);
+        if (part == 1) store_keys(own, tile, head, rows);
+        if (part == 2) store_values(tile, head, rows);
       }
     });
   }
 
-  void store_queries(const Tile& tile, int head, const float* first) {
+  /// `rows` are [tile.tokens][head_dim].
+  void store_queries(const Tile& tile, int head, const Rows<const float>& rows) {
     const float scale = 1.0F / std::sqrt(static_cast<float>(c_.head_dim));
     for (int t = 0; t < tile.tokens; ++t) {
-      float* scales = b_.queries.row_scales(tile.token + t) + head;
-      kernels_.bfp_quantize(first + at(t, tile.stride), c_.head_dim, c_.head_dim,
-                            b_.queries.row(tile.token + t) + head * c_.head_dim, scales);
+      float* scales = b_.queries.scales[tile.token + t] + head;
+      kernels_.bfp_quantize(rows[t], c_.head_dim, c_.head_dim,
+                            b_.queries.values[tile.token + t] + head * c_.head_dim, scales);
       *scales *= scale;
     }
   }
 
-  void store_keys(EncoderScratch& own, const Tile& tile, int head, const float* first) {
+  void store_keys(EncoderScratch& own, const Tile& tile, int head, const Rows<const float>& rows) {
     const BfpMatrix& keys = b_.heads[static_cast<std::size_t>(head)].keys;
     for (int t = 0; t < tile.tokens; t += kPanelRows) {
       const auto panel = static_cast<std::size_t>((tile.token + t) / kPanelRows);
-      pack_bfp_panel(kernels_, first + at(t, tile.stride), static_cast<std::size_t>(tile.stride),
-                     std::min(kPanelRows, tile.tokens - t), c_.head_dim, c_.head_dim,
-                     keys.values + panel * keys.panel_values(),
+      pack_bfp_panel(kernels_, rows[t], rows.stride, std::min(kPanelRows, tile.tokens - t),
+                     c_.head_dim, c_.head_dim, keys.values + panel * keys.panel_values(),
                      keys.scales + panel * keys.panel_scales(), own.words);
     }
   }
 
-  void store_values(const Tile& tile, int head, const float* first) {
+  void store_values(const Tile& tile, int head, const Rows<const float>& rows) {
     const HeadCache& cache = b_.heads[static_cast<std::size_t>(head)];
     const Segment segment = segment_of(tile.token);
     const int block = (tile.token - segment.first) / kBfpBlock;
+    const Rows<std::int16_t> values = segment_values(cache, segment);
+    const Rows<float> scales = segment_scales(cache, segment);
     for (int p = 0; p < dim_panels(c_); ++p) {
-      kernels_.bfp_pack_columns(first + p * kPanelRows, static_cast<std::size_t>(tile.stride),
-                                tile.tokens,
-                                segment_values(cache, segment) + at(p, segment.keys * kPanelRows) +
-                                    at(block, kBfpBlock * kPanelRows),
-                                segment_scales(cache, segment) +
-                                    at(p, segment.blocks() * kPanelRows) + at(block, kPanelRows));
+      kernels_.bfp_pack_columns(rows.data + p * kPanelRows, rows.stride, tile.tokens,
+                                values[p] + block * kBfpBlock * kPanelRows,
+                                scales[p] + block * kPanelRows);
     }
   }
 
@@ -247,11 +240,15 @@ class Encoder::Pass {
     const int first = key / kKeySegment * kKeySegment;
     return {first, std::min(kKeySegment, c_.patches() - first)};
   }
-  std::int16_t* segment_values(const HeadCache& cache, const Segment& s) const {
-    return cache.values + at(s.first, dim_panels(c_) * kPanelRows);
+  /// [dim panels][keys / 2][16][2], and their scales, [dim panels][blocks][16].
+  Rows<std::int16_t> segment_values(const HeadCache& cache, const Segment& s) const {
+    const int width = dim_panels(c_) * kPanelRows;
+    return rows_of(rows_of(cache.values, width)[s.first], s.keys * kPanelRows);
   }
-  float* segment_scales(const HeadCache& cache, const Segment& s) const {
-    return cache.value_scales + at(s.first / kBfpBlock, dim_panels(c_) * kPanelRows);
+  Rows<float> segment_scales(const HeadCache& cache, const Segment& s) const {
+    const int width = dim_panels(c_) * kPanelRows;
+    return rows_of(rows_of(cache.value_scales, width)[s.first / kBfpBlock],
+                   s.blocks() * kPanelRows);
   }
 
   /// attended = softmax(q kᵀ / sqrt(head_dim)) v, one task a block of queries of one head. The
@@ -269,32 +266,32 @@ class Encoder::Pass {
     const int width = dim_panels(c_) * kPanelRows;
     std::fill_n(own.maximum, rows, -std::numeric_limits<float>::infinity());
     std::fill_n(own.sum, rows, 0.0F);
-    std::fill_n(own.attended, at(rows, width), 0.0F);
+    std::fill(own.attended[0], own.attended[rows], 0.0F);
     for (int key = 0; key < c_.patches(); key += kKeySegment) {
       const Segment segment = segment_of(key);
       score(own, cache, head, query, rows, segment);
       weigh(own, rows, segment.keys, width);
-      kernels_.bfp_matmul({.panels = segment_values(cache, segment),
-                           .panel_scales = segment_scales(cache, segment),
+      kernels_.bfp_matmul({.panels = segment_values(cache, segment).data,
+                           .panel_scales = segment_scales(cache, segment).data,
                            .panel_count = dim_panels(c_),
                            .columns = segment.keys,
                            .block = kBfpBlock,
-                           .values = own.weights.values,
-                           .value_stride = kKeySegment,
-                           .scales = own.weights.scales,
-                           .scale_stride = kKeySegment / kBfpBlock,
+                           .values = own.weights.values.data,
+                           .value_stride = own.weights.values.stride,
+                           .scales = own.weights.scales.data,
+                           .scale_stride = own.weights.scales.stride,
                            .tokens = rows,
-                           .out = own.attended,
-                           .out_stride = static_cast<std::size_t>(width),
+                           .out = own.attended.data,
+                           .out_stride = own.attended.stride,
                            .accumulate = true});
     }
     for (int r = 0; r < rows; ++r) {
-      float* row = own.attended + at(r, width);
+      float* row = own.attended[r];
       const float inverse = 1.0F / own.sum[r];
       for (int d = 0; d < c_.head_dim; ++d) row[d] *= inverse;
       kernels_.bfp_quantize(row, c_.head_dim, c_.head_dim,
-                            b_.attended.row(query + r) + head * c_.head_dim,
-                            b_.attended.row_scales(query + r) + head);
+                            b_.attended.values[query + r] + head * c_.head_dim,
+                            b_.attended.scales[query + r] + head);
     }
   }
 
@@ -306,23 +303,22 @@ class Encoder::Pass {
                          .panel_count = parts(segment.keys, kPanelRows),
                          .columns = c_.head_dim,
                          .block = c_.head_dim,
-                         .values = b_.queries.row(query) + head * c_.head_dim,
-                         .value_stride = static_cast<std::size_t>(c_.width),
-                         .scales = b_.queries.row_scales(query) + head,
-                         .scale_stride = static_cast<std::size_t>(c_.heads),
+                         .values = b_.queries.values[query] + head * c_.head_dim,
+                         .value_stride = b_.queries.values.stride,
+                         .scales = b_.queries.scales[query] + head,
+                         .scale_stride = b_.queries.scales.stride,
                          .tokens = rows,
-                         .out = own.scores,
-                         .out_stride = kKeySegment,
+                         .out = own.scores.data,
+                         .out_stride = own.scores.stride,
                          .accumulate = false});
   }
 
   void weigh(EncoderScratch& own, int rows, int keys, int width) {
     for (int r = 0; r < rows; ++r) {
-      const float decay =
-          kernels_.bfp_softmax(own.scores + at(r, kKeySegment), keys, own.maximum + r, own.sum + r,
-                               own.weights.row(r), own.weights.row_scales(r));
+      const float decay = kernels_.bfp_softmax(own.scores[r], keys, own.maximum + r, own.sum + r,
+                                               own.weights.values[r], own.weights.scales[r]);
       if (decay == 1.0F) continue;
-      float* row = own.attended + at(r, width);
+      float* row = own.attended[r];
       for (int d = 0; d < width; ++d) row[d] *= decay;
     }
   }
@@ -336,8 +332,8 @@ class Encoder::Pass {
       for (int x = 0; x < c_.pool; ++x) {
         const int patch =
             (token / across * c_.pool + y) * c_.patches_per_side() + token % across * c_.pool + x;
-        kernels_.layernorm(b_.x + at(patch, c_.width), w_.post_norm.weight, w_.post_norm.bias,
-                           c_.width, c_.norm_epsilon, own.row);
+        kernels_.layernorm(b_.x[patch], w_.post_norm.weight, w_.post_norm.bias, c_.width,
+                           c_.norm_epsilon, own.row);
         for (int i = 0; i < c_.width; ++i) sum[i] += own.row[i];
       }
     }
@@ -360,14 +356,14 @@ class Encoder::Pass {
 };
 
 std::uint64_t Encoder::memory_bytes(const VisionConfig& config, int threads) {
-  return buffer_bytes(config, threads);
+  return encoder_buffer_bytes(config, threads);
 }
 
 Encoder::Encoder(const VisionWeights& weights, Team& team)
-    : w_(weights), team_(team), arena_(buffer_bytes(weights.config, team.threads())) {
-  std::size_t bytes = 0;
+    : w_(weights), team_(team), arena_(encoder_buffer_bytes(weights.config, team.threads())) {
+  Layout layout(&arena_);
   buffers_ = std::make_unique<EncoderBuffers>(
-      make_encoder_buffers(&arena_, weights.config, team.threads(), bytes));
+      make_encoder_buffers(layout, weights.config, team.threads()));
 }
 Encoder::~Encoder() = default;
 

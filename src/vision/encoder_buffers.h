@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "base/memory.h"
+#include "base/layout.h"
 #include "ops/bfp_matrix.h"
 #include "vision/vision_config.h"
 
@@ -22,19 +22,19 @@ struct HeadCache {
 
 /// What each thread needs for itself.
 struct EncoderScratch {
-  float* out;           // [kTokenBlock][widest group of columns]
-  float* row;           // [width] or [patch values]
-  std::int16_t* words;  // [16][head_dim]
-  float* scores;        // [kQueryBlock][kKeySegment]
-  BfpRows weights;      // [kQueryBlock] of kKeySegment
-  float* attended;      // [kQueryBlock][dim panels · 16]
-  float* maximum;       // [kQueryBlock]
-  float* sum;           // [kQueryBlock]
+  float* out;            // [kTokenBlock][widest group of columns]
+  float* row;            // [width] or [patch values]
+  std::int16_t* words;   // [16][head_dim]
+  Rows<float> scores;    // [kQueryBlock][kKeySegment]
+  BfpRows weights;       // [kQueryBlock] of kKeySegment
+  Rows<float> attended;  // [kQueryBlock][dim panels · 16]
+  float* maximum;        // [kQueryBlock]
+  float* sum;            // [kQueryBlock]
 };
 
 /// Everything between the layers. d is the encoder's width.
 struct EncoderBuffers {
-  float* x;                             // [patches][d]: the residual stream
+  Rows<float> x;                        // [patches][d]: the residual stream
   BfpRows normed;                       // [patches] of d
   BfpRows queries;                      // [patches] of d, a scale for each head
   BfpRows attended;                     // The same
@@ -53,8 +53,9 @@ inline int dim_panels(const VisionConfig& c) {
 /// Heads whose columns one task of the first product takes: whole panels, if that can be.
 int heads_per_group(const VisionConfig& c);
 
-/// Takes all buffers from `arena`, or, with nullptr, only counts their bytes into `bytes`.
-EncoderBuffers make_encoder_buffers(Arena* arena, const VisionConfig& c, int threads,
-                                    std::size_t& bytes);
+EncoderBuffers make_encoder_buffers(Layout& layout, const VisionConfig& c, int threads);
+
+/// Bytes that make_encoder_buffers takes.
+std::size_t encoder_buffer_bytes(const VisionConfig& c, int threads);
 
 }  // namespace lapidary

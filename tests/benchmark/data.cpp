@@ -75,10 +75,7 @@ std::vector<std::byte> file_rows(const Form& form, int columns) {
   return data;
 }
 
-bool in_planes(Packing packing) {
-  return packing == Packing::kQ8Split || packing == Packing::kQ8Top ||
-         packing == Packing::kQ8Top5 || packing == Packing::kQ6Split || packing == Packing::kQ6Top;
-}
+bool in_planes(Packing packing) { return static_cast<int>(packing) >= kernels::kPanelPackings; }
 
 kernels::SplitLayout layout_of(const Form& form, int columns) {
   return {form.type == BlockType::kQ6_K ? Packing::kQ6Split : Packing::kQ8Split, columns};

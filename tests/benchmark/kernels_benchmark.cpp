@@ -96,40 +96,46 @@ struct Product {
     if (!kernels::is_quantized(form.packing)) return "fp32";
     return wide ? "16bit" : "8bit";
   }
-  auto kernel(const Kernels& table) const {
-    return (wide ? table.matmul16 : table.matmul)[static_cast<int>(form.packing)];
-  }
+  bool in_planes() const { return static_cast<int>(form.packing) >= kernels::kPanelPackings; }
 };
 
-kernels::MatmulArgs arguments(const Product& p, const Matrix& m, std::vector<float>& out) {
+kernels::PlanesMatmulArgs arguments(const Product& p, const Matrix& m, std::vector<float>& out) {
   const Activations& x = activations(p.tokens, p.columns, p.wide);
   out.resize(static_cast<std::size_t>(m.panel_count) * kPanelRows *
              static_cast<std::size_t>(p.tokens));
-  return {.panels = m.panels,
-          .panel_bytes = m.panel_bytes,
-          .columns = p.columns,
-          .panel_begin = 0,
-          .panel_end = m.panel_count,
-          .input = &x.quantized,
-          .dense_input = x.values.data(),
-          .token_begin = 0,
-          .tokens = p.tokens,
-          .out = out.data(),
-          .out_stride = static_cast<std::size_t>(m.panel_count) * kPanelRows,
-          .scratch = matmul_scratch(),
-          .low = m.low};
+  return {.top = {.panels = m.panels,
+                  .panel_bytes = m.panel_bytes,
+                  .columns = p.columns,
+                  .panel_begin = 0,
+                  .panel_end = m.panel_count,
+                  .input = &x.quantized,
+                  .dense_input = x.values.data(),
+                  .token_begin = 0,
+                  .tokens = p.tokens,
+                  .out = out.data(),
+                  .out_stride = static_cast<std::size_t>(m.panel_count) * kPanelRows,
+                  .scratch = matmul_scratch()},
+          .second = m.low};
+}
+
+void multiply(const Kernels& table, const Product& p, const kernels::PlanesMatmulArgs& args) {
+  const int packing = static_cast<int>(p.form.packing);
+  if (p.in_planes()) {
+    table.matmul_planes[packing - kernels::kPanelPackings](args);
+  } else {
+    (p.wide ? table.matmul16 : table.matmul)[packing](args.top);
+  }
 }
 
 void run_product(benchmark::State& state, const Table& table, const Product& p) {
   const Matrix& m = cached_matrix(p.form, p.columns);
   std::vector<float> out;
-  const kernels::MatmulArgs args = arguments(p, m, out);
+  const kernels::PlanesMatmulArgs args = arguments(p, m, out);
   const auto bytes = static_cast<double>(m.bytes());
   const bool quantized = kernels::is_quantized(p.form.packing);
   const Work work =
       (quantized ? integer_work : float_work)(table, bytes, p.operations(m.panel_count));
-  const auto kernel = p.kernel(*table.kernels);
-  measure(state, work, [&] { kernel(args); });
+  measure(state, work, [&] { multiply(*table.kernels, p, args); });
 }
 
 /// Each call takes the next piece of a matrix far larger than the caches.
@@ -139,22 +145,22 @@ void run_stream(benchmark::State& state, const Table& table, const Product& p, d
   const std::size_t panel = m.panel_bytes + m.low_bytes;
   const int step = std::max(1, static_cast<int>(kTaskBytes / panel));
   std::vector<float> out;
-  kernels::MatmulArgs args = arguments(p, m, out);
+  kernels::PlanesMatmulArgs args = arguments(p, m, out);
   const double bytes = static_cast<double>(panel) * step;
-  const auto kernel = p.kernel(*table.kernels);
   measure(state, {bytes, p.operations(step), bytes, reads, "of memory"}, [&] {
     if (next + step > m.panel_count) next = 0;
-    args.panel_begin = next;
-    args.panel_end = next += step;
-    kernel(args);
+    args.top.panel_begin = next;
+    args.top.panel_end = next += step;
+    multiply(*table.kernels, p, args);
   });
 }
 
 void add_products(const Table& table, const std::string& isa, double reads) {
   for (const Form& form : forms()) {
     for (const bool wide : {false, true}) {
-      if (wide && !kernels::is_quantized(form.packing)) continue;
       Product p{form, wide, kColumns, 1};
+      // Dense products have one kind of input, those in planes 16 bits.
+      if (wide ? !kernels::is_quantized(form.packing) : p.in_planes()) continue;
       const std::string what = isa + "/" + std::string(form.name) + "/" + p.bits();
       add("stream/" + what + "/tokens:1",
           [=](benchmark::State& state) { run_stream(state, table, p, reads); });

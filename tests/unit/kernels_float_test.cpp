@@ -52,6 +52,7 @@ TEST(KernelsDispatch, EveryEntryOfEveryTableIsFilled) {
     for (const auto* list : {&table->matmul, &table->matmul16}) {
       for (const auto function : *list) EXPECT_NE(function, nullptr) << table->name;
     }
+    for (const auto function : table->matmul_planes) EXPECT_NE(function, nullptr) << table->name;
     EXPECT_GT(table->int8_peak(3), 0U);
     EXPECT_EQ(table->int8_peak(6), 2 * table->int8_peak(3));
   }

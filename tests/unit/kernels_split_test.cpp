@@ -132,7 +132,7 @@ std::vector<float> flat(int columns) {
 }
 
 /// [tokens][32] products of both panels.
-std::vector<float> multiply(const Kernels& table, bool wide, Packing packing, const Matrices& m,
+std::vector<float> multiply(const Kernels& table, Packing packing, const Matrices& m,
                             const QuantizedInput& input, int tokens) {
   std::vector<float> out(static_cast<std::size_t>(2 * kPanelRows * tokens), -7.0F);
   std::vector<std::byte> memory(kernels::matmul_scratch_bytes(m.columns) + 64);
@@ -140,21 +140,24 @@ std::vector<float> multiply(const Kernels& table, bool wide, Packing packing, co
   std::size_t space = memory.size();
   std::align(64, memory.size() - 64, scratch, space);
   const bool plain = packing == m.form.plain;
-  const kernels::MatmulArgs args{
-      .panels = plain ? m.plain.data() : m.top.data(),
-      .panel_bytes = plain ? m.plain.size() / 2 : m.layout.top_bytes(),
-      .columns = m.columns,
-      .panel_begin = 0,
-      .panel_end = 2,
-      .input = &input,
-      .dense_input = nullptr,
-      .token_begin = kTokens - tokens,
-      .tokens = tokens,
-      .out = out.data(),
-      .out_stride = 2 * kPanelRows,
-      .scratch = static_cast<std::byte*>(scratch),
-      .low = packing == Packing::kQ8Top5 ? m.middle.data() : m.low.data()};
-  (wide ? table.matmul16 : table.matmul)[static_cast<int>(packing)](args);
+  const kernels::MatmulArgs args{.panels = plain ? m.plain.data() : m.top.data(),
+                                 .panel_bytes = plain ? m.plain.size() / 2 : m.layout.top_bytes(),
+                                 .columns = m.columns,
+                                 .panel_begin = 0,
+                                 .panel_end = 2,
+                                 .input = &input,
+                                 .dense_input = nullptr,
+                                 .token_begin = kTokens - tokens,
+                                 .tokens = tokens,
+                                 .out = out.data(),
+                                 .out_stride = 2 * kPanelRows,
+                                 .scratch = static_cast<std::byte*>(scratch)};
+  if (plain) {
+    table.matmul16[static_cast<int>(packing)](args);
+  } else {
+    table.matmul_planes[static_cast<int>(packing) - kernels::kPanelPackings](
+        {args, packing == Packing::kQ8Top5 ? m.middle.data() : m.low.data()});
+  }
   return out;
 }
 
@@ -177,14 +180,11 @@ TEST_P(KernelsSplit, ProductsAreThoseOfTheOtherPackingBitForBit) {
     for (const int fill : {-1, 0x80, 0x7F, 0x0F, 0xF0}) {
       const Matrices m(form_, columns, fill, random_);
       const Input input(scalar_table(), activations(columns, random_), columns);
-      for (const bool wide : {false, true}) {
-        for (const int tokens : {1, 2, 3, 4, 8, 9, 17}) {
-          const auto want = multiply(scalar_table(), wide, form_.plain, m, input.view, tokens);
-          for (const Kernels* table : all_tables()) {
-            ASSERT_TRUE(same_bits(multiply(*table, wide, form_.split, m, input.view, tokens), want))
-                << table->name << " columns " << columns << " tokens " << tokens << " wide "
-                << wide;
-          }
+      for (const int tokens : {1, 2, 3, 4, 8, 9, 17}) {
+        const auto want = multiply(scalar_table(), form_.plain, m, input.view, tokens);
+        for (const Kernels* table : all_tables()) {
+          ASSERT_TRUE(same_bits(multiply(*table, form_.split, m, input.view, tokens), want))
+              << table->name << " columns " << columns << " tokens " << tokens;
         }
       }
     }
@@ -201,9 +201,9 @@ TEST_P(KernelsSplit, TheUpperBitsAloneAreTheSameOnEveryIsa) {
         const Input input(scalar_table(), x, columns);
         for (const Packing packing : packings) {
           for (const int tokens : {1, 2, 5, 9}) {
-            const auto want = multiply(scalar_table(), true, packing, m, input.view, tokens);
+            const auto want = multiply(scalar_table(), packing, m, input.view, tokens);
             for (const Kernels* table : all_tables()) {
-              ASSERT_TRUE(same_bits(multiply(*table, true, packing, m, input.view, tokens), want))
+              ASSERT_TRUE(same_bits(multiply(*table, packing, m, input.view, tokens), want))
                   << table->name << " columns " << columns << " tokens " << tokens;
             }
           }
@@ -294,8 +294,8 @@ void check_bounds(Matrices& m, const Input& input, int bits) {
   const Screen screen(input, m.layout.blocks, bits);
   const bool pairs = m.form.split == Packing::kQ6Split;
   const Packing packing = bits == 4 ? m.layout.top_packing() : Packing::kQ8Top5;
-  const auto estimates = multiply(scalar_table(), true, packing, m, input.view, kTokens);
-  const auto exact = multiply(scalar_table(), true, m.form.plain, m, input.view, kTokens);
+  const auto estimates = multiply(scalar_table(), packing, m, input.view, kTokens);
+  const auto exact = multiply(scalar_table(), m.form.plain, m, input.view, kTokens);
   for (const Kernels* table : all_tables()) {
     for (int p = 0; p < 2; ++p) {
       const kernels::SplitPanels planes = m.planes(p);
@@ -339,7 +339,7 @@ TEST(KernelsSplitPairs, BoundsAreNotWiderThanWhatTheLowPlaneCanAdd) {
     Matrices m(kQ6, kColumns, fill, random);
     const Input input(scalar_table(), flat(kColumns), kColumns);
     const Screen screen(input, kColumns / kBlock, 4);
-    const auto estimates = multiply(scalar_table(), true, Packing::kQ6Top, m, input.view, kTokens);
+    const auto estimates = multiply(scalar_table(), Packing::kQ6Top, m, input.view, kTokens);
     float upper[kPanelRows];
     scalar_table().screen_panel(m.planes(0).top + m.layout.bounds(), screen.view, estimates.data(),
                                 upper);

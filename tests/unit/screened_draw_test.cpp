@@ -12,7 +12,7 @@ namespace lapidary::testing {
 namespace {
 
 constexpr int kChunk = 512;
-constexpr int kRows = ScreenedHead::kMostTokens;
+constexpr int kRows = HeadQuery::kMostTokens;
 
 const std::vector<SamplingOptions>& all_options() {
   static const std::vector<SamplingOptions> options = {

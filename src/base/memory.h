@@ -32,8 +32,7 @@ class HugeBuffer {
   std::size_t size_ = 0;
 };
 
-/// Hands out pieces of one HugeBuffer, 64-byte aligned, never back. Count first (`planned`), then
-/// allocate.
+/// Hands out pieces of one HugeBuffer, 64-byte aligned, never back. A Layout counts first.
 class Arena {
  public:
   Arena() = default;
@@ -54,6 +53,25 @@ class Arena {
  private:
   HugeBuffer buffer_;
   std::size_t used_ = 0;
+};
+
+/// Hands out pieces of an arena, or only counts them: one walk over the buffers serves both.
+class Layout {
+ public:
+  explicit Layout(Arena* arena) : arena_(arena) {}
+
+  template <class T>
+  T* take(std::size_t count) {
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer.
+    const std::size_t bytes = count * sizeof(T);
+    bytes_ += Arena::planned(bytes);
+    return arena_ != nullptr ? reinterpret_cast<T*>(arena_->allocate(bytes)) : nullptr;
+  }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  Arena* arena_;
+  std::size_t bytes_ = 0;
 };
 
 /// "412.3 MiB", for messages: powers of 1024, as limits are given.

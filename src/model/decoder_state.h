@@ -18,25 +18,6 @@ inline constexpr int kAttentionRows =
 // Rows of gate and up that one task turns into one block of `hidden`.
 inline constexpr int kPairRows = 2 * kernels::kPanelRows;
 
-/// Hands out pieces of an arena, or only counts them: one walk over the buffers serves both.
-class Layout {
- public:
-  explicit Layout(Arena* arena) : arena_(arena) {}
-
-  template <class T>
-  T* take(std::size_t count) {
-    // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer.
-    const std::size_t bytes = count * sizeof(T);
-    bytes_ += Arena::planned(bytes);
-    return arena_ != nullptr ? reinterpret_cast<T*>(arena_->allocate(bytes)) : nullptr;
-  }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  Arena* arena_;
-  std::size_t bytes_ = 0;
-};
-
 /// What each thread needs for itself.
 struct Scratch {
   std::byte* matmul;                    // A panel unpacked.

@@ -23,9 +23,9 @@ std::size_t at(int row, int width) {
 int parts(int n, int step) { return (n + step - 1) / step; }
 
 std::size_t buffer_bytes(const VisionConfig& config, int threads) {
-  std::size_t bytes = 0;
-  make_encoder_buffers(nullptr, config, threads, bytes);
-  return bytes;
+  Layout layout(nullptr);
+  make_encoder_buffers(layout, config, threads);
+  return layout.bytes();
 }
 
 }  // namespace
@@ -365,9 +365,9 @@ std::uint64_t Encoder::memory_bytes(const VisionConfig& config, int threads) {
 
 Encoder::Encoder(const VisionWeights& weights, Team& team)
     : w_(weights), team_(team), arena_(buffer_bytes(weights.config, team.threads())) {
-  std::size_t bytes = 0;
+  Layout layout(&arena_);
   buffers_ = std::make_unique<EncoderBuffers>(
-      make_encoder_buffers(&arena_, weights.config, team.threads(), bytes));
+      make_encoder_buffers(layout, weights.config, team.threads()));
 }
 Encoder::~Encoder() = default;
 

@@ -53,8 +53,7 @@ inline int dim_panels(const VisionConfig& c) {
 /// Heads whose columns one task of the first product takes: whole panels, if that can be.
 int heads_per_group(const VisionConfig& c);
 
-/// Takes all buffers from `arena`, or, with nullptr, only counts their bytes into `bytes`.
-EncoderBuffers make_encoder_buffers(Arena* arena, const VisionConfig& c, int threads,
-                                    std::size_t& bytes);
+/// All buffers, of the arena of `layout`, or only counted.
+EncoderBuffers make_encoder_buffers(Layout& layout, const VisionConfig& c, int threads);
 
 }  // namespace lapidary

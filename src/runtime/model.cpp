@@ -37,19 +37,18 @@ Tokenizer fitting_tokenizer(const WeightSource& source, const Config& config, st
                             const std::atomic<bool>* cancel) {
   Tokenizer tokenizer = load_tokenizer(source, cancel, held);
   if (tokenizer.vocabulary_size() <= config.vocabulary) return tokenizer;
-  throw Error(ErrorCode::kFile, source.path() + ": tensor token_embd.weight has " +
+  throw Error(ErrorCode::kFile, source.where({Part::kEmbedding}) + " has " +
                                     std::to_string(config.vocabulary) + " rows, fewer than the " +
-                                    std::to_string(tokenizer.vocabulary_size()) +
-                                    " of key tokenizer.ggml.tokens");
+                                    std::to_string(tokenizer.vocabulary_size()) + " of key " +
+                                    source.name(Key::kTokens));
 }
 
 std::shared_ptr<const Model::Impl> load_model(const std::string& path,
                                               const ModelOptions& options) {
   const int threads = checked_threads(options.threads);
   const kernels::Kernels& kernels = select_kernels(options.isa);
-  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  const std::unique_ptr<WeightSource> source = open_source(path, Content::kText);
   check_cancel(options.cancel, kReading);
-  check_architecture(*source);
   Config config = read_config(*source);
   config.screened_head = options.screened_head;
   ModelInfo info = describe(*source, config);

@@ -41,9 +41,10 @@ std::vector<std::string> candidates(const fs::path& model_path) {
 
 }  // namespace
 
-VisionInfo describe_vision(const WeightSource& source, const VisionConfig& config) {
+VisionInfo describe_vision(const std::string& path, const WeightSource& source,
+                           const VisionConfig& config) {
   VisionInfo info;
-  info.path = source.path();
+  info.path = path;
   info.layers = config.layers;
   info.width = config.width;
   info.feed_forward = config.feed_forward;
@@ -71,7 +72,7 @@ std::string fitting_file(const std::string& model_path) {
     const int width = inspect(model_path).width;
     for (const std::string& path : paths) {
       try {
-        if (read_vision_config(*open_gguf(path)).text_width != width) continue;
+        if (read_vision_config(*open_source(path, Content::kVision)).text_width != width) continue;
       } catch (const Error&) {
         continue;  // Another model's, or damaged: then it is found by naming it.
       }

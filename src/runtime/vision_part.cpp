@@ -35,7 +35,7 @@ VisionConfig fitting_config(const WeightSource& source, const std::string& model
                             int model_width) {
   VisionConfig config = read_vision_config(source);
   if (config.text_width == model_width) return config;
-  throw Error(ErrorCode::kFile, source.path() + ": key clip.vision.projection_dim is " +
+  throw Error(ErrorCode::kFile, source.where(Key::kTextWidth) + " is " +
                                     std::to_string(config.text_width) + ", but the model " +
                                     model_path + " has width " + std::to_string(model_width));
 }
@@ -44,9 +44,9 @@ VisionConfig fitting_config(const WeightSource& source, const std::string& model
 
 VisionPart::VisionPart(const std::string& path, const std::string& model_path, int model_width,
                        const kernels::Kernels& kernels, const ModelOptions& options)
-    : source_(open_gguf(path)),
+    : source_(open_source(path, Content::kVision)),
       config_(fitting_config(*source_, model_path, model_width)),
-      info_(describe_vision(*source_, config_)),
+      info_(describe_vision(path, *source_, config_)),
       kernels_(kernels),
       cache_(options.image_cache_bytes, options.image_cache_folder) {}
 

@@ -1,0 +1,337 @@
+#include "ops/tensor_plan.h"
+
+#include <algorithm>
+#include <map>
+#include <unordered_set>
+#include <utility>
+
+#include "base/boundary.h"
+#include "base/cancel.h"
+#include "base/paged.h"
+#include "base/printable.h"
+#include "lapidary/error.h"
+
+namespace lapidary {
+
+namespace {
+
+using kernels::kPanelRows;
+
+constexpr std::size_t kReadBytes =
+    512 * 1024;  // Rows that one task reads and packs: they stay in its core's cache.
+
+/// Some rows of a tensor as the file has them.
+struct Rows {
+  int first;
+  int count;
+  std::span<const std::byte> bytes;
+};
+
+/// What a thread needs to pack them.
+struct Buffers {
+  const kernels::Kernels& kernels;
+  PagedVector<std::byte> bytes{};
+  PagedVector<float> floats{};
+  PagedVector<float> whole{};  // Of a matrix that is packed once all of it is there.
+  std::vector<std::int16_t> words{};
+};
+
+/// `bytes` in fp32. False where one is not finite.
+bool to_floats(BlockType type, std::span<const std::byte> bytes, std::span<float> out) {
+  dequantize(type, bytes, out);
+  return std::ranges::all_of(out, [](float v) { return v > -3e38F && v < 3e38F; });
+}
+
+}  // namespace
+
+/// A tensor and what it becomes.
+class TensorPlan::Item {
+ public:
+  Item(const TensorInfo& from, TensorKind what, int together, bool one_task = false)
+      : tensor(from), kind(what), unit(together), whole(one_task) {}
+  virtual ~Item() = default;
+  Item(const Item&) = delete;
+  Item& operator=(const Item&) = delete;
+
+  virtual void place(Layout& layout) = 0;
+
+  /// Packs up to `unit` rows. False where a value is not finite.
+  virtual bool pack(const Rows& rows, Buffers& buffers) const = 0;
+
+  int rows() const { return static_cast<int>(tensor.rows()); }
+  std::size_t row_bytes() const { return tensor.bytes / tensor.rows(); }
+  /// Rows that are read at once.
+  int step() const {
+    return unit * static_cast<int>(std::max<std::size_t>(
+                      1, kReadBytes / (row_bytes() * static_cast<std::size_t>(unit))));
+  }
+
+  const TensorInfo& tensor;
+  const TensorKind kind;
+  const int unit;    // Rows that are packed together.
+  const bool whole;  // One task packs all rows, in their order.
+};
+
+namespace {
+
+class Values final : public TensorPlan::Item {
+ public:
+  Values(const TensorInfo& from, TensorKind what, const float*& out)
+      : Item(from, what, 1), out_(out) {}
+
+  void place(Layout& layout) override {
+    values_ = layout.take<float>(tensor.columns() * tensor.rows());
+    out_ = values_;
+  }
+  bool pack(const Rows& rows, Buffers&) const override {
+    const std::size_t columns = tensor.columns();
+    return to_floats(tensor.type, rows.bytes,
+                     {values_ + static_cast<std::size_t>(rows.first) * columns, columns});
+  }
+
+ private:
+  const float*& out_;
+  float* values_ = nullptr;
+};
+
+class Packed final : public TensorPlan::Item {
+ public:
+  Packed(const TensorInfo& from, TensorKind what, PackedMatrix& out)
+      : Item(from, what, kPanelRows), out_(out) {}
+
+  PackedMatrix* copy = nullptr;  // The matrix once more.
+
+  void place(Layout& layout) override {
+    out_.panels = layout.take<std::byte>(out_.bytes());
+    if (copy != nullptr) copy->panels = layout.take<std::byte>(copy->bytes());
+  }
+  bool pack(const Rows& rows, Buffers&) const override {
+    return pack_into(out_, rows) && (copy == nullptr || pack_into(*copy, rows));
+  }
+
+ private:
+  bool pack_into(const PackedMatrix& matrix, const Rows& rows) const {
+    const int panel = rows.first / kPanelRows;
+    const std::byte* from = rows.bytes.data();
+    if (matrix.split()) {
+      return kernels::pack_split_panel(tensor.type, from, row_bytes(), rows.count, matrix.columns,
+                                       matrix.planes(panel));
+    }
+    std::byte* to = matrix.panels + static_cast<std::size_t>(panel) * matrix.panel_bytes();
+    return kernels::pack_panel(matrix.packing, tensor.type, from, row_bytes(), rows.count,
+                               matrix.columns, to);
+  }
+
+  PackedMatrix& out_;
+};
+
+class Bfp : public TensorPlan::Item {
+ public:
+  Bfp(const TensorInfo& from, BfpMatrix& out, bool transposed = false)
+      : Item(from, TensorKind::kLayerMatrix, transposed ? 1 : kPanelRows, transposed), out_(out) {}
+
+  void place(Layout& layout) override {
+    out_.values = layout.take<std::int16_t>(out_.value_count());
+    out_.scales = layout.take<float>(out_.scale_count());
+  }
+  bool pack(const Rows& rows, Buffers& buffers) const override {
+    buffers.floats.resize(columns() * static_cast<std::size_t>(rows.count));
+    if (!to_floats(tensor.type, rows.bytes, buffers.floats)) return false;
+    pack_rows(buffers.floats.data(), rows.first, rows.count, buffers);
+    return true;
+  }
+
+ protected:
+  std::size_t columns() const { return static_cast<std::size_t>(out_.columns); }
+
+  void pack_rows(const float* rows, int first, int count, Buffers& buffers) const {
+    buffers.words.resize(columns());
+    const auto panel = static_cast<std::size_t>(first / kPanelRows);
+    pack_bfp_panel(buffers.kernels, rows, columns(), count, out_.columns, out_.block,
+                   out_.values + panel * out_.panel_values(),
+                   out_.scales + panel * out_.panel_scales(), buffers.words.data());
+  }
+
+  BfpMatrix& out_;
+};
+
+/// A row of the tensor is a column of the matrix: panels are packed once all are there.
+class TransposedBfp final : public Bfp {
+ public:
+  TransposedBfp(const TensorInfo& from, BfpMatrix& out) : Bfp(from, out, true) {}
+
+  bool pack(const Rows& rows, Buffers& buffers) const override {
+    const auto height = static_cast<std::size_t>(out_.rows);
+    buffers.whole.resize(columns() * height);
+    const std::span row(buffers.whole.data() + static_cast<std::size_t>(rows.first) * height,
+                        height);
+    if (!to_floats(tensor.type, rows.bytes, row)) return false;
+    if (rows.first + 1 < out_.columns) return true;
+    for (int first = 0; first < out_.rows; first += kPanelRows) {
+      const int count = std::min(kPanelRows, out_.rows - first);
+      buffers.floats.resize(columns() * static_cast<std::size_t>(count));
+      float* to = buffers.floats.data();
+      for (int r = first; r < first + count; ++r) {
+        const float* from = buffers.whole.data() + r;
+        for (std::size_t k = 0; k < columns(); ++k) *to++ = from[k * height];
+      }
+      pack_rows(buffers.floats.data(), first, count, buffers);
+    }
+    return true;
+  }
+};
+
+/// Rows of one tensor: a task.
+struct Piece {
+  const TensorPlan::Item* item;
+  ZeroTail* tail;  // Of the whole tensor.
+  int begin, end;
+};
+
+/// Packs all rows of `piece` and returns their bytes.
+std::uint64_t load_piece(const WeightSource& source, const Piece& piece, Buffers& buffers,
+                         const char* reading, const std::atomic<bool>* cancel) {
+  const TensorPlan::Item& item = *piece.item;
+  const std::size_t row_bytes = item.row_bytes();
+  for (int begin = piece.begin; begin < piece.end; begin += item.step()) {
+    check_cancel(cancel, reading);
+    const int end = std::min(begin + item.step(), piece.end);
+    buffers.bytes.resize(static_cast<std::size_t>(end - begin) * row_bytes);
+    const std::uint64_t offset = static_cast<std::uint64_t>(begin) * row_bytes;
+    source.read(item.tensor, offset, buffers.bytes);
+    piece.tail->look(offset, buffers.bytes);
+    std::span<const std::byte> left = buffers.bytes;
+    for (int first = begin; first < end; first += item.unit) {
+      const int count = std::min(item.unit, end - first);
+      const std::size_t bytes = static_cast<std::size_t>(count) * row_bytes;
+      if (!item.pack({first, count, left.first(bytes)}, buffers)) {
+        throw Error(ErrorCode::kFile, source.where(item.tensor) +
+                                          " holds a scale or value that is not finite, in rows " +
+                                          std::to_string(first) + " to " +
+                                          std::to_string(first + count - 1));
+      }
+      left = left.subspan(bytes);
+    }
+  }
+  return static_cast<std::uint64_t>(piece.end - piece.begin) * row_bytes;
+}
+
+std::string shape_text(std::span<const std::uint64_t> shape) {
+  std::string text;
+  for (const std::uint64_t n : shape) text += (text.empty() ? "" : "x") + std::to_string(n);
+  return text;
+}
+
+}  // namespace
+
+TensorPlan::TensorPlan(const WeightSource& source, const char* reading)
+    : source_(source), reading_(reading) {}
+TensorPlan::~TensorPlan() = default;
+TensorPlan::TensorPlan(TensorPlan&&) noexcept = default;
+
+const TensorInfo& TensorPlan::require(const TensorName& name, Shape shape) const {
+  const TensorInfo* tensor = source_.find(name);
+  if (tensor == nullptr) throw Error(ErrorCode::kFile, source_.where(name) + " is missing");
+  const std::vector<std::uint64_t> expected(shape.begin(), shape.end());
+  if (tensor->shape != expected) {
+    throw Error(ErrorCode::kFile, source_.where(*tensor) + " is " + shape_text(tensor->shape) +
+                                      ", expected " + shape_text(expected));
+  }
+  return *tensor;
+}
+
+void TensorPlan::values(const TensorName& name, Shape shape, const float*& out) {
+  const TensorInfo& tensor = require(name, shape);
+  if (shape.size() == 1 && find_block_traits(tensor.type)->read != nullptr)
+    throw Error(ErrorCode::kFile, source_.where(tensor) + " is quantised, expected F32");
+  const TensorKind kind = name.bias ? TensorKind::kBias : TensorKind::kOther;
+  items_.push_back(std::make_unique<Values>(tensor, kind, out));
+}
+
+void TensorPlan::matrix(const TensorName& name, int columns, int rows, PackedMatrix& out,
+                        bool head) {
+  const TensorInfo& tensor = require(name, {columns, rows});
+  out = {kernels::packing_for(tensor.type, head), rows, columns, nullptr};
+  const TensorKind kind = head ? TensorKind::kOther : TensorKind::kLayerMatrix;
+  items_.push_back(std::make_unique<Packed>(tensor, kind, out));
+}
+
+void TensorPlan::copy(PackedMatrix& out) { static_cast<Packed&>(*items_.back()).copy = &out; }
+
+void TensorPlan::matrix(const TensorName& name, Shape shape, BfpMatrix& out, bool transposed) {
+  const TensorInfo& tensor = require(name, shape);
+  if (transposed) {
+    items_.push_back(std::make_unique<TransposedBfp>(tensor, out));
+  } else {
+    items_.push_back(std::make_unique<Bfp>(tensor, out));
+  }
+}
+
+std::size_t TensorPlan::bytes() const {
+  Layout layout(nullptr);
+  for (const auto& item : items_) item->place(layout);
+  return layout.bytes();
+}
+
+Arena TensorPlan::load(const kernels::Kernels& kernels, Team& team, const Progress& progress,
+                       const std::atomic<bool>* cancel) const {
+  Arena arena(bytes());
+  Layout layout(&arena);
+  std::vector<ZeroTail> tails(items_.size());
+  std::vector<Piece> pieces;
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    Item& item = *items_[i];
+    item.place(layout);
+    total += item.tensor.bytes;
+    const int step = item.whole ? item.rows() : item.step();
+    for (int row = 0; row < item.rows(); row += step)
+      pieces.push_back({&item, &tails[i], row, std::min(row + step, item.rows())});
+  }
+  std::atomic<std::uint64_t> done{0};
+  auto body = [&](Worker& worker) {
+    Buffers buffers{kernels};
+    worker.for_each(static_cast<int>(pieces.size()), [&](int i) {
+      done += load_piece(source_, pieces[static_cast<std::size_t>(i)], buffers, reading_, cancel);
+      if (progress && worker.index() == 0)
+        worker.outside([&] { call_host(progress, done.load(), total); });
+    });
+  };
+  team.run(body);
+  for (std::size_t i = 0; i < items_.size(); ++i)
+    check_tail(source_, items_[i]->tensor, items_[i]->kind, tails[i]);
+  if (progress) call_host(progress, total, total);
+  return arena;
+}
+
+std::string TensorPlan::unused() const {
+  std::unordered_set<const TensorInfo*> used;
+  for (const auto& item : items_) used.insert(&item->tensor);
+  std::map<std::string_view, std::vector<const TensorInfo*>> families;  // By name up to the dot.
+  std::size_t count = 0;
+  for (const TensorInfo& tensor : source_.tensors()) {
+    if (used.contains(&tensor)) continue;
+    if (tensor.of_layer) {
+      throw Error(ErrorCode::kFile, source_.where(tensor) +
+                                        " belongs to a layer, but no Gemma 3 layer has it; the "
+                                        "model would be another without it");
+    }
+    const std::string_view name = tensor.name;
+    families[name.substr(0, name.find('.'))].push_back(&tensor);
+    ++count;
+  }
+  if (count == 0) return {};
+  if (count == 1)
+    return "tensor " + printable_value(families.begin()->second.front()->name) + " is not used";
+  constexpr std::size_t kShown = 4;
+  std::string text = std::to_string(count) + " tensors are not used:";
+  std::size_t shown = 0;
+  for (const auto& [family, members] : families) {
+    if (shown++ == kShown) return text + ", …";
+    text += (shown == 1 ? " " : ", ") + printable_value(members.front()->name);
+    if (members.size() > 1) text += " and " + std::to_string(members.size() - 1) + " like it";
+  }
+  return text;
+}
+
+}  // namespace lapidary

@@ -47,8 +47,8 @@ bool to_floats(BlockType type, std::span<const std::byte> bytes, std::span<float
 /// A tensor and what it becomes.
 class TensorPlan::Item {
  public:
-  Item(const TensorInfo& from, TensorKind what, int together, bool one_task = false)
-      : tensor(from), kind(what), unit(together), whole(one_task) {}
+  Item(const TensorInfo& from, TensorKind what, int count, int together, bool one_task = false)
+      : tensor(from), kind(what), row_count(count), unit(together), whole(one_task) {}
   virtual ~Item() = default;
   Item(const Item&) = delete;
   Item& operator=(const Item&) = delete;
@@ -58,8 +58,7 @@ class TensorPlan::Item {
   /// Packs up to `unit` rows. False where a value is not finite.
   virtual bool pack(const Rows& rows, Buffers& buffers) const = 0;
 
-  int rows() const { return static_cast<int>(tensor.rows()); }
-  std::size_t row_bytes() const { return tensor.bytes / tensor.rows(); }
+  std::size_t row_bytes() const { return tensor.bytes / static_cast<std::size_t>(row_count); }
   /// Rows that are read at once.
   int step() const {
     return unit * static_cast<int>(std::max<std::size_t>(
@@ -68,8 +67,9 @@ class TensorPlan::Item {
 
   const TensorInfo& tensor;
   const TensorKind kind;
-  const int unit;    // Rows that are packed together.
-  const bool whole;  // One task packs all rows, in their order.
+  const int row_count;  // Of what is packed; the tensor may have several dimensions for a row.
+  const int unit;       // Rows that are packed together.
+  const bool whole;     // One task packs all rows, in their order.
 };
 
 namespace {
@@ -77,7 +77,7 @@ namespace {
 class Values final : public TensorPlan::Item {
  public:
   Values(const TensorInfo& from, TensorKind what, const float*& out)
-      : Item(from, what, 1), out_(out) {}
+      : Item(from, what, static_cast<int>(from.rows()), 1), out_(out) {}
 
   void place(Layout& layout) override {
     values_ = layout.take<float>(tensor.columns() * tensor.rows());
@@ -97,7 +97,7 @@ class Values final : public TensorPlan::Item {
 class Packed final : public TensorPlan::Item {
  public:
   Packed(const TensorInfo& from, TensorKind what, PackedMatrix& out)
-      : Item(from, what, kPanelRows), out_(out) {}
+      : Item(from, what, out.rows, kPanelRows), out_(out) {}
 
   PackedMatrix* copy = nullptr;  // The matrix once more.
 
@@ -127,8 +127,8 @@ class Packed final : public TensorPlan::Item {
 
 class Bfp : public TensorPlan::Item {
  public:
-  Bfp(const TensorInfo& from, BfpMatrix& out, bool transposed = false)
-      : Item(from, TensorKind::kLayerMatrix, transposed ? 1 : kPanelRows, transposed), out_(out) {}
+  Bfp(const TensorInfo& from, BfpMatrix& out)
+      : Item(from, TensorKind::kLayerMatrix, out.rows, kPanelRows), out_(out) {}
 
   void place(Layout& layout) override {
     out_.values = layout.take<std::int16_t>(out_.value_count());
@@ -142,6 +142,11 @@ class Bfp : public TensorPlan::Item {
   }
 
  protected:
+  /// One of whose tensor each row is a column.
+  struct Transposed {};
+  Bfp(const TensorInfo& from, BfpMatrix& out, Transposed)
+      : Item(from, TensorKind::kLayerMatrix, out.columns, 1, true), out_(out) {}
+
   std::size_t columns() const { return static_cast<std::size_t>(out_.columns); }
 
   void pack_rows(const float* rows, int first, int count, Buffers& buffers) const {
@@ -158,7 +163,7 @@ class Bfp : public TensorPlan::Item {
 /// A row of the tensor is a column of the matrix: panels are packed once all are there.
 class TransposedBfp final : public Bfp {
  public:
-  TransposedBfp(const TensorInfo& from, BfpMatrix& out) : Bfp(from, out, true) {}
+  TransposedBfp(const TensorInfo& from, BfpMatrix& out) : Bfp(from, out, Transposed{}) {}
 
   bool pack(const Rows& rows, Buffers& buffers) const override {
     const auto height = static_cast<std::size_t>(out_.rows);
@@ -284,9 +289,9 @@ Arena TensorPlan::load(const kernels::Kernels& kernels, Team& team, const Progre
     Item& item = *items_[i];
     item.place(layout);
     total += item.tensor.bytes;
-    const int step = item.whole ? item.rows() : item.step();
-    for (int row = 0; row < item.rows(); row += step)
-      pieces.push_back({&item, &tails[i], row, std::min(row + step, item.rows())});
+    const int step = item.whole ? item.row_count : item.step();
+    for (int row = 0; row < item.row_count; row += step)
+      pieces.push_back({&item, &tails[i], row, std::min(row + step, item.row_count)});
   }
   std::atomic<std::uint64_t> done{0};
   auto body = [&](Worker& worker) {

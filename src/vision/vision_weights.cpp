@@ -31,6 +31,9 @@ class Planner {
   }
 
   TensorPlan plan() {
+    // First, since it is packed in one go: the others are loaded meanwhile.
+    w_.projection = {c_.text_width, c_.width};
+    plan_.matrix({Part::kProjection}, {c_.text_width, c_.width}, w_.projection, true);
     const int patch_values = 3 * c_.patch_size * c_.patch_size;
     w_.patch.matrix = {c_.width, patch_values};
     plan_.matrix({Part::kPatches}, {c_.patch_size, c_.patch_size, 3, c_.width}, w_.patch.matrix);
@@ -40,8 +43,6 @@ class Planner {
     for (int i = 0; i < c_.layers; ++i) layer(i, w_.layers[static_cast<std::size_t>(i)]);
     norm({Part::kPostNorm}, w_.post_norm);
     plan_.values({Part::kSoftNorm}, {c_.width}, w_.soft_norm);
-    w_.projection = {c_.text_width, c_.width};
-    plan_.matrix({Part::kProjection}, {c_.text_width, c_.width}, w_.projection, true);
     return std::move(plan_);
   }
 

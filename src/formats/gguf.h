@@ -63,4 +63,7 @@ class GgufFile {
 /// The source that a GGUF file is; see open_source().
 std::unique_ptr<WeightSource> open_gguf(const std::string& path, Content content);
 
+/// Files beside `model_path` that are called like vision files; see vision_paths().
+std::vector<std::string> gguf_vision_paths(const std::string& model_path);
+
 }  // namespace lapidary

@@ -1,6 +1,9 @@
 // What GGUF files call the engine's keys and tensors, and what they mean by them.
 
-#include <utility>
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <system_error>
 
 #include "base/printable.h"
 #include "formats/gguf.h"
@@ -153,6 +156,7 @@ class GgufSource final : public WeightSource {
     return file_.path() + ": tensor " + printable_value(tensor.name);
   }
 
+  std::vector<std::string> files() const override { return {file_.path()}; }
   std::uint64_t file_bytes() const override { return file_.file_bytes(); }
 
  private:
@@ -214,6 +218,26 @@ std::string GgufSource::tensor_name(const TensorName& name) const {
 
 std::unique_ptr<WeightSource> open_gguf(const std::string& path, Content content) {
   return std::make_unique<GgufSource>(path, content);
+}
+
+std::vector<std::string> gguf_vision_paths(const std::string& model_path) {
+  namespace fs = std::filesystem;
+  const fs::path model = model_path;
+  const fs::path folder = model.has_parent_path() ? model.parent_path() : fs::path(".");
+  std::vector<std::string> found;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::string name = entry->path().filename().string();
+    std::ranges::transform(name, name.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (!name.ends_with(".gguf") || name.find("mmproj") == std::string::npos) continue;
+    const fs::path path = model.has_parent_path() ? entry->path() : entry->path().filename();
+    std::error_code ignored;
+    if (path.filename() != model.filename() && fs::is_regular_file(path, ignored))
+      found.push_back(path.string());
+  }
+  return found;
 }
 
 }  // namespace lapidary

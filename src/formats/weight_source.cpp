@@ -16,6 +16,8 @@ std::unique_ptr<WeightSource> open_source(const std::string& path, Content conte
   return open_gguf(path, content);
 }
 
+std::vector<std::string> vision_paths(const std::string& path) { return gguf_vision_paths(path); }
+
 FileInfo list_file(const std::string& path) { return GgufFile(path).list(); }
 
 }  // namespace lapidary

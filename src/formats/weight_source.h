@@ -152,13 +152,18 @@ class WeightSource {
   virtual std::string where(const TensorName& name) const = 0;
   virtual std::string where(const TensorInfo& tensor) const = 0;
 
-  /// Of all its files.
+  /// The paths of all its files, and their bytes.
+  virtual std::vector<std::string> files() const = 0;
   virtual std::uint64_t file_bytes() const = 0;
 };
 
 /// Opens what lies at `path`: a GGUF file. Throws Error(kFile) with one line that names the file
 /// and the key or tensor, also when it holds no `content`.
 std::unique_ptr<WeightSource> open_source(const std::string& path, Content content);
+
+/// Where the vision part of the model at `path` may lie, by the names of files: none that has been
+/// opened.
+std::vector<std::string> vision_paths(const std::string& path);
 
 /// All that lies at `path`, in its own words.
 FileInfo list_file(const std::string& path);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "base/cancel.h"
 #include "lapidary/error.h"
@@ -62,11 +63,14 @@ const VisionWeights& VisionPart::weights(Team& team, std::uint64_t held, std::ui
   return *weights_;
 }
 
-const Digest& VisionPart::file_digest(const std::atomic<bool>* cancel) {
+const std::vector<Digest>& VisionPart::file_digests(const std::atomic<bool>* cancel) {
   const auto lock = lock_unless(mutex_, cancel);
-  if (file_digest_ == nullptr)
-    file_digest_ = std::make_unique<const Digest>(hash_file(info_.path, cancel));
-  return *file_digest_;
+  if (file_digests_.empty()) {
+    std::vector<Digest> digests;
+    for (const std::string& path : source_->files()) digests.push_back(hash_file(path, cancel));
+    file_digests_ = std::move(digests);
+  }
+  return file_digests_;
 }
 
 Digest VisionPart::key(const Digest& picture, const ImageView& view,
@@ -75,8 +79,10 @@ Digest VisionPart::key(const Digest& picture, const ImageView& view,
   hasher.text("lapidary features").number(kFeatureVersion).text(kernels_.name).digest(picture);
   for (const int n : {view.x, view.y, view.width, view.height, config_.image_size})
     hasher.number(n);
-  // In memory the file is the same for all.
-  if (!cache_.folder().empty()) hasher.digest(file_digest(cancel));
+  // In memory the files are the same for all.
+  if (!cache_.folder().empty()) {
+    for (const Digest& digest : file_digests(cancel)) hasher.digest(digest);
+  }
   return hasher.finish();
 }
 

@@ -54,6 +54,7 @@ class MemorySource : public WeightSource {
   std::string where(Key key) const override { return "by hand: key " + name(key); }
   std::string where(const TensorName&) const override { return "by hand: a tensor"; }
   std::string where(const TensorInfo& tensor) const override { return "by hand: " + tensor.name; }
+  std::vector<std::string> files() const override { return {}; }
   std::uint64_t file_bytes() const override { return 0; }
 
   PagedVector<std::string>& tokens() { return string_arrays[Key::kTokens]; }

@@ -123,6 +123,7 @@ class Folder final : public WeightSource {
     return (tensor.shape.size() == 1 ? "folder/norms: tensor " : "folder/matrices: tensor ") +
            tensor.name;
   }
+  std::vector<std::string> files() const override { return {}; }
   std::uint64_t file_bytes() const override { return base_->file_bytes(); }
 
  private:

@@ -27,7 +27,7 @@ struct Rows {
   std::span<const std::byte> bytes;
 };
 
-/// What a thread needs to pack them.
+/// What a thread needs to pack them. Blocks only grow: what is read into need not be cleared first.
 struct Buffers {
   const kernels::Kernels& kernels;
   PagedVector<std::byte> bytes{};
@@ -35,6 +35,12 @@ struct Buffers {
   PagedVector<float> whole{};  // Of a matrix that is packed once all of it is there.
   std::vector<std::int16_t> words{};
 };
+
+template <class T>
+std::span<T> sized(PagedVector<T>& block, std::size_t count) {
+  if (block.size() < count) block.resize(count);
+  return {block.data(), count};
+}
 
 /// `bytes` in fp32. False where one is not finite.
 bool to_floats(BlockType type, std::span<const std::byte> bytes, std::span<float> out) {
@@ -48,7 +54,7 @@ bool to_floats(BlockType type, std::span<const std::byte> bytes, std::span<float
 class TensorPlan::Item {
  public:
   Item(const TensorInfo& from, TensorKind what, int count, int together, bool one_task = false)
-      : tensor(from), kind(what), row_count(count), unit(together), whole(one_task) {}
+      : tensor(from), kind(what), row_count(count), unit(together), at_once(one_task) {}
   virtual ~Item() = default;
   Item(const Item&) = delete;
   Item& operator=(const Item&) = delete;
@@ -69,7 +75,7 @@ class TensorPlan::Item {
   const TensorKind kind;
   const int row_count;  // Of what is packed; the tensor may have several dimensions for a row.
   const int unit;       // Rows that are packed together.
-  const bool whole;     // One task packs all rows, in their order.
+  const bool at_once;   // One task packs all rows, in their order.
 };
 
 namespace {
@@ -135,9 +141,10 @@ class Bfp : public TensorPlan::Item {
     out_.scales = layout.take<float>(out_.scale_count());
   }
   bool pack(const Rows& rows, Buffers& buffers) const override {
-    buffers.floats.resize(columns() * static_cast<std::size_t>(rows.count));
-    if (!to_floats(tensor.type, rows.bytes, buffers.floats)) return false;
-    pack_rows(buffers.floats.data(), rows.first, rows.count, buffers);
+    const std::span<float> floats =
+        sized(buffers.floats, columns() * static_cast<std::size_t>(rows.count));
+    if (!to_floats(tensor.type, rows.bytes, floats)) return false;
+    pack_rows(floats.data(), rows.first, rows.count, buffers);
     return true;
   }
 
@@ -167,20 +174,21 @@ class TransposedBfp final : public Bfp {
 
   bool pack(const Rows& rows, Buffers& buffers) const override {
     const auto height = static_cast<std::size_t>(out_.rows);
-    buffers.whole.resize(columns() * height);
-    const std::span row(buffers.whole.data() + static_cast<std::size_t>(rows.first) * height,
-                        height);
+    const std::span<float> whole = sized(buffers.whole, columns() * height);
+    const std::span<float> row =
+        whole.subspan(static_cast<std::size_t>(rows.first) * height, height);
     if (!to_floats(tensor.type, rows.bytes, row)) return false;
     if (rows.first + 1 < out_.columns) return true;
     for (int first = 0; first < out_.rows; first += kPanelRows) {
       const int count = std::min(kPanelRows, out_.rows - first);
-      buffers.floats.resize(columns() * static_cast<std::size_t>(count));
-      float* to = buffers.floats.data();
+      const std::span<float> floats =
+          sized(buffers.floats, columns() * static_cast<std::size_t>(count));
+      float* to = floats.data();
       for (int r = first; r < first + count; ++r) {
-        const float* from = buffers.whole.data() + r;
+        const float* from = whole.data() + r;
         for (std::size_t k = 0; k < columns(); ++k) *to++ = from[k * height];
       }
-      pack_rows(buffers.floats.data(), first, count, buffers);
+      pack_rows(floats.data(), first, count, buffers);
     }
     return true;
   }
@@ -201,11 +209,12 @@ std::uint64_t load_piece(const WeightSource& source, const Piece& piece, Buffers
   for (int begin = piece.begin; begin < piece.end; begin += item.step()) {
     check_cancel(cancel, reading);
     const int end = std::min(begin + item.step(), piece.end);
-    buffers.bytes.resize(static_cast<std::size_t>(end - begin) * row_bytes);
+    const std::span<std::byte> read =
+        sized(buffers.bytes, static_cast<std::size_t>(end - begin) * row_bytes);
     const std::uint64_t offset = static_cast<std::uint64_t>(begin) * row_bytes;
-    source.read(item.tensor, offset, buffers.bytes);
-    piece.tail->look(offset, buffers.bytes);
-    std::span<const std::byte> left = buffers.bytes;
+    source.read(item.tensor, offset, read);
+    piece.tail->look(offset, read);
+    std::span<const std::byte> left = read;
     for (int first = begin; first < end; first += item.unit) {
       const int count = std::min(item.unit, end - first);
       const std::size_t bytes = static_cast<std::size_t>(count) * row_bytes;
@@ -289,7 +298,7 @@ Arena TensorPlan::load(const kernels::Kernels& kernels, Team& team, const Progre
     Item& item = *items_[i];
     item.place(layout);
     total += item.tensor.bytes;
-    const int step = item.whole ? item.row_count : item.step();
+    const int step = item.at_once ? item.row_count : item.step();
     for (int row = 0; row < item.row_count; row += step)
       pieces.push_back({&item, &tails[i], row, std::min(row + step, item.row_count)});
   }

@@ -32,8 +32,7 @@ class HugeBuffer {
   std::size_t size_ = 0;
 };
 
-/// Hands out pieces of one HugeBuffer, 64-byte aligned, never back. Count first (`planned`), then
-/// allocate.
+/// Hands out pieces of one HugeBuffer, 64-byte aligned, never back. A Layout counts first.
 class Arena {
  public:
   Arena() = default;

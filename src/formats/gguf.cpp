@@ -1,14 +1,12 @@
+#include "formats/gguf.h"
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
 #include <sstream>
 #include <type_traits>
-#include <unordered_map>
 
-#include "base/file.h"
 #include "base/printable.h"
-#include "formats/gguf_header.h"
-#include "formats/weight_source.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -70,87 +68,56 @@ bool with_number(GgufType type, const std::byte* from, Use&& use) {
   return false;
 }
 
-class GgufSource final : public WeightSource {
- public:
-  explicit GgufSource(const std::string& path)
-      : file_(path), bytes_(file_), header_(parse_gguf_header(file_, bytes_)) {
-    for (const TensorInfo& tensor : header_.tensors) index_.emplace(tensor.name, &tensor);
-    const std::uint64_t parts = find_uint("split.count").value_or(1);
-    if (parts > 1) {
-      fail("key \"split.count\" is " + std::to_string(parts) +
-           ": one part of a model in several files, which are not read; merge them first");
-    }
+}  // namespace
+
+GgufFile::GgufFile(const std::string& path, std::string_view layers)
+    : file_(path), bytes_(file_), header_(parse_gguf_header(file_, bytes_)) {
+  for (TensorInfo& tensor : header_.tensors) {
+    tensor.of_layer = !layers.empty() && tensor.name.starts_with(layers);
+    index_.emplace(tensor.name, &tensor);
   }
-
-  const TensorInfo* find(std::string_view name) const override {
-    const auto found = index_.find(name);
-    return found == index_.end() ? nullptr : found->second;
+  const std::uint64_t parts = find_uint("split.count").value_or(1);
+  if (parts > 1) {
+    fail("key \"split.count\" is " + std::to_string(parts) +
+         ": one part of a model in several files, which are not read; merge them first");
   }
-  std::span<const TensorInfo> tensors() const override { return header_.tensors; }
-  void read(const TensorInfo& tensor, std::uint64_t offset,
-            std::span<std::byte> out) const override;
+}
 
-  std::optional<std::uint64_t> find_uint(std::string_view key) const override;
-  std::optional<double> find_float(std::string_view key) const override;
-  std::optional<bool> find_bool(std::string_view key) const override;
-  std::optional<std::string> find_string(std::string_view key) const override;
-  std::optional<PagedVector<std::string>> find_strings(std::string_view key) const override;
-  std::optional<PagedVector<double>> find_floats(std::string_view key) const override;
-  std::optional<PagedVector<std::int64_t>> find_ints(std::string_view key) const override;
-  std::optional<ArraySize> array_size(std::string_view key) const override;
+const TensorInfo* GgufFile::find(std::string_view name) const {
+  const auto found = index_.find(name);
+  return found == index_.end() ? nullptr : found->second;
+}
 
-  std::vector<std::pair<std::string, std::string>> describe() const override;
+void GgufFile::fail(const std::string& message) const {
+  throw Error(ErrorCode::kFile, file_.path() + ": " + message);
+}
 
-  const std::string& path() const override { return file_.path(); }
-  std::uint64_t file_bytes() const override { return file_.size(); }
+const GgufValue* GgufFile::find_value(std::string_view key) const {
+  const auto found = header_.values.find(key);
+  return found == header_.values.end() ? nullptr : &found->second;
+}
 
- private:
-  [[noreturn]] void fail(const std::string& message) const {
-    throw Error(ErrorCode::kFile, file_.path() + ": " + message);
-  }
-  [[noreturn]] void fail_type(std::string_view key, const GgufValue& value,
-                              const char* expected) const;
-
-  const GgufValue* find_value(std::string_view key) const {
-    const auto found = header_.values.find(key);
-    return found == header_.values.end() ? nullptr : &found->second;
-  }
-
-  /// The string at `offset`, which is moved behind it. The parser has checked all lengths.
-  std::string_view take_string(std::uint64_t& offset) const;
-
-  /// Calls `use` with every element of an array of numbers.
-  template <class Use>
-  void for_each_number(const GgufValue& value, Use&& use) const;
-
-  File file_;
-  HeaderBytes bytes_;
-  GgufHeader header_;
-  std::unordered_map<std::string_view, const TensorInfo*> index_;
-};
-
-void GgufSource::fail_type(std::string_view key, const GgufValue& value,
-                           const char* expected) const {
+void GgufFile::fail_type(std::string_view key, const GgufValue& value, const char* expected) const {
   const std::string found(gguf_type_name(value.type));
   fail("key " + quoted(key) + " is " + (value.is_array ? "an array of " + found : found) +
        ", expected " + expected);
 }
 
-void GgufSource::read(const TensorInfo& tensor, std::uint64_t offset,
-                      std::span<std::byte> out) const {
+void GgufFile::read(const TensorInfo& tensor, std::uint64_t offset,
+                    std::span<std::byte> out) const {
   const std::string what = "tensor " + quoted(tensor.name);
   if (offset > tensor.bytes || out.size() > tensor.bytes - offset) {
     fail(what + " has " + std::to_string(tensor.bytes) + " bytes, " + std::to_string(out.size()) +
          " were asked for at " + std::to_string(offset));
   }
   try {
-    file_.read(tensor.offset + offset, out);
+    file_.read(header_.offset_of(tensor) + offset, out);
   } catch (const Error& error) {
     throw Error(error.code(), what + ": " + error.what());
   }
 }
 
-std::optional<std::uint64_t> GgufSource::find_uint(std::string_view key) const {
+std::optional<std::uint64_t> GgufFile::find_uint(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr) return std::nullopt;
   std::optional<std::uint64_t> result;
@@ -169,7 +136,7 @@ std::optional<std::uint64_t> GgufSource::find_uint(std::string_view key) const {
   return result;
 }
 
-std::optional<double> GgufSource::find_float(std::string_view key) const {
+std::optional<double> GgufFile::find_float(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr) return std::nullopt;
   std::optional<double> result;
@@ -182,21 +149,14 @@ std::optional<double> GgufSource::find_float(std::string_view key) const {
   return result;
 }
 
-std::optional<bool> GgufSource::find_bool(std::string_view key) const {
-  const GgufValue* const value = find_value(key);
-  if (value == nullptr) return std::nullopt;
-  if (value->is_array || value->type != GgufType::kBool) fail_type(key, *value, "a bool");
-  return bytes_.data()[value->offset] != std::byte{0};
-}
-
-std::string_view GgufSource::take_string(std::uint64_t& offset) const {
+std::string_view GgufFile::take_string(std::uint64_t& offset) const {
   const auto length = load<std::uint64_t>(bytes_.data() + offset);
   const auto* const text = reinterpret_cast<const char*>(bytes_.data() + offset + 8);
   offset += 8 + length;
   return {text, static_cast<std::size_t>(length)};
 }
 
-std::optional<std::string> GgufSource::find_string(std::string_view key) const {
+std::optional<std::string> GgufFile::find_string(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr) return std::nullopt;
   if (value->is_array || value->type != GgufType::kString) fail_type(key, *value, "a string");
@@ -209,7 +169,7 @@ std::optional<std::string> GgufSource::find_string(std::string_view key) const {
   return std::string(text);
 }
 
-std::optional<PagedVector<std::string>> GgufSource::find_strings(std::string_view key) const {
+std::optional<PagedVector<std::string>> GgufFile::find_strings(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_array || value->type != GgufType::kString) {
@@ -223,7 +183,7 @@ std::optional<PagedVector<std::string>> GgufSource::find_strings(std::string_vie
 }
 
 template <class Use>
-void GgufSource::for_each_number(const GgufValue& value, Use&& use) const {
+void GgufFile::for_each_number(const GgufValue& value, Use&& use) const {
   const std::byte* from = bytes_.data() + value.offset;
   for (std::uint64_t i = 0; i < value.count; ++i) {
     with_number(value.type, from, [&](auto number) {
@@ -233,7 +193,7 @@ void GgufSource::for_each_number(const GgufValue& value, Use&& use) const {
   }
 }
 
-std::optional<PagedVector<double>> GgufSource::find_floats(std::string_view key) const {
+std::optional<PagedVector<double>> GgufFile::find_floats(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr) return std::nullopt;
   const bool floats = value->type == GgufType::kFloat32 || value->type == GgufType::kFloat64;
@@ -244,7 +204,7 @@ std::optional<PagedVector<double>> GgufSource::find_floats(std::string_view key)
   return numbers;
 }
 
-std::optional<PagedVector<std::int64_t>> GgufSource::find_ints(std::string_view key) const {
+std::optional<PagedVector<std::int64_t>> GgufFile::find_ints(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr) return std::nullopt;
   const bool integers = value->type != GgufType::kString && value->type != GgufType::kFloat32 &&
@@ -263,45 +223,48 @@ std::optional<PagedVector<std::int64_t>> GgufSource::find_ints(std::string_view 
   return numbers;
 }
 
-std::vector<std::pair<std::string, std::string>> GgufSource::describe() const {
+std::string GgufFile::line_of(const GgufValue& value) const {
   constexpr std::uint64_t kShown = 4;  // Elements of an array.
-  std::vector<std::pair<std::string, std::string>> lines;
-  for (const auto& entry : header_.values) {
-    const GgufValue& value = entry.second;
-    std::uint64_t offset = value.offset;
-    const auto next = [&] {
-      if (value.type == GgufType::kString) return printable_value(take_string(offset));
-      std::string text;
-      with_number(value.type, bytes_.data() + offset, [&](auto number) {
-        std::ostringstream out;
-        out << std::boolalpha << +number;
-        text = out.str();
-        offset += sizeof(number);
-      });
-      if (value.type == GgufType::kBool) text = text == "0" ? "false" : "true";
-      return text;
-    };
-    std::string text = value.is_array ? "[" : "";
-    const std::uint64_t shown = std::min(value.count, value.is_array ? kShown : 1);
-    for (std::uint64_t i = 0; i < shown; ++i) text += (i == 0 ? "" : ", ") + next();
-    if (value.is_array) {
-      text += shown < value.count ? ", …] (" + std::to_string(value.count) + " elements)" : "]";
-    }
-    lines.emplace_back(printable_value(entry.first), text);
+  std::uint64_t offset = value.offset;
+  const auto next = [&] {
+    if (value.type == GgufType::kString) return printable_value(take_string(offset));
+    std::string text;
+    with_number(value.type, bytes_.data() + offset, [&](auto number) {
+      std::ostringstream out;
+      out << std::boolalpha << +number;
+      text = out.str();
+      offset += sizeof(number);
+    });
+    if (value.type == GgufType::kBool) text = text == "0" ? "false" : "true";
+    return text;
+  };
+  std::string text = value.is_array ? "[" : "";
+  const std::uint64_t shown = std::min(value.count, value.is_array ? kShown : 1);
+  for (std::uint64_t i = 0; i < shown; ++i) text += (i == 0 ? "" : ", ") + next();
+  if (value.is_array) {
+    text += shown < value.count ? ", …] (" + std::to_string(value.count) + " elements)" : "]";
   }
-  return lines;
+  return text;
 }
 
-std::optional<ArraySize> GgufSource::array_size(std::string_view key) const {
+FileInfo GgufFile::list() const {
+  FileInfo info;
+  info.architecture = printable_value(find_string("general.architecture").value_or(""));
+  for (const auto& [key, value] : header_.values)
+    info.metadata.emplace_back(printable_value(key), line_of(value));
+  for (const TensorInfo& tensor : header_.tensors) {
+    const std::string type(find_block_traits(tensor.type)->name);
+    info.tensors.push_back({printable_value(tensor.name), type, tensor.shape,
+                            header_.offset_of(tensor), tensor.bytes});
+  }
+  return info;
+}
+
+std::optional<ArraySize> GgufFile::array_size(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr || !value->is_array) return std::nullopt;
-  return ArraySize{value->count, value->bytes};
-}
-
-}  // namespace
-
-std::unique_ptr<WeightSource> open_gguf(const std::string& path) {
-  return std::make_unique<GgufSource>(path);
+  const std::uint64_t lengths = value->type == GgufType::kString ? 8 * value->count : 0;
+  return ArraySize{value->count, value->bytes - lengths};
 }
 
 }  // namespace lapidary

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <unordered_set>
+#include <utility>
 
 #include "base/paged.h"
 #include "lapidary/error.h"
@@ -94,7 +95,7 @@ class Parser {
 
   void parse_value(const std::string& key, GgufValue& value);
   void skip_elements(const std::string& what, const GgufValue& value);
-  TensorInfo parse_tensor(std::uint64_t index);
+  void parse_tensor(GgufHeader& header);
   std::uint64_t alignment(const GgufHeader& header) const;
   void place_tensors(GgufHeader& header) const;
 
@@ -191,9 +192,9 @@ void Parser::skip_elements(const std::string& what, const GgufValue& value) {
   at_ += value.count * each;
 }
 
-TensorInfo Parser::parse_tensor(std::uint64_t index) {
+void Parser::parse_tensor(GgufHeader& header) {
   TensorInfo tensor;
-  tensor.name = name("tensor number " + std::to_string(index), kMaxTensorNameBytes);
+  tensor.name = name("tensor number " + std::to_string(header.tensors.size()), kMaxTensorNameBytes);
   const std::string what = "tensor " + quoted(tensor.name);
   const auto dimensions = number<std::uint32_t>(what);
   if (dimensions == 0 || dimensions > kMaxDimensions) {
@@ -224,8 +225,8 @@ TensorInfo Parser::parse_tensor(std::uint64_t index) {
          std::string(traits->name));
   }
   tensor.bytes = values / traits->values * traits->bytes;
-  tensor.offset = number<std::uint64_t>(what);
-  return tensor;
+  header.offsets.push_back(number<std::uint64_t>(what));
+  header.tensors.push_back(std::move(tensor));
 }
 
 std::uint64_t Parser::alignment(const GgufHeader& header) const {
@@ -250,29 +251,32 @@ void Parser::place_tensors(GgufHeader& header) const {
   const std::uint64_t unit = alignment(header);
   const std::uint64_t data = (at_ + unit - 1) / unit * unit;
   const std::uint64_t size = file_.size();
-  std::vector<const TensorInfo*> by_offset;
-  for (TensorInfo& tensor : header.tensors) {
+  std::vector<std::size_t> by_offset;
+  for (std::size_t i = 0; i < header.tensors.size(); ++i) {
+    const TensorInfo& tensor = header.tensors[i];
+    std::uint64_t& offset = header.offsets[i];
     const std::string what = "tensor " + quoted(tensor.name);
-    if (tensor.offset % unit != 0) {
-      fail(what + " is at offset " + std::to_string(tensor.offset) + ", expected a multiple of " +
+    if (offset % unit != 0) {
+      fail(what + " is at offset " + std::to_string(offset) + ", expected a multiple of " +
            std::to_string(unit));
     }
-    if (data > size || tensor.offset > size - data || tensor.bytes > size - data - tensor.offset) {
+    if (data > size || offset > size - data || tensor.bytes > size - data - offset) {
       fail(what + " has " + std::to_string(tensor.bytes) + " bytes at offset " +
-           std::to_string(tensor.offset) + " of the data, which begins at " + std::to_string(data) +
+           std::to_string(offset) + " of the data, which begins at " + std::to_string(data) +
            "; the file ends at " + std::to_string(size));
     }
-    tensor.offset += data;
-    by_offset.push_back(&tensor);
+    offset += data;
+    by_offset.push_back(i);
   }
-  std::sort(by_offset.begin(), by_offset.end(),
-            [](const TensorInfo* a, const TensorInfo* b) { return a->offset < b->offset; });
+  std::ranges::sort(by_offset, {}, [&](std::size_t i) { return header.offsets[i]; });
   for (std::size_t i = 1; i < by_offset.size(); ++i) {
-    const TensorInfo& before = *by_offset[i - 1];
-    if (by_offset[i]->offset - before.offset < before.bytes) {
-      fail("tensor " + quoted(by_offset[i]->name) + " overlaps tensor " + quoted(before.name));
+    const TensorInfo& before = header.tensors[by_offset[i - 1]];
+    const TensorInfo& tensor = header.tensors[by_offset[i]];
+    if (header.offset_of(tensor) - header.offset_of(before) < before.bytes) {
+      fail("tensor " + quoted(tensor.name) + " overlaps tensor " + quoted(before.name));
     }
   }
+  if (!by_offset.empty()) header.tensors[by_offset.back()].ends_file = true;
 }
 
 GgufHeader Parser::parse() {
@@ -307,7 +311,7 @@ GgufHeader Parser::parse() {
     parse_value(key, value);
     if (!header.values.emplace(key, value).second) fail("key " + quoted(key) + " is there twice");
   }
-  for (std::uint64_t i = 0; i < tensor_count; ++i) header.tensors.push_back(parse_tensor(i));
+  for (std::uint64_t i = 0; i < tensor_count; ++i) parse_tensor(header);
   std::unordered_set<std::string_view> names;
   for (const TensorInfo& tensor : header.tensors) {
     if (!names.insert(tensor.name).second) {

@@ -71,8 +71,13 @@ struct GgufValue {
 struct GgufHeader {
   std::uint32_t version = 0;
   std::map<std::string, GgufValue, std::less<>> values;
-  std::vector<TensorInfo>
-      tensors;  // Offsets from the start of the file, checked against its size and each other.
+  std::vector<TensorInfo> tensors;
+  std::vector<std::uint64_t> offsets;  // [tensors], from the start of the file; checked against its
+                                       // size and each other.
+
+  std::uint64_t offset_of(const TensorInfo& tensor) const {
+    return offsets[static_cast<std::size_t>(&tensor - tensors.data())];
+  }
 };
 
 /// Reads and checks the whole header of `file` into `bytes`. Throws Error(kFile) that names the

@@ -3,19 +3,9 @@
 #include <algorithm>
 #include <string>
 
-#include "base/printable.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
-namespace {
-
-bool ends_file(const WeightSource& source, const TensorInfo& tensor) {
-  return std::ranges::none_of(
-      source.tensors(), [&](const TensorInfo& other) { return other.offset > tensor.offset; });
-}
-
-}  // namespace
-
 void ZeroTail::look(std::uint64_t offset, std::span<const std::byte> bytes) {
   std::size_t used = bytes.size();
   while (used > 0 && bytes[used - 1] == std::byte{0}) --used;
@@ -28,20 +18,21 @@ void ZeroTail::look(std::uint64_t offset, std::span<const std::byte> bytes) {
 
 void check_tail(const WeightSource& source, const TensorInfo& tensor, TensorKind kind,
                 const ZeroTail& tail) {
+  if (kind == TensorKind::kBias) return;
   const std::uint64_t zeros = tensor.bytes - tail.end();
   const std::uint64_t row = tensor.bytes / tensor.rows();
   std::uint64_t refused = (tensor.bytes + 1) / 2;
   if (kind == TensorKind::kLayerMatrix) {
     refused = std::max(row, tensor.bytes / 16);
-    if (zeros >= row && ends_file(source, tensor)) refused = row;
+    if (zeros >= row && tensor.ends_file) refused = row;
   }
   if (zeros < refused) return;
   const std::string what = zeros == tensor.bytes
                                ? "is all zeros"
                                : "is zeros from byte " + std::to_string(tail.end()) + " of " +
                                      std::to_string(tensor.bytes) + " on";
-  throw Error(ErrorCode::kFile, source.path() + ": tensor " + printable_value(tensor.name) + " " +
-                                    what + ": the download may be incomplete");
+  throw Error(ErrorCode::kFile,
+              source.where(tensor) + " " + what + ": the download may be incomplete");
 }
 
 }  // namespace lapidary

@@ -29,6 +29,7 @@ enum class TensorKind {
   kLayerMatrix,  ///< Less than a sixteenth, so that a width may have been padded; no whole row of
                  ///< the tensor that ends the file.
   kOther,        ///< Less than a half: rows of an embedding that no token uses, values of a norm.
+  kBias,         ///< All of it.
 };
 
 /// Throws Error(kFile) naming `tensor` when more of its end is zeros than its kind may have.

@@ -4,8 +4,6 @@
 
 #include "base/boundary.h"
 #include "base/format.h"
-#include "base/printable.h"
-#include "lapidary/error.h"
 #include "lapidary/model.h"
 #include "model/decoder.h"
 #include "model/kv_cache.h"
@@ -21,16 +19,10 @@ namespace {
 
 constexpr int kInspectChunk = 512;  // SessionOptions' default.
 
-std::string type_name(BlockType type) {
-  const BlockTraits* traits = find_block_traits(type);
-  return traits != nullptr ? std::string(traits->name)
-                           : format("type {}", static_cast<std::uint32_t>(type));
-}
-
 std::vector<ModelInfo::TypeCount> count_types(const WeightSource& source) {
   std::map<std::string, ModelInfo::TypeCount> counts;
   for (const TensorInfo& tensor : source.tensors()) {
-    const std::string name = type_name(tensor.type);
+    const std::string name(find_block_traits(tensor.type)->name);
     ModelInfo::TypeCount& count = counts[name];
     count.type = name;
     count.tensors += 1;
@@ -59,23 +51,10 @@ std::uint64_t bytes_of_keys_and_values(const ModelInfo& info, int tokens, bool g
 
 }  // namespace
 
-void check_architecture(const WeightSource& source) {
-  const std::optional<std::string> architecture = source.find_string("general.architecture");
-  if (!architecture) {
-    throw Error(ErrorCode::kFile,
-                source.path() + ": general.architecture is missing, expected gemma3");
-  }
-  if (*architecture == "gemma3") return;
-  throw Error(ErrorCode::kFile,
-              source.path() + ": general.architecture is \"" + printable_value(*architecture) +
-                  "\", expected gemma3" +
-                  (*architecture == "clip" ? " (this is the vision part of a model)" : ""));
-}
-
 ModelInfo describe(const WeightSource& source, const Config& config) {
   ModelInfo info;
-  info.name = source.find_string("general.name").value_or("");
-  info.architecture = source.find_string("general.architecture").value_or("");
+  info.name = source.find_string(Key::kName).value_or("");
+  info.architecture = "gemma3";
   info.layers = config.layers;
   info.width = config.width;
   info.feed_forward = config.feed_forward;
@@ -87,7 +66,7 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
       static_cast<int>(std::count(config.local.begin(), config.local.end(), false));
   info.trained_context = config.trained_context;
   info.vocabulary = config.vocabulary;
-  const std::optional<std::string> chat = source.find_string("tokenizer.chat_template");
+  const std::optional<std::string> chat = source.find_string(Key::kChatTemplate);
   info.chat_template = recognise_template(chat.value_or(""));
   info.instruction_tuned = info.chat_template != ChatTemplate::kNone;
   if (std::string unused = unused_tensors(source, config); !unused.empty())
@@ -109,29 +88,18 @@ std::uint64_t ModelInfo::kv_bytes(int tokens, bool global_only) const {
 
 VisionInfo inspect_vision(const std::string& path) {
   return at_boundary([&] {
-    const std::unique_ptr<WeightSource> source = open_gguf(path);
-    return describe_vision(*source, read_vision_config(*source));
+    const std::unique_ptr<WeightSource> source = open_source(path, Content::kVision);
+    return describe_vision(path, *source, read_vision_config(*source));
   });
 }
 
 FileInfo inspect_file(const std::string& path) {
-  return at_boundary([&] {
-    const std::unique_ptr<WeightSource> source = open_gguf(path);
-    FileInfo info;
-    info.architecture = printable_value(source->find_string("general.architecture").value_or(""));
-    info.metadata = source->describe();
-    for (const TensorInfo& tensor : source->tensors()) {
-      info.tensors.push_back({printable_value(tensor.name), type_name(tensor.type), tensor.shape,
-                              tensor.offset, tensor.bytes});
-    }
-    return info;
-  });
+  return at_boundary([&] { return list_file(path); });
 }
 
 Tokenizer load_tokenizer(const std::string& path) {
   return at_boundary([&] {
-    const std::unique_ptr<WeightSource> source = open_gguf(path);
-    Tokenizer tokenizer = load_tokenizer(*source);
+    Tokenizer tokenizer = load_tokenizer(*open_source(path, Content::kVocabulary));
     finish_loading(tokenizer);
     return tokenizer;
   });
@@ -139,8 +107,7 @@ Tokenizer load_tokenizer(const std::string& path) {
 
 ModelInfo inspect(const std::string& path) {
   return at_boundary([&] {
-    const std::unique_ptr<WeightSource> source = open_gguf(path);
-    check_architecture(*source);
+    const std::unique_ptr<WeightSource> source = open_source(path, Content::kText);
     return describe(*source, read_config(*source));
   });
 }

@@ -31,8 +31,7 @@ namespace {
 MemoryPlan make_memory_plan(const std::string& path, const ModelOptions& model,
                             const SessionOptions& session) {
   const int threads = checked_threads(session.threads);
-  const std::unique_ptr<WeightSource> source = open_gguf(path);
-  check_architecture(*source);
+  const std::unique_ptr<WeightSource> source = open_source(path, Content::kText);
   Config config = read_config(*source);
   config.screened_head = model.screened_head;
   MemoryPlan plan;
@@ -41,7 +40,7 @@ MemoryPlan make_memory_plan(const std::string& path, const ModelOptions& model,
   plan.process = kProcessBytes + static_cast<std::uint64_t>(threads) * kThreadBytes;
   int view_tokens = 0;
   if (!model.vision.empty()) {
-    const std::unique_ptr<WeightSource> vision = open_gguf(model.vision);
+    const std::unique_ptr<WeightSource> vision = open_source(model.vision, Content::kVision);
     const VisionConfig vision_config = read_vision_config(*vision);
     view_tokens = vision_config.tokens();
     plan.vision =

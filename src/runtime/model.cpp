@@ -39,18 +39,16 @@ Tokenizer fitting_tokenizer(const WeightSource& source, const Config& config, st
   Tokenizer tokenizer = load_tokenizer(source, cancel, held);
   if (tokenizer.vocabulary_size() <= config.vocabulary) return tokenizer;
   throw Error(ErrorCode::kFile,
-              format("{}: tensor token_embd.weight has {} rows, fewer than the {} of key "
-                     "tokenizer.ggml.tokens",
-                     source.path(), config.vocabulary, tokenizer.vocabulary_size()));
+              format("{} has {} rows, fewer than the {} of key {}", source.where({Part::kEmbedding}),
+                     config.vocabulary, tokenizer.vocabulary_size(), source.name(Key::kTokens)));
 }
 
 std::shared_ptr<const Model::Impl> load_model(const std::string& path,
                                               const ModelOptions& options) {
   const int threads = checked_threads(options.threads);
   const kernels::Kernels& kernels = select_kernels(options.isa);
-  const std::unique_ptr<WeightSource> source = open_gguf(path);
+  const std::unique_ptr<WeightSource> source = open_source(path, Content::kText);
   check_cancel(options.cancel, kReading);
-  check_architecture(*source);
   Config config = read_config(*source);
   config.screened_head = options.screened_head;
   ModelInfo info = describe(*source, config);

@@ -40,13 +40,11 @@ const kernels::Kernels& select_kernels(const std::string& isa);
 /// stands for features, which a drawn one has not; Gemma's is the last id, but for padding.
 std::size_t drawable_ids(const Model& model);
 
-/// Throws Error(kFile) when `source` is no Gemma 3 text model.
-void check_architecture(const WeightSource& source);
-
 /// Reads the header's metadata and shapes only.
 ModelInfo describe(const WeightSource& source, const Config& config);
 
-/// The same of a vision file.
-VisionInfo describe_vision(const WeightSource& source, const VisionConfig& config);
+/// The same of the vision model at `path`.
+VisionInfo describe_vision(const std::string& path, const WeightSource& source,
+                           const VisionConfig& config);
 
 }  // namespace lapidary

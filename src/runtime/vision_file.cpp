@@ -1,8 +1,4 @@
-#include <algorithm>
-#include <cctype>
-#include <filesystem>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "base/boundary.h"
@@ -12,38 +8,11 @@
 #include "vision/vision_weights.h"
 
 namespace lapidary {
-namespace {
 
-namespace fs = std::filesystem;
-
-std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
-/// Files beside `model_path` that are called like vision files.
-std::vector<std::string> candidates(const fs::path& model_path) {
-  std::vector<std::string> found;
-  const fs::path folder = model_path.has_parent_path() ? model_path.parent_path() : fs::path(".");
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = lower_case(entry->path().filename().string());
-    if (!name.ends_with(".gguf") || name.find("mmproj") == std::string::npos) continue;
-    const fs::path path = model_path.has_parent_path() ? entry->path() : entry->path().filename();
-    std::error_code ignored;
-    if (path.filename() != model_path.filename() && fs::is_regular_file(path, ignored))
-      found.push_back(path.string());
-  }
-  return found;
-}
-
-}  // namespace
-
-VisionInfo describe_vision(const WeightSource& source, const VisionConfig& config) {
+VisionInfo describe_vision(const std::string& path, const WeightSource& source,
+                           const VisionConfig& config) {
   VisionInfo info;
-  info.path = source.path();
+  info.path = path;
   info.layers = config.layers;
   info.width = config.width;
   info.feed_forward = config.feed_forward;
@@ -66,12 +35,12 @@ namespace {
 std::string fitting_file(const std::string& model_path) {
   std::string fitting;
   try {
-    const std::vector<std::string> paths = candidates(model_path);
+    const std::vector<std::string> paths = vision_paths(model_path);
     if (paths.empty()) return {};
     const int width = inspect(model_path).width;
     for (const std::string& path : paths) {
       try {
-        if (read_vision_config(*open_gguf(path)).text_width != width) continue;
+        if (read_vision_config(*open_source(path, Content::kVision)).text_width != width) continue;
       } catch (const Error&) {
         continue;  // Another model's, or damaged: then it is found by naming it.
       }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "base/cancel.h"
 #include "base/format.h"
@@ -37,17 +38,17 @@ VisionConfig fitting_config(const WeightSource& source, const std::string& model
   VisionConfig config = read_vision_config(source);
   if (config.text_width == model_width) return config;
   throw Error(ErrorCode::kFile,
-              format("{}: key clip.vision.projection_dim is {}, but the model {} has width {}",
-                     source.path(), config.text_width, model_path, model_width));
+              format("{} is {}, but the model {} has width {}", source.where(Key::kTextWidth),
+                     config.text_width, model_path, model_width));
 }
 
 }  // namespace
 
 VisionPart::VisionPart(const std::string& path, const std::string& model_path, int model_width,
                        const kernels::Kernels& kernels, const ModelOptions& options)
-    : source_(open_gguf(path)),
+    : source_(open_source(path, Content::kVision)),
       config_(fitting_config(*source_, model_path, model_width)),
-      info_(describe_vision(*source_, config_)),
+      info_(describe_vision(path, *source_, config_)),
       kernels_(kernels),
       cache_(options.image_cache_bytes, options.image_cache_folder) {}
 
@@ -63,11 +64,14 @@ const VisionWeights& VisionPart::weights(Team& team, std::uint64_t held, std::ui
   return *weights_;
 }
 
-const Digest& VisionPart::file_digest(const std::atomic<bool>* cancel) {
+const std::vector<Digest>& VisionPart::file_digests(const std::atomic<bool>* cancel) {
   const auto lock = lock_unless(mutex_, cancel);
-  if (file_digest_ == nullptr)
-    file_digest_ = std::make_unique<const Digest>(hash_file(info_.path, cancel));
-  return *file_digest_;
+  if (file_digests_.empty()) {
+    std::vector<Digest> digests;
+    for (const std::string& path : source_->files()) digests.push_back(hash_file(path, cancel));
+    file_digests_ = std::move(digests);
+  }
+  return file_digests_;
 }
 
 Digest VisionPart::key(const Digest& picture, const ImageView& view,
@@ -76,8 +80,10 @@ Digest VisionPart::key(const Digest& picture, const ImageView& view,
   hasher.text("lapidary features").number(kFeatureVersion).text(kernels_.name).digest(picture);
   for (const int n : {view.x, view.y, view.width, view.height, config_.image_size})
     hasher.number(n);
-  // In memory the file is the same for all.
-  if (!cache_.folder().empty()) hasher.digest(file_digest(cancel));
+  // In memory the files are the same for all.
+  if (!cache_.folder().empty()) {
+    for (const Digest& digest : file_digests(cancel)) hasher.digest(digest);
+  }
   return hasher.finish();
 }
 

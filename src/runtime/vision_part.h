@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "base/team.h"
 #include "formats/weight_source.h"
@@ -40,7 +41,7 @@ class VisionPart {
   Digest key(const Digest& picture, const ImageView& view, const std::atomic<bool>* cancel);
 
  private:
-  const Digest& file_digest(const std::atomic<bool>* cancel);
+  const std::vector<Digest>& file_digests(const std::atomic<bool>* cancel);
 
   std::unique_ptr<WeightSource> source_;
   VisionConfig config_;
@@ -49,7 +50,7 @@ class VisionPart {
   FeatureCache cache_;
   std::mutex mutex_;  // Of what follows.
   std::unique_ptr<const VisionWeights> weights_;
-  std::unique_ptr<const Digest> file_digest_;
+  std::vector<Digest> file_digests_;  // One a file, once they are asked for.
 };
 
 /// The hash of a picture's size and pixels. Throws Error(kInterrupted) once `cancel` is set.

@@ -50,7 +50,7 @@ enum class Fate { kOpen, kKept, kGivenUp };
 struct Build {
   Trim trim;  // The last to go.
   Pieces pieces;
-  std::string path;
+  std::string where;
 
   std::atomic<bool> done{false};  // What follows is written before, and not again.
   std::unique_ptr<const Processor> processor;
@@ -71,9 +71,8 @@ std::unique_ptr<const Processor> build_processor(Build& build) {
   build.pieces = {};
   const auto status = processor->LoadFromSerializedProto(std::string_view(proto));
   if (!status.ok()) {
-    throw Error(ErrorCode::kFile,
-                build.path + ": tokenizer.ggml.tokens: SentencePiece refuses the vocabulary: " +
-                    printable_value(status.message()));
+    throw Error(ErrorCode::kFile, build.where + ": SentencePiece refuses the vocabulary: " +
+                                      printable_value(status.message()));
   }
   build.trim.mark_arena();
   return processor;
@@ -104,7 +103,7 @@ class Tokenizer::Impl {
   Impl(const WeightSource& source, const std::atomic<bool>* cancel, std::uint64_t held)
       : build_(std::make_shared<Build>()) {
     vocabulary = read_vocabulary(source, build_->pieces, cancel, held);
-    build_->path = source.path();
+    build_->where = source.where(Key::kTokens);
     // No more threads: here and now.
     if (!builder_.start([build = build_] { run_until_decided(*build); })) run(*build_);
   }

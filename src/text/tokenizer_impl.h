@@ -8,11 +8,10 @@
 
 namespace lapidary {
 
-/// Builds the tokenizer of a GGUF file from its `tokenizer.ggml.*` keys (docs/gemma3.md,
-/// Tokenizer).
-/// Throws Error(kFile) naming the key when the vocabulary is missing, ragged or has no byte tokens,
-/// or when it would, beside `held` bytes of the same file, take more than twice the file and 64
-/// MiB; Error(kInterrupted) once `cancel` is set.
+/// Builds the tokenizer of a source's vocabulary (docs/gemma3.md, Tokenizer). Throws Error(kFile)
+/// naming the key when the vocabulary is missing, ragged or has no byte tokens, or when it would,
+/// beside `held` bytes of the same files, take more than twice the files and 64 MiB;
+/// Error(kInterrupted) once `cancel` is set.
 ///
 /// SentencePiece is built meanwhile by a thread of its own, so that the weights can be read at the
 /// same time; the first encode() waits for it. A tokenizer that is given up meanwhile does not.

@@ -13,6 +13,7 @@
 #include "base/cancel.h"
 #include "base/memory.h"
 #include "base/printable.h"
+#include "formats/metadata.h"
 #include "lapidary/error.h"
 #include "lapidary/utf8.h"
 
@@ -31,15 +32,8 @@ constexpr std::string_view kControlNames[] = {
     "<|im_start|>",   "<|im_end|>",
 };
 
-[[noreturn]] void fail(const WeightSource& source, const std::string& key,
-                       const std::string& what) {
-  throw Error(ErrorCode::kFile, source.path() + ": " + key + ": " + what);
-}
-
-template <class T>
-T required(const WeightSource& source, const char* key, std::optional<T> value) {
-  if (!value) fail(source, key, "missing");
-  return *std::move(value);
+[[noreturn]] void fail(const WeightSource& source, Key key, const std::string& what) {
+  fail_key(source, key, ": " + what);
 }
 
 /// Appends `text` to `out` with `to` for every `from`.
@@ -91,62 +85,48 @@ bool has_inner_newline(std::string_view piece) {
          std::string_view::npos;
 }
 
-void check_model(const WeightSource& source) {
-  constexpr const char* kKey = "tokenizer.ggml.model";
-  const std::string model = required(source, kKey, source.find_string(kKey));
-  if (model != "llama")
-    fail(source, kKey, "\"" + printable_value(model) + "\", expected \"llama\" (SentencePiece)");
-}
-
-constexpr const char* kTokens = "tokenizer.ggml.tokens";
-constexpr const char* kScores = "tokenizer.ggml.scores";
-constexpr const char* kTypes = "tokenizer.ggml.token_type";
-
 // SentencePiece builds its search for user-defined pieces by a recursion as deep as they are long.
 constexpr std::size_t kMaxTokenBytes = 4096;
 
 /// Throws Error(kFile) unless all three arrays are there and equally long: before any of them is
 /// read.
 void check_lengths(const WeightSource& source) {
-  const auto tokens = source.array_size(kTokens);
+  const std::optional<ArraySize> tokens = source.array_size(Key::kTokens);
   if (!tokens) return;  // No array, or a source that holds it already: told when it is read.
-  if (tokens->count == 0) fail(source, kTokens, "empty");
-  for (const char* key : {kScores, kTypes}) {
-    const auto size = source.array_size(key);
-    if (!size || size->count == tokens->count) continue;
-    fail(source, key,
-         std::to_string(size->count) + " values, expected one for each of the " +
-             std::to_string(tokens->count) + " tokens");
-  }
+  if (tokens->count == 0) fail(source, Key::kTokens, "empty");
+  for (const Key key : {Key::kTokenScores, Key::kTokenTypes})
+    require_count(source, key, tokens->count, "tokens");
 }
 
 /// Throws Error(kFile) when a tokenizer of these tokens would take more memory than twice the file
 /// and 64 MiB, its header and `held` included: before the tokens are read.
 void check_cost(const WeightSource& source, std::span<const TokenType> types, std::uint64_t held) {
-  const auto size = source.array_size(kTokens);
+  const auto size = source.array_size(Key::kTokens);
   if (!size) return;
   // Measured at the moment that takes the most, SentencePiece's own included.
   constexpr std::uint64_t kToken = 220, kByte = 6, kUserDefined = 150;
-  const std::uint64_t text = size->bytes - 8 * size->count;
   const auto user_defined =
       static_cast<std::uint64_t>(std::ranges::count(types, TokenType::kUserDefined));
-  const std::uint64_t needed = kToken * size->count + kByte * text + kUserDefined * user_defined;
+  const std::uint64_t needed =
+      kToken * size->count + kByte * size->bytes + kUserDefined * user_defined;
   const std::uint64_t allowed = 2 * source.file_bytes() + (std::uint64_t{64} << 20);
-  if (needed + size->bytes + held <= allowed) return;
-  fail(source, kTokens,
-       std::to_string(size->count) + " tokens of " + format_bytes(text) + " would take " +
+  const std::uint64_t header = size->bytes + sizeof(std::uint64_t) * size->count;
+  if (needed + header + held <= allowed) return;
+  fail(source, Key::kTokens,
+       std::to_string(size->count) + " tokens of " + format_bytes(size->bytes) + " would take " +
            format_bytes(needed) + ", more than a file of " + format_bytes(source.file_bytes()) +
            " may");
 }
 
 /// The scores as floats, the types as such: each array of the file is gone before the next is read.
 PagedVector<float> read_scores(const WeightSource& source) {
-  const PagedVector<double> read = required(source, kScores, source.find_floats(kScores));
+  const PagedVector<double> read =
+      required(source, Key::kTokenScores, source.find_floats(Key::kTokenScores));
   PagedVector<float> scores;
   scores.reserve(read.size());
   for (const double score : read) {
     if (!(std::abs(score) <= std::numeric_limits<float>::max())) {
-      fail(source, kScores,
+      fail(source, Key::kTokenScores,
            "token " + std::to_string(scores.size()) + " has a score that is no finite number");
     }
     scores.push_back(static_cast<float>(score));
@@ -155,12 +135,13 @@ PagedVector<float> read_scores(const WeightSource& source) {
 }
 
 PagedVector<TokenType> read_types(const WeightSource& source) {
-  const PagedVector<std::int64_t> read = required(source, kTypes, source.find_ints(kTypes));
+  const PagedVector<std::int64_t> read =
+      required(source, Key::kTokenTypes, source.find_ints(Key::kTokenTypes));
   PagedVector<TokenType> types;
   types.reserve(read.size());
   for (const std::int64_t type : read) {
     if (type < 1 || type > 6) {
-      fail(source, kTypes,
+      fail(source, Key::kTokenTypes,
            "token " + std::to_string(types.size()) + " has type " + std::to_string(type) +
                ", expected 1 to 6");
     }
@@ -170,28 +151,23 @@ PagedVector<TokenType> read_types(const WeightSource& source) {
 }
 
 Pieces read_pieces(const WeightSource& source, std::uint64_t held) {
-  check_model(source);
   check_lengths(source);
   Pieces pieces;
   pieces.types = read_types(source);
   pieces.scores = read_scores(source);
   check_cost(source, pieces.types, held);
-  pieces.texts = required(source, kTokens, source.find_strings(kTokens));
+  pieces.texts = required(source, Key::kTokens, source.find_strings(Key::kTokens));
   const std::size_t count = pieces.texts.size();
-  if (count == 0) fail(source, kTokens, "empty");
-  const std::string expected =
-      " values, expected one for each of the " + std::to_string(count) + " tokens";
-  if (pieces.scores.size() != count)
-    fail(source, kScores, std::to_string(pieces.scores.size()) + expected);
-  if (pieces.types.size() != count)
-    fail(source, kTypes, std::to_string(pieces.types.size()) + expected);
+  if (count == 0) fail(source, Key::kTokens, "empty");
+  check_count(source, Key::kTokenScores, pieces.scores.size(), count, "tokens");
+  check_count(source, Key::kTokenTypes, pieces.types.size(), count, "tokens");
   for (std::size_t i = 0; i < count; ++i) {
     const std::string at = "token " + std::to_string(i);
     const std::string& text = pieces.texts[i];
     if (text.empty() || text.find('\0') != std::string::npos)
-      fail(source, kTokens, at + (text.empty() ? " is empty" : " holds a NUL byte"));
+      fail(source, Key::kTokens, at + (text.empty() ? " is empty" : " holds a NUL byte"));
     if (text.size() > kMaxTokenBytes) {
-      fail(source, kTokens,
+      fail(source, Key::kTokens,
            at + " has " + std::to_string(text.size()) + " bytes, expected at most " +
                std::to_string(kMaxTokenBytes));
     }
@@ -208,7 +184,7 @@ void repair(const WeightSource& source, Pieces& pieces, std::vector<std::string>
     const bool special =
         text.front() == '<' && std::ranges::find(kControlNames, text) != std::end(kControlNames);
     if (special && type != TokenType::kControl && type != TokenType::kUnknown) {
-      warnings.push_back("tokenizer.ggml.token_type: " + text + " is " + type_name(type) +
+      warnings.push_back(source.name(Key::kTokenTypes) + ": " + text + " is " + type_name(type) +
                          ", read as control");
     }
     if (special) type = TokenType::kControl;
@@ -220,13 +196,13 @@ void repair(const WeightSource& source, Pieces& pieces, std::vector<std::string>
     }
     if (type != TokenType::kUnknown) continue;
     if (pieces.unknown >= 0) {
-      fail(source, "tokenizer.ggml.token_type",
+      fail(source, Key::kTokenTypes,
            "tokens " + std::to_string(pieces.unknown) + " and " + std::to_string(i) +
                " are both of type unknown");
     }
     pieces.unknown = static_cast<TokenId>(i);
   }
-  if (pieces.unknown < 0) fail(source, "tokenizer.ggml.tokens", "no <unk> token");
+  if (pieces.unknown < 0) fail(source, Key::kTokens, "no <unk> token");
 }
 
 void check_bytes(const WeightSource& source, const Pieces& pieces) {
@@ -235,14 +211,14 @@ void check_bytes(const WeightSource& source, const Pieces& pieces) {
     if (pieces.types[i] != TokenType::kByte) continue;
     const int byte = byte_of(pieces.texts[i]);
     if (byte < 0 || seen[static_cast<std::size_t>(byte)]) {
-      fail(source, "tokenizer.ggml.tokens",
+      fail(source, Key::kTokens,
            "token " + std::to_string(i) +
                " is of type byte, but is not <0x00> to <0xFF> or there twice");
     }
     seen.set(static_cast<std::size_t>(byte));
   }
   if (!seen.all()) {
-    fail(source, "tokenizer.ggml.token_type",
+    fail(source, Key::kTokenTypes,
          std::to_string(seen.count()) + " byte tokens, expected all 256 from <0x00> to <0xFF>");
   }
 }
@@ -257,7 +233,7 @@ void check_reserved(const WeightSource& source, const Pieces& pieces) {
     const std::string_view text = pieces.texts[i];
     const Utf8Step step = next_utf8(text);
     if (step.valid && step.bytes == text.size()) {
-      fail(source, kTypes,
+      fail(source, Key::kTokenTypes,
            "token " + std::to_string(i) + ", one character, is of type " +
                type_name(pieces.types[i]));
     }
@@ -270,7 +246,7 @@ void check_reserved(const WeightSource& source, const Pieces& pieces) {
       continue;
     const auto found = reserved.find(text);
     if (found == reserved.end()) continue;
-    fail(source, kTokens,
+    fail(source, Key::kTokens,
          "tokens " + std::to_string(found->second) + " and " + std::to_string(i) +
              " are spelt alike");
   }
@@ -343,31 +319,22 @@ void Vocabulary::add(const Pieces& pieces) {
 }
 
 void Vocabulary::find_specials(const WeightSource& source) {
-  const auto by_key = [&](const std::string& name) -> TokenId {
-    const std::string key = "tokenizer.ggml." + name + "_token_id";
-    const std::optional<std::uint64_t> id = source.find_uint(key);
-    if (!id) return -1;
-    if (*id >= static_cast<std::uint64_t>(size_)) {
-      fail(source, key, std::to_string(*id) + ", expected an id below " + std::to_string(size()));
-    }
-    return static_cast<TokenId>(*id);
-  };
-  const auto by_name_or_key = [&](const char* name) {
-    const std::string piece = std::string("<").append(name).append(">");
-    const TokenId named = find_control(piece);
-    const TokenId id = named >= 0 ? named : by_key(name);
-    if (id < 0) fail(source, "tokenizer.ggml.tokens", "no " + piece + " token");
+  const auto by_key = [&](Key key) { return read_int(source, key, 0, size() - 1, -1); };
+  const auto by_name_or_key = [&](const char* name, Key key) {
+    const TokenId named = find_control(name);
+    const TokenId id = named >= 0 ? named : by_key(key);
+    if (id < 0) fail(source, Key::kTokens, std::string("no ") + name + " token");
     return id;
   };
-  bos = by_name_or_key("bos");
-  eos = by_name_or_key("eos");
+  bos = by_name_or_key("<bos>", Key::kBos);
+  eos = by_name_or_key("<eos>", Key::kEos);
   start_of_turn = find_control("<start_of_turn>");
   end_of_turn = find_control("<end_of_turn>");
   start_of_image = find_control("<start_of_image>");
   end_of_image = find_control("<end_of_image>");
   image_token = find_control("<image_soft_token>");
-  for (const TokenId id : {eos, end_of_turn, find_control("<|im_end|>"), by_key("eos"),
-                           by_key("eot"), by_key("eom")}) {
+  for (const TokenId id : {eos, end_of_turn, find_control("<|im_end|>"), by_key(Key::kEos),
+                           by_key(Key::kEot), by_key(Key::kEom)}) {
     if (id >= 0 && std::ranges::find(stop_ids, id) == stop_ids.end()) stop_ids.push_back(id);
   }
 }

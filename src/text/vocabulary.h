@@ -15,7 +15,7 @@
 
 namespace lapidary {
 
-/// GGUF's numbers for what a token is; SentencePiece's own.
+/// SentencePiece's numbers for what a token is.
 enum class TokenType : std::uint8_t {
   kNormal = 1,
   kUnknown = 2,
@@ -109,9 +109,9 @@ class Vocabulary {
   std::bitset<256> control_starts_;           // Bytes that one begins with.
 };
 
-/// Reads `tokenizer.ggml.*`. Throws Error(kFile) naming the key when something is missing, ragged,
+/// Reads and checks it. Throws Error(kFile) naming the key when something is missing, ragged,
 /// duplicate or out of range, or when a tokenizer of it would, beside `held` bytes of the same
-/// file, take more than twice the file and 64 MiB; Error(kInterrupted) once `cancel` is set.
+/// files, take more than twice the files and 64 MiB; Error(kInterrupted) once `cancel` is set.
 Vocabulary read_vocabulary(const WeightSource& source, Pieces& pieces,
                            const std::atomic<bool>* cancel = nullptr, std::uint64_t held = 0);
 

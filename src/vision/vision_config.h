@@ -6,7 +6,7 @@
 
 namespace lapidary {
 
-/// The shape of one SigLIP encoder and its projector, all from the metadata of a vision file.
+/// The shape of one SigLIP encoder and its projector, all from the metadata of a source.
 struct VisionConfig {
   int image_size = 0;  // Pixels on a side.
   int patch_size = 0;
@@ -28,7 +28,7 @@ struct VisionConfig {
 };
 
 /// Reads and checks it. Throws Error(kFile) naming the key that is missing, absurd or contradicts
-/// another, also when `source` is no vision file of Gemma 3.
+/// another.
 VisionConfig read_vision_config(const WeightSource& source);
 
 }  // namespace lapidary

@@ -47,8 +47,8 @@ class FilledFile {
 
 void read_vision_file(const std::string& path) {
   static lapidary::Team team(1);
-  const auto source = lapidary::open_gguf(path);
-  source->describe();
+  const auto source = lapidary::open_source(path, lapidary::Content::kVision);
+  lapidary::list_file(path);
   const lapidary::VisionConfig config = lapidary::read_vision_config(*source);
   lapidary::unused_vision_tensors(*source, config);
   lapidary::Encoder::memory_bytes(config, 1);

@@ -17,7 +17,7 @@ Config config_of(const std::function<void(GgufBuilder&)>& change) {
   GgufBuilder file = test::tiny_model({.layers = 1});
   change(file);
   const test::TempFile on_disk(file.build());
-  return read_config(*open_gguf(on_disk.path()));
+  return read_config(*open_source(on_disk.path(), Content::kText));
 }
 
 constexpr const char* kType = "gemma3.rope.scaling.type";

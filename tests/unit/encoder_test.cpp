@@ -36,7 +36,7 @@ std::vector<std::uint8_t> picture(int size) {
 
 std::vector<float> encode(const GgufBuilder& file, int threads = 2, const char* isa = nullptr) {
   const TempFile on_disk(file.build());
-  const auto source = open_gguf(on_disk.path());
+  const auto source = open_source(on_disk.path(), Content::kVision);
   const VisionConfig config = read_vision_config(*source);
   const kernels::Kernels& kernels = isa != nullptr ? *kernels::find(isa) : *kernels::best();
   Team team(threads);
@@ -61,7 +61,7 @@ class Reference {
  public:
   explicit Reference(const GgufBuilder& file) : file_(file) {
     const TempFile on_disk(file.build());
-    c_ = read_vision_config(*open_gguf(on_disk.path()));
+    c_ = read_vision_config(*open_source(on_disk.path(), Content::kVision));
   }
 
   std::vector<float> encode(const std::vector<std::uint8_t>& rgb) {
@@ -223,7 +223,7 @@ TEST(Encoder, GivesTheSameBitsOnAnyNumberOfThreadsAndEveryInstructionSet) {
 
 TEST(Encoder, StopsBetweenLayersWhenAsked) {
   const TempFile on_disk(tiny_vision({.layers = 5}).build());
-  const auto source = open_gguf(on_disk.path());
+  const auto source = open_source(on_disk.path(), Content::kVision);
   const VisionConfig config = read_vision_config(*source);
   Team team(2);
   const auto weights = load_vision_weights(*source, config, *kernels::best(), team, {});
@@ -341,7 +341,7 @@ TEST_P(DamagedVision, IsOneLineThatNamesIt) {
   GetParam().apply(builder);
   const TempFile file(builder.build());
   const Error error = thrown_error([&] {
-    const auto source = open_gguf(file.path());
+    const auto source = open_source(file.path(), Content::kVision);
     Team team(2);
     load_vision_weights(*source, read_vision_config(*source), *kernels::best(), team, {});
   });

@@ -107,7 +107,7 @@ std::vector<Case> hostile_files() {
       {"Architecture",
        ErrorCode::kFile,
        key("general.architecture", kLong),
-       {"general.architecture", "expected gemma3"}},
+       {"general.architecture", "expected \"gemma3\""}},
       {"Scaling",
        ErrorCode::kFile,
        key("gemma3.rope.scaling.type", kLong),

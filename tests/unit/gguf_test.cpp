@@ -1,3 +1,5 @@
+#include "formats/gguf.h"
+
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -9,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "formats/weight_source.h"
 #include "gguf_builder.h"
 #include "lapidary/error.h"
 #include "test_data.h"
@@ -42,7 +43,7 @@ std::string file_error(const std::function<void()>& action) {
 
 std::string open_error(const std::string& content) {
   const TempFile file(content);
-  const std::string message = file_error([&] { open_gguf(file.path()); });
+  const std::string message = file_error([&] { GgufFile{file.path()}; });
   EXPECT_NE(message.find(file.path()), std::string::npos) << message;
   return message;
 }
@@ -58,7 +59,7 @@ GgufBuilder small_file() {
 
 TEST(Gguf, ReadsWhatTheBuilderWrote) {
   GgufBuilder builder = small_file();
-  builder.set_u32("u", 7).set_i32("i", -7).set_f32("f", 0.5F).set_bool("b", true);
+  builder.set_u32("u", 7).set_i32("i", -7).set_f32("f", 0.5F);
   builder.set_string("s", "text").set_strings("ss", {"a", "", "ccc"});
   builder.set_numbers<float>("fs", 6, {1.5F, -2.0F}).set_numbers<std::int16_t>("is", 3, {-1, 300});
   builder.set_numbers<std::uint8_t>("bs", 7, {1, 0}).set("d", 12, number_bytes(2.25));
@@ -67,22 +68,21 @@ TEST(Gguf, ReadsWhatTheBuilderWrote) {
   for (const std::uint32_t version : {2U, 3U}) {
     builder.version = version;
     const TempFile file(builder.build());
-    const auto source = open_gguf(file.path());
-    EXPECT_EQ(source->path(), file.path());
-    EXPECT_EQ(source->file_bytes(), builder.build().size());
-    EXPECT_EQ(source->find_uint("u"), 7U);
-    EXPECT_EQ(source->find_uint("big"), std::numeric_limits<std::uint64_t>::max());
-    EXPECT_EQ(source->find_float("f"), 0.5);
-    EXPECT_EQ(source->find_float("d"), 2.25);
-    EXPECT_EQ(source->find_bool("b"), true);
-    EXPECT_EQ(source->find_string("s"), "text");
-    EXPECT_EQ(source->find_strings("ss"), (PagedVector<std::string>{"a", "", "ccc"}));
-    EXPECT_EQ(source->find_floats("fs"), (PagedVector<double>{1.5, -2.0}));
-    EXPECT_EQ(source->find_ints("is"), (PagedVector<std::int64_t>{-1, 300}));
-    EXPECT_EQ(source->find_ints("bs"), (PagedVector<std::int64_t>{1, 0}));
-    EXPECT_TRUE(source->array_size("is"));
-    EXPECT_FALSE(source->array_size("u"));
-    EXPECT_FALSE(source->array_size("absent"));
+    const GgufFile source(file.path());
+    EXPECT_EQ(source.path(), file.path());
+    EXPECT_EQ(source.file_bytes(), builder.build().size());
+    EXPECT_EQ(source.find_uint("u"), 7U);
+    EXPECT_EQ(source.find_uint("big"), std::numeric_limits<std::uint64_t>::max());
+    EXPECT_EQ(source.find_float("f"), 0.5);
+    EXPECT_EQ(source.find_float("d"), 2.25);
+    EXPECT_EQ(source.find_string("s"), "text");
+    EXPECT_EQ(source.find_strings("ss"), (PagedVector<std::string>{"a", "", "ccc"}));
+    EXPECT_EQ(source.find_floats("fs"), (PagedVector<double>{1.5, -2.0}));
+    EXPECT_EQ(source.find_ints("is"), (PagedVector<std::int64_t>{-1, 300}));
+    EXPECT_EQ(source.find_ints("bs"), (PagedVector<std::int64_t>{1, 0}));
+    EXPECT_TRUE(source.array_size("is"));
+    EXPECT_FALSE(source.array_size("u"));
+    EXPECT_FALSE(source.array_size("absent"));
   }
 }
 
@@ -92,43 +92,41 @@ TEST(Gguf, AbsentKeysAreNothingAndOthersTypesAreErrors) {
   builder.set_u32("number", 1).set_strings("texts", {"t"});
   builder.set_numbers<std::uint64_t>("big", 10, {std::numeric_limits<std::uint64_t>::max()});
   const TempFile file(builder.build());
-  const auto source = open_gguf(file.path());
-  EXPECT_FALSE(source->find_uint("absent") || source->find_float("absent") ||
-               source->find_bool("absent"));
-  EXPECT_FALSE(source->find_string("absent") || source->find_strings("absent"));
-  EXPECT_FALSE(source->find_floats("absent") || source->find_ints("absent"));
+  const GgufFile source(file.path());
+  EXPECT_FALSE(source.find_uint("absent") || source.find_float("absent"));
+  EXPECT_FALSE(source.find_string("absent") || source.find_strings("absent"));
+  EXPECT_FALSE(source.find_floats("absent") || source.find_ints("absent"));
   const auto names = [](const char* key, const std::function<void()>& action) {
     const std::string message = file_error(action);
     EXPECT_NE(message.find('"' + std::string(key) + '"'), std::string::npos) << message;
   };
-  names("negative", [&] { source->find_uint("negative"); });
-  names("text", [&] { source->find_uint("text"); });
-  names("floats", [&] { source->find_uint("floats"); });
-  names("number", [&] { source->find_float("number"); });
-  names("number", [&] { source->find_bool("number"); });
-  names("number", [&] { source->find_string("number"); });
-  names("texts", [&] { source->find_string("texts"); });
-  names("text", [&] { source->find_strings("text"); });
-  names("texts", [&] { source->find_floats("texts"); });
-  names("floats", [&] { source->find_ints("floats"); });
-  names("number", [&] { source->find_ints("number"); });
-  names("big", [&] { source->find_ints("big"); });
+  names("negative", [&] { source.find_uint("negative"); });
+  names("text", [&] { source.find_uint("text"); });
+  names("floats", [&] { source.find_uint("floats"); });
+  names("number", [&] { source.find_float("number"); });
+  names("number", [&] { source.find_string("number"); });
+  names("texts", [&] { source.find_string("texts"); });
+  names("text", [&] { source.find_strings("text"); });
+  names("texts", [&] { source.find_floats("texts"); });
+  names("floats", [&] { source.find_ints("floats"); });
+  names("number", [&] { source.find_ints("number"); });
+  names("big", [&] { source.find_ints("big"); });
 }
 
 TEST(Gguf, ReadsTensors) {
   const TempFile file(small_file().build());
-  const auto source = open_gguf(file.path());
-  ASSERT_EQ(source->tensors().size(), 2U);
-  EXPECT_EQ(source->find("third.weight"), nullptr);
-  const TensorInfo* const second = source->find("second.weight");
+  const GgufFile source(file.path());
+  ASSERT_EQ(source.tensors().size(), 2U);
+  EXPECT_EQ(source.find("third.weight"), nullptr);
+  const TensorInfo* const second = source.find("second.weight");
   ASSERT_NE(second, nullptr);
   EXPECT_EQ(second->type, BlockType::kQ8_0);
   EXPECT_EQ(second->bytes, 34U);
   EXPECT_EQ(second->shape, std::vector<std::uint64_t>{32});
   std::string data(30, '?');
-  source->read(*second, 4, std::as_writable_bytes(std::span(data)));
+  source.read(*second, 4, std::as_writable_bytes(std::span(data)));
   EXPECT_EQ(data, std::string(30, 'b'));
-  const auto beyond = [&] { source->read(*second, 5, std::as_writable_bytes(std::span(data))); };
+  const auto beyond = [&] { source.read(*second, 5, std::as_writable_bytes(std::span(data))); };
   EXPECT_NE(file_error(beyond).find("\"second.weight\""), std::string::npos);
 }
 
@@ -137,9 +135,9 @@ TEST(Gguf, AlignmentIsTheFilesOwn) {
     GgufBuilder builder = small_file().set_u32("general.alignment", alignment);
     builder.alignment = alignment;
     const TempFile file(builder.build());
-    const auto source = open_gguf(file.path());
+    const GgufFile source(file.path());
     std::string data(34, '?');
-    source->read(*source->find("second.weight"), 0, std::as_writable_bytes(std::span(data)));
+    source.read(*source.find("second.weight"), 0, std::as_writable_bytes(std::span(data)));
     EXPECT_EQ(data, std::string(34, 'b')) << alignment;
   }
 }
@@ -147,11 +145,12 @@ TEST(Gguf, AlignmentIsTheFilesOwn) {
 TEST(Gguf, FileThatShrinksWhileItIsReadNamesTheTensor) {
   const std::string content = small_file().build();
   const TempFile file(content);
-  const auto source = open_gguf(file.path());
-  const TensorInfo& tensor = *source->find("second.weight");
-  ASSERT_EQ(::truncate(file.path().c_str(), static_cast<off_t>(tensor.offset + 10)), 0);
+  const GgufFile source(file.path());
+  const TensorInfo& tensor = *source.find("second.weight");
+  ASSERT_EQ(
+      ::truncate(file.path().c_str(), static_cast<off_t>(source.list().tensors[1].offset + 10)), 0);
   std::string data(34, '?');
-  const auto read = [&] { source->read(tensor, 0, std::as_writable_bytes(std::span(data))); };
+  const auto read = [&] { source.read(tensor, 0, std::as_writable_bytes(std::span(data))); };
   const std::string message = file_error(read);
   EXPECT_NE(message.find("\"second.weight\""), std::string::npos) << message;
   EXPECT_NE(message.find("found 10"), std::string::npos) << message;
@@ -313,9 +312,9 @@ INSTANTIATE_TEST_SUITE_P(Tensors, Corrupt, testing::ValuesIn(tensor_corruptions(
 TEST(CorruptFile, EmptyMissingAndDirectory) {
   EXPECT_NE(open_error("").find("empty"), std::string::npos);
   EXPECT_NE(open_error("GG").find("magic"), std::string::npos);
-  EXPECT_NE(file_error([] { open_gguf("/nowhere/model.gguf"); }).find("/nowhere/model.gguf"),
+  EXPECT_NE(file_error([] { GgufFile{"/nowhere/model.gguf"}; }).find("/nowhere/model.gguf"),
             std::string::npos);
-  EXPECT_NE(file_error([] { open_gguf(std::filesystem::temp_directory_path()); }).find("directory"),
+  EXPECT_NE(file_error([] { GgufFile{std::filesystem::temp_directory_path()}; }).find("directory"),
             std::string::npos);
 }
 
@@ -325,14 +324,15 @@ TEST(CorruptFile, TruncatedAnywhereInASmallOne) {
       content.size() - (64 - 34);  // The last tensor's padding may be absent.
   for (std::size_t size = 0; size < needed; ++size) open_error(content.substr(0, size));
   const TempFile whole(content.substr(0, needed));
-  EXPECT_NO_THROW(open_gguf(whole.path()));
+  EXPECT_NO_THROW(GgufFile{whole.path()});
 }
 
 /// Where the data of the golden file begins.
 std::size_t golden_header_bytes() {
   std::uint64_t start = std::numeric_limits<std::uint64_t>::max();
-  const auto source = open_gguf(kGolden);
-  for (const TensorInfo& tensor : source->tensors()) start = std::min(start, tensor.offset);
+  const GgufFile source(kGolden);
+  for (const FileInfo::Tensor& tensor : source.list().tensors)
+    start = std::min(start, tensor.offset);
   return static_cast<std::size_t>(start);
 }
 
@@ -350,18 +350,19 @@ TEST(CorruptFile, TruncatedEvery4KiBAndAtRandomPlaces) {
 /// Opens, and asks for everything that a model would. What is wrong must be an Error(kFile).
 bool opens_whole(const std::string& path) {
   try {
-    const auto source = open_gguf(path);
-    source->find_strings("tokenizer.ggml.tokens");
-    source->find_floats("tokenizer.ggml.scores");
-    source->find_ints("tokenizer.ggml.token_type");
-    source->find_string("general.architecture");
-    source->find_uint("gemma3.block_count");
-    source->find_float("gemma3.rope.freq_base");
+    const GgufFile source(path);
+    source.find_strings("tokenizer.ggml.tokens");
+    source.find_floats("tokenizer.ggml.scores");
+    source.find_ints("tokenizer.ggml.token_type");
+    source.find_string("general.architecture");
+    source.find_uint("gemma3.block_count");
+    source.find_float("gemma3.rope.freq_base");
     std::vector<std::byte> data;
-    for (const TensorInfo& tensor : source->tensors()) {
-      EXPECT_LE(tensor.offset + tensor.bytes, source->file_bytes());
+    for (const FileInfo::Tensor& tensor : source.list().tensors)
+      EXPECT_LE(tensor.offset + tensor.bytes, source.file_bytes());
+    for (const TensorInfo& tensor : source.tensors()) {
       data.resize(static_cast<std::size_t>(tensor.bytes));
-      source->read(tensor, 0, data);
+      source.read(tensor, 0, data);
     }
     return true;
   } catch (const Error& error) {
@@ -393,17 +394,16 @@ TEST(CorruptFile, FlippedBitsInTheHeaderLoadOrAreErrors) {
 }
 
 TEST(Gguf, GoldenFile) {
-  const auto source = open_gguf(kGolden);
-  EXPECT_EQ(source->tensors().size(), 106U);
-  EXPECT_EQ(source->find_string("general.architecture"), "gemma3");
-  EXPECT_EQ(source->find_uint("gemma3.block_count"), 8U);
-  EXPECT_EQ(source->find_float("gemma3.rope.scaling.factor"), 8.0);
-  EXPECT_EQ(source->find_bool("tokenizer.ggml.add_space_prefix"), false);
-  const auto tokens = source->find_strings("tokenizer.ggml.tokens");
+  const GgufFile source(kGolden);
+  EXPECT_EQ(source.tensors().size(), 106U);
+  EXPECT_EQ(source.find_string("general.architecture"), "gemma3");
+  EXPECT_EQ(source.find_uint("gemma3.block_count"), 8U);
+  EXPECT_EQ(source.find_float("gemma3.rope.scaling.factor"), 8.0);
+  const auto tokens = source.find_strings("tokenizer.ggml.tokens");
   ASSERT_TRUE(tokens);
   ASSERT_EQ(tokens->size(), 1763U);
   EXPECT_EQ(tokens->at(2), "<bos>");
-  const TensorInfo* const embedding = source->find("token_embd.weight");
+  const TensorInfo* const embedding = source.find("token_embd.weight");
   ASSERT_NE(embedding, nullptr);
   EXPECT_EQ(embedding->type, BlockType::kBF16);
   EXPECT_EQ(embedding->columns(), 64U);
@@ -413,10 +413,10 @@ TEST(Gguf, GoldenFile) {
 TEST(Gguf, TinyModelOpens) {
   for (const BlockType type : {BlockType::kF32, BlockType::kQ8_0}) {
     const TempFile file(tiny_model({.type = type}).build());
-    const auto source = open_gguf(file.path());
-    EXPECT_EQ(source->tensors().size(), 6U * 13 + 2);
-    EXPECT_EQ(source->find("token_embd.weight")->rows(), test::kTinyVocabulary);
-    const auto tokens = source->find_strings("tokenizer.ggml.tokens");
+    const GgufFile source(file.path());
+    EXPECT_EQ(source.tensors().size(), 6U * 13 + 2);
+    EXPECT_EQ(source.find("token_embd.weight")->rows(), test::kTinyVocabulary);
+    const auto tokens = source.find_strings("tokenizer.ggml.tokens");
     ASSERT_TRUE(tokens);
     EXPECT_EQ(tokens->size(), test::kTinyVocabulary);
     EXPECT_EQ(tokens->at(test::kTinyBytes), "<0x00>");
@@ -427,12 +427,12 @@ TEST(Gguf, TinyModelOpens) {
 TEST(Gguf, RealModelOpens) {
   const char* const path = std::getenv("LAPIDARY_TEST_MODEL");
   if (path == nullptr) GTEST_SKIP() << "LAPIDARY_TEST_MODEL is not set";
-  const auto source = open_gguf(path);
-  const auto tokens = source->find_strings("tokenizer.ggml.tokens");
+  const GgufFile source(path);
+  const auto tokens = source.find_strings("tokenizer.ggml.tokens");
   ASSERT_TRUE(tokens);
   EXPECT_EQ(tokens->size(), 262144U);
-  ASSERT_NE(source->find("token_embd.weight"), nullptr);
-  EXPECT_EQ(source->find("token_embd.weight")->rows(), 262144U);
+  ASSERT_NE(source.find("token_embd.weight"), nullptr);
+  EXPECT_EQ(source.find("token_embd.weight")->rows(), 262144U);
 }
 
 }  // namespace

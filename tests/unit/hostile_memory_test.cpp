@@ -94,7 +94,7 @@ std::vector<Huge> huge_files() {
        "40000000 values"},
       {"PatternOfNoLayer",
        [] { return long_array("gemma3.attention.sliding_window_pattern", 40'000'000); },
-       "one a layer"},
+       "one for each of the 6 layers"},
       {"AMillionTensors", [] { return many_tensors(600'000); }, "tensor count"},
       {"TensorsThatFit", [] { return many_tensors(65'000); }, ""},
       {"KeysWithLongNames", [] { return many_keys(600, 60'000, 8); }, ""},

@@ -113,9 +113,9 @@ void fail_elsewhere(const std::function<void()>& body) {
 }
 
 TEST(Allocation, OfWeights) {
-  const std::unique_ptr<WeightSource> source = open_gguf(kText);
+  const std::unique_ptr<WeightSource> source = open_source(kText, Content::kText);
   const Config config = read_config(*source);
-  const std::unique_ptr<WeightSource> vision = open_gguf(vision_file());
+  const std::unique_ptr<WeightSource> vision = open_source(vision_file(), Content::kVision);
   const VisionConfig vision_config = read_vision_config(*vision);
   Team team(3);
   const auto load_text = [&] {

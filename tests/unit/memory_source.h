@@ -20,38 +20,46 @@ namespace lapidary {
 /// Metadata made by hand, for tests that need a vocabulary no file has.
 class MemorySource : public WeightSource {
  public:
-  std::map<std::string, std::uint64_t, std::less<>> uints;
-  std::map<std::string, std::string, std::less<>> strings;
-  std::map<std::string, PagedVector<std::string>, std::less<>> string_arrays;
-  std::map<std::string, PagedVector<double>, std::less<>> float_arrays;
-  std::map<std::string, PagedVector<std::int64_t>, std::less<>> int_arrays;
+  std::map<Key, std::uint64_t> uints;
+  std::map<Key, std::string> strings;
+  std::map<Key, PagedVector<std::string>> string_arrays;
+  std::map<Key, PagedVector<double>> float_arrays;
+  std::map<Key, PagedVector<std::int64_t>> int_arrays;
 
-  const TensorInfo* find(std::string_view) const override { return nullptr; }
+  const TensorInfo* find(const TensorName&) const override { return nullptr; }
   std::span<const TensorInfo> tensors() const override { return {}; }
   void read(const TensorInfo&, std::uint64_t, std::span<std::byte>) const override {}
-  std::optional<std::uint64_t> find_uint(std::string_view key) const override {
-    return get(uints, key);
-  }
-  std::optional<double> find_float(std::string_view) const override { return std::nullopt; }
-  std::optional<bool> find_bool(std::string_view) const override { return std::nullopt; }
-  std::optional<std::string> find_string(std::string_view key) const override {
-    return get(strings, key);
-  }
-  std::optional<PagedVector<std::string>> find_strings(std::string_view key) const override {
+  std::optional<std::uint64_t> find_uint(Key key) const override { return get(uints, key); }
+  std::optional<double> find_float(Key) const override { return std::nullopt; }
+  std::optional<std::string> find_string(Key key) const override { return get(strings, key); }
+  std::optional<PagedVector<std::string>> find_strings(Key key) const override {
     return get(string_arrays, key);
   }
-  std::optional<PagedVector<double>> find_floats(std::string_view key) const override {
+  std::optional<PagedVector<double>> find_floats(Key key) const override {
     return get(float_arrays, key);
   }
-  std::optional<PagedVector<std::int64_t>> find_ints(std::string_view key) const override {
+  std::optional<PagedVector<std::int64_t>> find_ints(Key key) const override {
     return get(int_arrays, key);
   }
-  const std::string& path() const override { return path_; }
+  std::optional<ArraySize> array_size(Key) const override { return std::nullopt; }
+
+  std::string name(Key key) const override {
+    const std::map<Key, std::string> names = {
+        {Key::kTokens, "tokens"},    {Key::kTokenScores, "scores"},
+        {Key::kTokenTypes, "types"}, {Key::kEos, "eos"},
+        {Key::kBos, "bos"},
+    };
+    return names.at(key);
+  }
+  std::string where(Key key) const override { return "by hand: key " + name(key); }
+  std::string where(const TensorName&) const override { return "by hand: a tensor"; }
+  std::string where(const TensorInfo& tensor) const override { return "by hand: " + tensor.name; }
+  std::vector<std::string> files() const override { return {}; }
   std::uint64_t file_bytes() const override { return 0; }
 
-  PagedVector<std::string>& tokens() { return string_arrays["tokenizer.ggml.tokens"]; }
-  PagedVector<double>& scores() { return float_arrays["tokenizer.ggml.scores"]; }
-  PagedVector<std::int64_t>& types() { return int_arrays["tokenizer.ggml.token_type"]; }
+  PagedVector<std::string>& tokens() { return string_arrays[Key::kTokens]; }
+  PagedVector<double>& scores() { return float_arrays[Key::kTokenScores]; }
+  PagedVector<std::int64_t>& types() { return int_arrays[Key::kTokenTypes]; }
 
   void add_token(const std::string& text, std::int64_t type, double score = 0) {
     tokens().push_back(text);
@@ -61,12 +69,11 @@ class MemorySource : public WeightSource {
 
  private:
   template <class Map>
-  static std::optional<typename Map::mapped_type> get(const Map& map, std::string_view key) {
+  static std::optional<typename Map::mapped_type> get(const Map& map, Key key) {
     const auto found = map.find(key);
     if (found == map.end()) return std::nullopt;
     return found->second;
   }
-  std::string path_ = "by-hand.gguf";
 };
 
 /// A small vocabulary of Gemma's kind: ids 0 to 4 special, 5 and 6 the turn tokens, 7 to 262 the
@@ -74,7 +81,6 @@ class MemorySource : public WeightSource {
 /// (268), "▁a" (269).
 inline MemorySource small_vocabulary() {
   MemorySource source;
-  source.strings["tokenizer.ggml.model"] = "llama";
   for (const char* name :
        {"<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>"}) {
     source.add_token(name, 3);
@@ -97,13 +103,13 @@ inline MemorySource small_vocabulary() {
 }
 
 inline std::unique_ptr<WeightSource> open_tiny_model() {
-  return open_gguf(test_data("tiny-gemma3-text-bf16.gguf"));
+  return open_source(test_data("tiny-gemma3-text-bf16.gguf"), Content::kText);
 }
 
 /// The real vocabulary, or nullptr where the model is not there.
 inline std::unique_ptr<WeightSource> open_real_model() {
   const char* path = std::getenv("LAPIDARY_TEST_MODEL");
-  return path == nullptr || *path == '\0' ? nullptr : open_gguf(path);
+  return path == nullptr || *path == '\0' ? nullptr : open_source(path, Content::kText);
 }
 
 /// Cuts of pieces as a vocabulary makes them.

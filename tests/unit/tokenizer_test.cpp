@@ -173,8 +173,8 @@ TEST(Tokenizer, RepairsTheTypesOfSpecialTokensAndSaysSo) {
 
 TEST(Tokenizer, TakesStopIdsFromMetadataToo) {
   MemorySource source = small_vocabulary();
-  source.uints["tokenizer.ggml.eos_token_id"] = 6;
-  source.uints["tokenizer.ggml.eot_token_id"] = 266;
+  source.uints[Key::kEos] = 6;
+  source.uints[Key::kEot] = 266;
   EXPECT_EQ(to_ids(load_tokenizer(source).stop_ids()), (Ids{1, 6, 266}));
 }
 
@@ -233,16 +233,12 @@ TEST(CorruptVocabulary, NamesTheKey) {
     change(source);
     return source;
   };
-  expect_refused(MemorySource(), "tokenizer.ggml.model: missing");
-  expect_refused(with([](auto& s) { s.strings["tokenizer.ggml.model"] = "gpt2"; }),
-                 "\"gpt2\", expected \"llama\"");
-  expect_refused(with([](auto& s) { s.string_arrays.clear(); }), "tokenizer.ggml.tokens: missing");
-  expect_refused(with([](auto& s) { s.tokens().clear(); }), "tokenizer.ggml.tokens: empty");
-  expect_refused(with([](auto& s) { s.float_arrays.clear(); }), "tokenizer.ggml.scores: missing");
-  expect_refused(with([](auto& s) { s.int_arrays.clear(); }), "tokenizer.ggml.token_type: missing");
-  expect_refused(with([](auto& s) { s.scores().pop_back(); }), "tokenizer.ggml.scores: 269 values");
-  expect_refused(with([](auto& s) { s.types().push_back(1); }),
-                 "tokenizer.ggml.token_type: 271 values");
+  expect_refused(with([](auto& s) { s.string_arrays.clear(); }), "key tokens is missing");
+  expect_refused(with([](auto& s) { s.tokens().clear(); }), "key tokens: empty");
+  expect_refused(with([](auto& s) { s.float_arrays.clear(); }), "key scores is missing");
+  expect_refused(with([](auto& s) { s.int_arrays.clear(); }), "key types is missing");
+  expect_refused(with([](auto& s) { s.scores().pop_back(); }), "key scores has 269 values");
+  expect_refused(with([](auto& s) { s.types().push_back(1); }), "key types has 271 values");
   expect_refused(with([](auto& s) { s.types()[266] = 0; }), "token 266 has type 0");
   expect_refused(with([](auto& s) { s.types()[266] = 1LL << 40; }), "token 266 has type");
   expect_refused(with([](auto& s) { s.scores()[266] = std::numeric_limits<double>::quiet_NaN(); }),
@@ -262,8 +258,7 @@ TEST(CorruptVocabulary, NamesTheKey) {
   expect_refused(with([](auto& s) { s.tokens()[268] = "<0x41>"; }), "tokens 72 and 268");
   expect_refused(with([](auto& s) { s.tokens()[2] = "<s>"; }), "no <bos>");
   expect_refused(with([](auto& s) { s.tokens()[1] = "</s>"; }), "no <eos>");
-  expect_refused(with([](auto& s) { s.uints["tokenizer.ggml.eos_token_id"] = 270; }),
-                 "eos_token_id: 270");
+  expect_refused(with([](auto& s) { s.uints[Key::kEos] = 270; }), "key eos is 270");
 }
 
 TEST(Utf8, FindsIncompleteEnds) {

@@ -32,11 +32,11 @@ test::GgufBuilder vision_header(std::uint32_t text_width = 64) {
 
 VisionConfig config_of(const test::GgufBuilder& file) {
   const test::TempFile on_disk(file.build());
-  return read_vision_config(*open_gguf(on_disk.path()));
+  return read_vision_config(*open_source(on_disk.path(), Content::kVision));
 }
 
 TEST(VisionConfig, ReadsTheTinyFile) {
-  const VisionConfig c = read_vision_config(*open_gguf(kVision));
+  const VisionConfig c = read_vision_config(*open_source(kVision, Content::kVision));
   EXPECT_EQ(c.image_size, 896);
   EXPECT_EQ(c.patch_size, 14);
   EXPECT_EQ(c.width, 72);

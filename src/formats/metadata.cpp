@@ -1,0 +1,56 @@
+#include "formats/metadata.h"
+
+#include <cstdio>
+
+#include "lapidary/error.h"
+
+namespace lapidary {
+
+void fail_key(const WeightSource& source, Key key, const std::string& what) {
+  throw Error(ErrorCode::kFile, source.where(key) + what);
+}
+
+int read_int(const WeightSource& source, Key key, int low, int high, std::optional<int> fallback) {
+  std::optional<std::uint64_t> value = source.find_uint(key);
+  if (!value && fallback) return *fallback;
+  const std::uint64_t found = required(source, key, value);
+  if (found < static_cast<std::uint64_t>(low) || found > static_cast<std::uint64_t>(high)) {
+    fail_key(source, key,
+             " is " + std::to_string(found) + ", expected " + std::to_string(low) + " to " +
+                 std::to_string(high));
+  }
+  return static_cast<int>(found);
+}
+
+float read_float(const WeightSource& source, Key key, double low, double high, float fallback) {
+  const std::optional<double> value = source.find_float(key);
+  if (!value) return fallback;
+  if (*value >= low && *value <= high) return static_cast<float>(*value);
+  char text[120];
+  std::snprintf(text, sizeof text, " is %.6g, expected a number from %.15g to %.15g", *value, low,
+                high);
+  fail_key(source, key, text);
+}
+
+void require_multiple(const WeightSource& source, Key key, int value, int of,
+                      const std::string& of_name) {
+  if (value % of == 0) return;
+  fail_key(source, key,
+           " is " + std::to_string(value) + ", expected a multiple of " + std::to_string(of) +
+               (of_name.empty() ? "" : ", " + of_name));
+}
+
+void check_count(const WeightSource& source, Key key, std::uint64_t count, std::uint64_t expected,
+                 const char* what) {
+  if (count == expected) return;
+  fail_key(source, key,
+           " has " + std::to_string(count) + " values, expected one for each of the " +
+               std::to_string(expected) + " " + what);
+}
+
+void require_count(const WeightSource& source, Key key, std::uint64_t expected, const char* what) {
+  const std::optional<ArraySize> size = source.array_size(key);
+  if (size) check_count(source, key, size->count, expected, what);
+}
+
+}  // namespace lapidary

@@ -232,7 +232,9 @@ const TensorInfo& TensorPlan::require(const TensorName& name, Shape shape) const
   const TensorInfo* tensor = source_.find(name);
   if (tensor == nullptr) throw Error(ErrorCode::kFile, source_.where(name) + " is missing");
   const std::vector<std::uint64_t> expected(shape.begin(), shape.end());
-  if (tensor->shape != expected) {
+  std::vector<std::uint64_t> found = tensor->shape;
+  while (found.size() > expected.size() && found.back() == 1) found.pop_back();
+  if (found != expected) {
     throw Error(ErrorCode::kFile, source_.where(*tensor) + " is " + shape_text(tensor->shape) +
                                       ", expected " + shape_text(expected));
   }

@@ -40,17 +40,12 @@ void require_multiple(const WeightSource& source, Key key, int value, int of,
                (of_name.empty() ? "" : ", " + of_name));
 }
 
-void check_count(const WeightSource& source, Key key, std::uint64_t count, std::uint64_t expected,
-                 const char* what) {
-  if (count == expected) return;
-  fail_key(source, key,
-           " has " + std::to_string(count) + " values, expected one for each of the " +
-               std::to_string(expected) + " " + what);
-}
-
-void require_count(const WeightSource& source, Key key, std::uint64_t expected, const char* what) {
+void require_count(const WeightSource& source, Key key, std::uint64_t count, const char* what) {
   const std::optional<ArraySize> size = source.array_size(key);
-  if (size) check_count(source, key, size->count, expected, what);
+  if (!size || size->count == count) return;
+  fail_key(source, key,
+           " has " + std::to_string(size->count) + " values, expected one for each of the " +
+               std::to_string(count) + " " + what);
 }
 
 }  // namespace lapidary

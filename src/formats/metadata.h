@@ -35,11 +35,8 @@ float read_float(const WeightSource& source, Key key, double low, double high, f
 void require_multiple(const WeightSource& source, Key key, int value, int of,
                       const std::string& of_name = {});
 
-/// Checks that `count`, of the array at `key`, is `expected`: one for each of `what`.
-void check_count(const WeightSource& source, Key key, std::uint64_t count, std::uint64_t expected,
-                 const char* what);
-
-/// The same of an array that is there, before it is read.
-void require_count(const WeightSource& source, Key key, std::uint64_t expected, const char* what);
+/// Checks that the array at `key`, where there is one, has `count` entries, one for each of `what`:
+/// before it is read.
+void require_count(const WeightSource& source, Key key, std::uint64_t count, const char* what);
 
 }  // namespace lapidary

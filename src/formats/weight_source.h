@@ -141,8 +141,9 @@ class WeightSource {
   virtual std::optional<PagedVector<double>> find_floats(Key key) const = 0;
   virtual std::optional<PagedVector<std::int64_t>> find_ints(Key key) const = 0;  // Or bools.
 
-  /// What the array at `key` has in its file; nothing where there is no array. To be looked at
-  /// before the array is read: one byte of a file may become eight in memory.
+  /// What the array at `key` has in its file, as many entries as are then read; nothing where there
+  /// is no array. To be looked at before the array is read: one byte of a file may become eight in
+  /// memory.
   virtual std::optional<ArraySize> array_size(Key key) const = 0;
 
   /// For messages: what the file calls `key`; and the file that has it, or should have it, with

@@ -1,7 +1,5 @@
 #include "model/weights.h"
 
-#include <utility>
-
 #include "ops/tensor_plan.h"
 
 namespace lapidary {

@@ -33,7 +33,6 @@ struct Buffers {
   const kernels::Kernels& kernels;
   PagedVector<std::byte> bytes{};
   PagedVector<float> floats{};
-  PagedVector<float> whole{};  // Of a matrix that is packed once all of it is there.
   std::vector<std::int16_t> words{};
 };
 
@@ -54,8 +53,8 @@ bool to_floats(BlockType type, std::span<const std::byte> bytes, std::span<float
 /// A tensor and what it becomes.
 class TensorPlan::Item {
  public:
-  Item(const TensorInfo& from, TensorKind what, int count, int together, bool one_task = false)
-      : tensor(from), kind(what), row_count(count), unit(together), at_once(one_task) {}
+  Item(const TensorInfo& from, TensorKind what, int count, int together)
+      : tensor(from), kind(what), row_count(count), unit(together) {}
   virtual ~Item() = default;
   Item(const Item&) = delete;
   Item& operator=(const Item&) = delete;
@@ -76,7 +75,6 @@ class TensorPlan::Item {
   const TensorKind kind;
   const int row_count;  // Of what is packed; the tensor may have several dimensions for a row.
   const int unit;       // Rows that are packed together.
-  const bool at_once;   // One task packs all rows, in their order.
 };
 
 namespace {
@@ -147,8 +145,8 @@ class PackedHead final : public TensorPlan::Item {
 
 class Bfp : public TensorPlan::Item {
  public:
-  Bfp(const TensorInfo& from, BfpMatrix& out)
-      : Item(from, TensorKind::kLayerMatrix, out.rows, kPanelRows), out_(out) {}
+  Bfp(const TensorInfo& from, BfpMatrix& out, int count, int together)
+      : Item(from, TensorKind::kLayerMatrix, count, together), out_(out) {}
 
   void place(Layout& layout) override {
     out_.values = layout.take<std::int16_t>(out_.value_count());
@@ -163,11 +161,6 @@ class Bfp : public TensorPlan::Item {
   }
 
  protected:
-  /// One of whose tensor each row is a column.
-  struct Transposed {};
-  Bfp(const TensorInfo& from, BfpMatrix& out, Transposed)
-      : Item(from, TensorKind::kLayerMatrix, out.columns, 1, true), out_(out) {}
-
   std::size_t columns() const { return static_cast<std::size_t>(out_.columns); }
 
   void pack_rows(const float* rows, int first, int count, Buffers& buffers) const {
@@ -181,28 +174,25 @@ class Bfp : public TensorPlan::Item {
   BfpMatrix& out_;
 };
 
-/// A row of the tensor is a column of the matrix: panels are packed once all are there.
+/// A row of the tensor is a column of the matrix: one task reads all and packs the panels.
 class TransposedBfp final : public Bfp {
  public:
-  TransposedBfp(const TensorInfo& from, BfpMatrix& out) : Bfp(from, out, Transposed{}) {}
+  TransposedBfp(const TensorInfo& from, BfpMatrix& out)
+      : Bfp(from, out, out.columns, out.columns) {}
 
   bool pack(const FileRows& rows, Buffers& buffers) const override {
     const auto height = static_cast<std::size_t>(out_.rows);
-    const std::span<float> whole = sized(buffers.whole, columns() * height);
-    const std::span<float> row =
-        whole.subspan(static_cast<std::size_t>(rows.first) * height, height);
-    if (!to_floats(tensor.type, rows.bytes, row)) return false;
-    if (rows.first + 1 < out_.columns) return true;
+    const std::span<float> floats = sized(buffers.floats, columns() * (height + kPanelRows));
+    if (!to_floats(tensor.type, rows.bytes, floats.first(columns() * height))) return false;
+    float* const panel = floats.data() + columns() * height;
     for (int first = 0; first < out_.rows; first += kPanelRows) {
       const int count = std::min(kPanelRows, out_.rows - first);
-      const std::span<float> floats =
-          sized(buffers.floats, columns() * static_cast<std::size_t>(count));
-      float* to = floats.data();
+      float* to = panel;
       for (int r = first; r < first + count; ++r) {
-        const float* from = whole.data() + r;
-        for (std::size_t k = 0; k < columns(); ++k) *to++ = from[k * height];
+        for (std::size_t k = 0; k < columns(); ++k)
+          *to++ = floats[k * height + static_cast<std::size_t>(r)];
       }
-      pack_rows(floats.data(), first, count, buffers);
+      pack_rows(panel, first, count, buffers);
     }
     return true;
   }
@@ -216,32 +206,27 @@ struct Piece {
 };
 
 /// Packs all rows of `piece` and returns their bytes.
-std::uint64_t load_piece(const WeightSource& source, const Piece& piece, Buffers& buffers,
-                         const char* reading, const std::atomic<bool>* cancel) {
+std::uint64_t load_piece(const WeightSource& source, const Piece& piece, Buffers& buffers) {
   const TensorPlan::Item& item = *piece.item;
   const std::size_t row_bytes = item.row_bytes();
-  for (int begin = piece.begin; begin < piece.end; begin += item.step()) {
-    check_cancel(cancel, reading);
-    const int end = std::min(begin + item.step(), piece.end);
-    const std::span<std::byte> read =
-        sized(buffers.bytes, static_cast<std::size_t>(end - begin) * row_bytes);
-    const std::uint64_t offset = static_cast<std::uint64_t>(begin) * row_bytes;
-    source.read(item.tensor, offset, read);
-    piece.tail->look(offset, read);
-    std::span<const std::byte> left = read;
-    for (int first = begin; first < end; first += item.unit) {
-      const int count = std::min(item.unit, end - first);
-      const std::size_t bytes = static_cast<std::size_t>(count) * row_bytes;
-      if (!item.pack({first, count, left.first(bytes)}, buffers)) {
-        throw Error(ErrorCode::kFile, source.where(item.tensor) +
-                                          " holds a scale or value that is not finite, in rows " +
-                                          std::to_string(first) + " to " +
-                                          std::to_string(first + count - 1));
-      }
-      left = left.subspan(bytes);
+  const std::span<std::byte> bytes =
+      sized(buffers.bytes, static_cast<std::size_t>(piece.end - piece.begin) * row_bytes);
+  const std::uint64_t offset = static_cast<std::uint64_t>(piece.begin) * row_bytes;
+  source.read(item.tensor, offset, bytes);
+  piece.tail->look(offset, bytes);
+  std::span<const std::byte> left = bytes;
+  for (int first = piece.begin; first < piece.end; first += item.unit) {
+    const int count = std::min(item.unit, piece.end - first);
+    const std::span<const std::byte> rows = left.first(static_cast<std::size_t>(count) * row_bytes);
+    if (!item.pack({first, count, rows}, buffers)) {
+      throw Error(ErrorCode::kFile, source.where(item.tensor) +
+                                        " holds a scale or value that is not finite, in rows " +
+                                        std::to_string(first) + " to " +
+                                        std::to_string(first + count - 1));
     }
+    left = left.subspan(rows.size());
   }
-  return static_cast<std::uint64_t>(piece.end - piece.begin) * row_bytes;
+  return bytes.size();
 }
 
 std::string shape_text(std::span<const std::uint64_t> shape) {
@@ -261,7 +246,9 @@ const TensorInfo& TensorPlan::require(const TensorName& name, Shape shape) const
   const TensorInfo* tensor = source_.find(name);
   if (tensor == nullptr) throw Error(ErrorCode::kFile, source_.where(name) + " is missing");
   const std::vector<std::uint64_t> expected(shape.begin(), shape.end());
-  if (tensor->shape != expected) {
+  std::vector<std::uint64_t> found = tensor->shape;
+  while (found.size() > expected.size() && found.back() == 1) found.pop_back();
+  if (found != expected) {
     throw Error(ErrorCode::kFile, source_.where(*tensor) + " is " + shape_text(tensor->shape) +
                                       ", expected " + shape_text(expected));
   }
@@ -296,7 +283,7 @@ void TensorPlan::matrix(const TensorName& name, Shape shape, BfpMatrix& out, boo
   if (transposed) {
     items_.push_back(std::make_unique<TransposedBfp>(tensor, out));
   } else {
-    items_.push_back(std::make_unique<Bfp>(tensor, out));
+    items_.push_back(std::make_unique<Bfp>(tensor, out, out.rows, kPanelRows));
   }
 }
 
@@ -317,15 +304,15 @@ Arena TensorPlan::load(const kernels::Kernels& kernels, Team& team, const Progre
     Item& item = *items_[i];
     item.place(layout);
     total += item.tensor.bytes;
-    const int step = item.at_once ? item.row_count : item.step();
-    for (int row = 0; row < item.row_count; row += step)
-      pieces.push_back({&item, &tails[i], row, std::min(row + step, item.row_count)});
+    for (int row = 0; row < item.row_count; row += item.step())
+      pieces.push_back({&item, &tails[i], row, std::min(row + item.step(), item.row_count)});
   }
   std::atomic<std::uint64_t> done{0};
   auto body = [&](Worker& worker) {
     Buffers buffers{kernels};
     worker.for_each(static_cast<int>(pieces.size()), [&](int i) {
-      done += load_piece(source_, pieces[static_cast<std::size_t>(i)], buffers, reading_, cancel);
+      check_cancel(cancel, reading_);
+      done += load_piece(source_, pieces[static_cast<std::size_t>(i)], buffers);
       if (progress && worker.index() == 0)
         worker.outside([&] { call_host(progress, done.load(), total); });
     });

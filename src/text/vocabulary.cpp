@@ -92,7 +92,7 @@ constexpr std::size_t kMaxTokenBytes = 4096;
 /// read.
 void check_lengths(const WeightSource& source) {
   const std::optional<ArraySize> tokens = source.array_size(Key::kTokens);
-  if (!tokens) return;  // No array, or a source that holds it already: told when it is read.
+  if (!tokens) return;  // Told when it is read.
   if (tokens->count == 0) fail(source, Key::kTokens, "empty");
   for (const Key key : {Key::kTokenScores, Key::kTokenTypes})
     require_count(source, key, tokens->count, "tokens");
@@ -158,9 +158,6 @@ Pieces read_pieces(const WeightSource& source, std::uint64_t held) {
   check_cost(source, pieces.types, held);
   pieces.texts = required(source, Key::kTokens, source.find_strings(Key::kTokens));
   const std::size_t count = pieces.texts.size();
-  if (count == 0) fail(source, Key::kTokens, "empty");
-  check_count(source, Key::kTokenScores, pieces.scores.size(), count, "tokens");
-  check_count(source, Key::kTokenTypes, pieces.types.size(), count, "tokens");
   for (std::size_t i = 0; i < count; ++i) {
     const std::string at = "token " + std::to_string(i);
     const std::string& text = pieces.texts[i];

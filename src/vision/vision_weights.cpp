@@ -1,7 +1,6 @@
 #include "vision/vision_weights.h"
 
 #include <string>
-#include <utility>
 
 #include "lapidary/error.h"
 #include "ops/tensor_plan.h"
@@ -22,74 +21,61 @@ void check_sizes(const WeightSource& source, const VisionConfig& c) {
                   std::to_string(kernels::kBfpBlock));
 }
 
-/// Asks for all tensors, with the places they go to.
-class Planner {
- public:
-  Planner(const WeightSource& source, const VisionConfig& config, VisionWeights& weights)
-      : plan_(source, "reading the vision model"), c_(config), w_(weights) {
-    check_sizes(source, config);
-  }
+void plan_bias(TensorPlan& plan, const TensorName& name, int rows, const float*& out) {
+  plan.values({name.part, name.layer, true}, {rows}, out);
+}
 
-  TensorPlan plan() {
-    // First, since it is packed in one go: the others are loaded meanwhile.
-    w_.projection = {c_.text_width, c_.width};
-    plan_.matrix({Part::kProjection}, {c_.text_width, c_.width}, w_.projection, true);
-    const int patch_values = 3 * c_.patch_size * c_.patch_size;
-    w_.patch.matrix = {c_.width, patch_values};
-    plan_.matrix({Part::kPatches}, {c_.patch_size, c_.patch_size, 3, c_.width}, w_.patch.matrix);
-    bias({Part::kPatches}, c_.width, w_.patch.bias);
-    plan_.values({Part::kPositions}, {c_.width, c_.patches()}, w_.positions);
-    w_.layers.resize(static_cast<std::size_t>(c_.layers));
-    for (int i = 0; i < c_.layers; ++i) layer(i, w_.layers[static_cast<std::size_t>(i)]);
-    norm({Part::kPostNorm}, w_.post_norm);
-    plan_.values({Part::kSoftNorm}, {c_.width}, w_.soft_norm);
-    return std::move(plan_);
-  }
+void plan_norm(TensorPlan& plan, const TensorName& name, int width, LayerNorm& out) {
+  plan.values(name, {width}, out.weight);
+  plan_bias(plan, name, width, out.bias);
+}
 
- private:
-  void layer(int i, VisionLayer& out) {
-    norm({Part::kAttentionNorm, i}, out.attention_norm);
-    linear({Part::kQuery, i}, c_.width, c_.width, out.query);
-    linear({Part::kKey, i}, c_.width, c_.width, out.key);
-    linear({Part::kValue, i}, c_.width, c_.width, out.value);
-    // Its input is rounded head by head, as attention leaves it.
-    linear({Part::kOutput, i}, c_.width, c_.width, out.output, c_.head_dim);
-    norm({Part::kFeedForwardNorm, i}, out.ffn_norm);
-    linear({Part::kUp, i}, c_.width, c_.feed_forward, out.up);
-    linear({Part::kDown, i}, c_.feed_forward, c_.width, out.down);
-  }
-
-  void linear(const TensorName& name, int columns, int rows, BiasedMatrix& out,
-              int block = kernels::kBfpBlock) {
+void plan_layer(TensorPlan& plan, const VisionConfig& c, int i, VisionLayer& w) {
+  const auto linear = [&](Part part, int columns, int rows, BiasedMatrix& out,
+                          int block = kernels::kBfpBlock) {
     out.matrix = {rows, columns, block};
-    plan_.matrix(name, {columns, rows}, out.matrix);
-    bias(name, rows, out.bias);
-  }
+    plan.matrix({part, i}, {columns, rows}, out.matrix);
+    plan_bias(plan, {part, i}, rows, out.bias);
+  };
+  plan_norm(plan, {Part::kAttentionNorm, i}, c.width, w.attention_norm);
+  linear(Part::kQuery, c.width, c.width, w.query);
+  linear(Part::kKey, c.width, c.width, w.key);
+  linear(Part::kValue, c.width, c.width, w.value);
+  // Its input is rounded head by head, as attention leaves it.
+  linear(Part::kOutput, c.width, c.width, w.output, c.head_dim);
+  plan_norm(plan, {Part::kFeedForwardNorm, i}, c.width, w.ffn_norm);
+  linear(Part::kUp, c.width, c.feed_forward, w.up);
+  linear(Part::kDown, c.feed_forward, c.width, w.down);
+}
 
-  void norm(const TensorName& name, LayerNorm& out) {
-    plan_.values(name, {c_.width}, out.weight);
-    bias(name, c_.width, out.bias);
-  }
-
-  void bias(const TensorName& name, int rows, const float*& out) {
-    plan_.values({name.part, name.layer, true}, {rows}, out);
-  }
-
-  TensorPlan plan_;
-  const VisionConfig& c_;
-  VisionWeights& w_;
-};
+/// Every tensor of the encoder with the place it goes to.
+TensorPlan plan_weights(const WeightSource& source, const VisionConfig& c, VisionWeights& w) {
+  check_sizes(source, c);
+  TensorPlan plan(source, "reading the vision model");
+  // First, since it is packed in one go: the others are loaded meanwhile.
+  w.projection = {c.text_width, c.width};
+  plan.matrix({Part::kProjection}, {c.text_width, c.width}, w.projection, true);
+  w.patch.matrix = {c.width, 3 * c.patch_size * c.patch_size};
+  plan.matrix({Part::kPatches}, {c.patch_size, c.patch_size, 3, c.width}, w.patch.matrix);
+  plan_bias(plan, {Part::kPatches}, c.width, w.patch.bias);
+  plan.values({Part::kPositions}, {c.width, c.patches()}, w.positions);
+  w.layers.resize(static_cast<std::size_t>(c.layers));
+  for (int i = 0; i < c.layers; ++i) plan_layer(plan, c, i, w.layers[static_cast<std::size_t>(i)]);
+  plan_norm(plan, {Part::kPostNorm}, c.width, w.post_norm);
+  plan.values({Part::kSoftNorm}, {c.width}, w.soft_norm);
+  return plan;
+}
 
 }  // namespace
 
 std::uint64_t vision_weight_bytes(const WeightSource& source, const VisionConfig& config) {
   VisionWeights shapes;
-  return Planner(source, config, shapes).plan().bytes();
+  return plan_weights(source, config, shapes).bytes();
 }
 
 std::string unused_vision_tensors(const WeightSource& source, const VisionConfig& config) {
   VisionWeights shapes;
-  return Planner(source, config, shapes).plan().unused();
+  return plan_weights(source, config, shapes).unused();
 }
 
 std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& source,
@@ -100,7 +86,7 @@ std::unique_ptr<const VisionWeights> load_vision_weights(const WeightSource& sou
   auto weights = std::make_unique<VisionWeights>();
   weights->config = config;
   weights->kernels = &kernels;
-  const TensorPlan plan = Planner(source, config, *weights).plan();
+  const TensorPlan plan = plan_weights(source, config, *weights);
   weights->arena = plan.load(kernels, team, progress, cancel);
   return weights;
 }

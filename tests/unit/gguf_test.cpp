@@ -59,7 +59,7 @@ GgufBuilder small_file() {
 
 TEST(Gguf, ReadsWhatTheBuilderWrote) {
   GgufBuilder builder = small_file();
-  builder.set_u32("u", 7).set_i32("i", -7).set_f32("f", 0.5F);
+  builder.set_u32("u", 7).set_i32("i", -7).set_f32("f", 0.5F).set_bool("b", true);
   builder.set_string("s", "text").set_strings("ss", {"a", "", "ccc"});
   builder.set_numbers<float>("fs", 6, {1.5F, -2.0F}).set_numbers<std::int16_t>("is", 3, {-1, 300});
   builder.set_numbers<std::uint8_t>("bs", 7, {1, 0}).set("d", 12, number_bytes(2.25));
@@ -80,6 +80,7 @@ TEST(Gguf, ReadsWhatTheBuilderWrote) {
     EXPECT_EQ(source.find_floats("fs"), (PagedVector<double>{1.5, -2.0}));
     EXPECT_EQ(source.find_ints("is"), (PagedVector<std::int64_t>{-1, 300}));
     EXPECT_EQ(source.find_ints("bs"), (PagedVector<std::int64_t>{1, 0}));
+    EXPECT_EQ(source.list().metadata.front(), std::pair(std::string("b"), std::string("true")));
     EXPECT_TRUE(source.array_size("is"));
     EXPECT_FALSE(source.array_size("u"));
     EXPECT_FALSE(source.array_size("absent"));

@@ -41,7 +41,17 @@ class MemorySource : public WeightSource {
   std::optional<PagedVector<std::int64_t>> find_ints(Key key) const override {
     return get(int_arrays, key);
   }
-  std::optional<ArraySize> array_size(Key) const override { return std::nullopt; }
+  std::optional<ArraySize> array_size(Key key) const override {
+    const auto count = [key](const auto& arrays) {
+      const auto found = arrays.find(key);
+      return found == arrays.end() ? std::nullopt : std::optional(found->second.size());
+    };
+    const std::optional<std::size_t> entries[] = {count(string_arrays), count(float_arrays),
+                                                  count(int_arrays)};
+    for (const std::optional<std::size_t>& n : entries)
+      if (n) return ArraySize{*n, 0};
+    return std::nullopt;
+  }
 
   std::string name(Key key) const override {
     const std::map<Key, std::string> names = {

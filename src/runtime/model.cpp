@@ -38,9 +38,9 @@ Tokenizer fitting_tokenizer(const WeightSource& source, const Config& config, st
                             const std::atomic<bool>* cancel) {
   Tokenizer tokenizer = load_tokenizer(source, cancel, held);
   if (tokenizer.vocabulary_size() <= config.vocabulary) return tokenizer;
-  throw Error(ErrorCode::kFile,
-              format("{} has {} rows, fewer than the {} of key {}", source.where({Part::kEmbedding}),
-                     config.vocabulary, tokenizer.vocabulary_size(), source.name(Key::kTokens)));
+  throw Error(ErrorCode::kFile, format("{} has {} rows, fewer than the {} of key {}",
+                                       source.where({Part::kEmbedding}), config.vocabulary,
+                                       tokenizer.vocabulary_size(), source.name(Key::kTokens)));
 }
 
 std::shared_ptr<const Model::Impl> load_model(const std::string& path,

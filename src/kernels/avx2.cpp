@@ -23,7 +23,7 @@ inline constexpr bool kFewRegisters = true;
 inline constexpr int kByteBias = 0;  // Signed bytes go in as magnitude and sign.
 
 // Each of 16 int8 scales twice, in both 16-bit halves of its lane: what vpmaddwd multiplies by.
-inline I load_half_scales(const std::uint8_t* p) {
+inline Ints load_half_scales(const std::uint8_t* p) {
   const __m128i rows = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(rows, rows)),
           _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(rows, rows))};
@@ -43,18 +43,18 @@ struct PeakProduct {
 };
 std::uint64_t int8_peak(std::uint64_t iterations) { return run_peak<PeakProduct>(iterations); }
 
-inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
-  const Q levels = load_group(bounds);
+inline Ints bound_sum(Ints sum, const std::uint8_t* bounds, const std::int8_t* norms) {
+  const Bytes levels = load_group(bounds);
   const __m256i four = broadcast_four(norms);
-  const I pairs = {_mm256_maddubs_epi16(levels.a, four), _mm256_maddubs_epi16(levels.b, four)};
+  const Ints pairs = {_mm256_maddubs_epi16(levels.a, four), _mm256_maddubs_epi16(levels.b, four)};
   return add(sum, widen(pairs, ones()));
 }
 template <int kField>
-inline I pair_sum(I sum, const std::uint8_t* pairs, const std::int8_t* x) {
-  const Q weights = bit_field<2, 2 * kField>(load_group(pairs));
-  const I values = load_int(reinterpret_cast<const std::int32_t*>(x));
-  const I products = {_mm256_maddubs_epi16(weights.a, values.a),
-                      _mm256_maddubs_epi16(weights.b, values.b)};
+inline Ints pair_sum(Ints sum, const std::uint8_t* pairs, const std::int8_t* x) {
+  const Bytes weights = bit_field<2, 2 * kField>(load_group(pairs));
+  const Ints values = load_int(reinterpret_cast<const std::int32_t*>(x));
+  const Ints products = {_mm256_maddubs_epi16(weights.a, values.a),
+                         _mm256_maddubs_epi16(weights.b, values.b)};
   return add(sum, widen(products, ones()));
 }
 

@@ -22,75 +22,75 @@ LAPIDARY_ENTER_TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c")
 namespace lapidary::kernels {
 namespace {
 
-struct F {
+struct Floats {
   __m512 v;
 };
-struct I {
+struct Ints {
   __m512i v;
 };
-using Q = I;
+using Bytes = Ints;
 
 inline __m128i load_128(const std::uint8_t* p) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
 }
 
-inline F load(const float* p) { return {_mm512_loadu_ps(p)}; }
-inline void store(float* p, F x) { _mm512_storeu_ps(p, x.v); }
-inline I load_int(const std::int32_t* p) { return {_mm512_loadu_si512(p)}; }
-inline void store_int(std::int32_t* p, I x) { _mm512_storeu_si512(p, x.v); }
-inline F broadcast(float x) { return {_mm512_set1_ps(x)}; }
-inline I broadcast_int(int x) { return {_mm512_set1_epi32(x)}; }
-inline F add(F x, F y) { return {_mm512_add_ps(x.v, y.v)}; }
-inline F sub(F x, F y) { return {_mm512_sub_ps(x.v, y.v)}; }
-inline F mul(F x, F y) { return {_mm512_mul_ps(x.v, y.v)}; }
-inline F div(F x, F y) { return {_mm512_div_ps(x.v, y.v)}; }
-inline F max(F x, F y) { return {_mm512_max_ps(x.v, y.v)}; }
-inline F min(F x, F y) { return {_mm512_min_ps(x.v, y.v)}; }
-inline F fma(F x, F y, F z) { return {_mm512_fmadd_ps(x.v, y.v, z.v)}; }
-inline F absolute(F x) {
+inline Floats load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, Floats x) { _mm512_storeu_ps(p, x.v); }
+inline Ints load_int(const std::int32_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void store_int(std::int32_t* p, Ints x) { _mm512_storeu_si512(p, x.v); }
+inline Floats broadcast(float x) { return {_mm512_set1_ps(x)}; }
+inline Ints broadcast_int(int x) { return {_mm512_set1_epi32(x)}; }
+inline Floats add(Floats x, Floats y) { return {_mm512_add_ps(x.v, y.v)}; }
+inline Floats sub(Floats x, Floats y) { return {_mm512_sub_ps(x.v, y.v)}; }
+inline Floats mul(Floats x, Floats y) { return {_mm512_mul_ps(x.v, y.v)}; }
+inline Floats div(Floats x, Floats y) { return {_mm512_div_ps(x.v, y.v)}; }
+inline Floats max(Floats x, Floats y) { return {_mm512_max_ps(x.v, y.v)}; }
+inline Floats min(Floats x, Floats y) { return {_mm512_min_ps(x.v, y.v)}; }
+inline Floats fma(Floats x, Floats y, Floats z) { return {_mm512_fmadd_ps(x.v, y.v, z.v)}; }
+inline Floats absolute(Floats x) {
   return {_mm512_castsi512_ps(
       _mm512_and_si512(_mm512_castps_si512(x.v), _mm512_set1_epi32(0x7FFFFFFF)))};
 }
-inline I add(I x, I y) { return {_mm512_add_epi32(x.v, y.v)}; }
-inline I sub(I x, I y) { return {_mm512_sub_epi32(x.v, y.v)}; }
-inline I mul(I x, I y) { return {_mm512_mullo_epi32(x.v, y.v)}; }
-inline F to_float(I x) { return {_mm512_cvtepi32_ps(x.v)}; }
-inline I round_to_int(F x) { return {_mm512_cvtps_epi32(x.v)}; }
-inline F power_of_two(I n) {
+inline Ints add(Ints x, Ints y) { return {_mm512_add_epi32(x.v, y.v)}; }
+inline Ints sub(Ints x, Ints y) { return {_mm512_sub_epi32(x.v, y.v)}; }
+inline Ints mul(Ints x, Ints y) { return {_mm512_mullo_epi32(x.v, y.v)}; }
+inline Floats to_float(Ints x) { return {_mm512_cvtepi32_ps(x.v)}; }
+inline Ints round_to_int(Floats x) { return {_mm512_cvtps_epi32(x.v)}; }
+inline Floats power_of_two(Ints n) {
   return {
       _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
 }
 
 // Lanes i and i+8, then i+4, i+2, i+1: the order on every ISA.
-inline float reduce_add(F x) {
+inline float reduce_add(Floats x) {
   const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
-inline float reduce_max(F x) {
+inline float reduce_max(Floats x) {
   const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-inline F load_half(const std::uint8_t* p) {
+inline Floats load_half(const std::uint8_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
-inline I load_u8_rows(const std::uint8_t* p) { return {_mm512_cvtepu8_epi32(load_128(p))}; }
-inline I load_half_scales(const std::uint8_t* p) { return {_mm512_cvtepi8_epi32(load_128(p))}; }
+inline Ints load_u8_rows(const std::uint8_t* p) { return {_mm512_cvtepu8_epi32(load_128(p))}; }
+inline Ints load_half_scales(const std::uint8_t* p) { return {_mm512_cvtepi8_epi32(load_128(p))}; }
 
 #include "kernels/narrow-x86-inl.h"
 
-inline int narrow_block(I first, I second, std::int8_t* values, std::int16_t* sums) {
+inline int narrow_block(Ints first, Ints second, std::int8_t* values, std::int16_t* sums) {
   return store_narrow(_mm512_cvtepi32_epi8(first.v), _mm512_cvtepi32_epi8(second.v), values, sums);
 }
 
 #include "kernels/float-inl.h"
 #include "kernels/prefetch-inl.h"
 
-inline FPair load_bf16_pairs(const std::uint16_t* p) {
+inline FloatPair load_bf16_pairs(const std::uint16_t* p) {
   const __m512i pairs = _mm512_loadu_si512(p);
   const __m512i high = _mm512_set1_epi32(static_cast<int>(0xFFFF0000U));
   return {{_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))},
@@ -110,20 +110,21 @@ inline constexpr bool kFewRegisters = false;
 inline constexpr int kByteBias =
     128;  // vpdpbusd takes its first operand as unsigned: int8 weights go in with 128 added.
 
-inline Q load_group(const std::uint8_t* p) { return {_mm512_loadu_si512(p)}; }
-inline void store_group(std::uint8_t* p, Q q) { _mm512_storeu_si512(p, q.v); }
-inline Q nibble_low(Q q) { return {_mm512_and_si512(q.v, _mm512_set1_epi8(15))}; }
-inline Q nibble_high(Q q) {
+inline Bytes load_group(const std::uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void store_group(std::uint8_t* p, Bytes q) { _mm512_storeu_si512(p, q.v); }
+inline Bytes nibble_low(Bytes q) { return {_mm512_and_si512(q.v, _mm512_set1_epi8(15))}; }
+inline Bytes nibble_high(Bytes q) {
   return {_mm512_and_si512(_mm512_srli_epi16(q.v, 4), _mm512_set1_epi8(15))};
 }
 
-inline Q look_up(Q q, const std::uint8_t* table) {  // Every byte, 0 … 15, becomes table's.
+inline Bytes look_up(Bytes q, const std::uint8_t* table) {  // Every byte, 0 … 15, becomes table's.
   return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_128(table)), q.v)};
 }
 
 template <int kShift, int kMask>
-inline Q merge_plane(
-    Q q, Q plane) {  // Moves bit kShift of every byte to bit 4 (others arrive too), masks, merges.
+inline Bytes merge_plane(
+    Bytes q,
+    Bytes plane) {  // Moves bit kShift of every byte to bit 4 (others arrive too), masks, merges.
   const __m512i mask = _mm512_set1_epi8(kMask);
   if constexpr (kShift < 4) {
     return {_mm512_or_si512(q.v, _mm512_and_si512(_mm512_slli_epi16(plane.v, 4 - kShift), mask))};
@@ -140,16 +141,16 @@ inline __m512i broadcast_four(const std::int8_t* p) {
 
 // 8-bit weights plus kByteBias. The sums are exact: 255 · 127 · 32 is far below 2^31.
 template <int kBits>
-LAPIDARY_INLINE Q load_weights(Q w) {
+LAPIDARY_INLINE Bytes load_weights(Bytes w) {
   if constexpr (kBits == 8) w.v = _mm512_xor_si512(w.v, _mm512_set1_epi8(-128));
   return w;
 }
-LAPIDARY_INLINE I dot(I sum, Q w, const std::int8_t* x) {
+LAPIDARY_INLINE Ints dot(Ints sum, Bytes w, const std::int8_t* x) {
   return {_mm512_dpbusd_epi32(sum.v, w.v, broadcast_four(x))};
 }
 
 template <int kFactor>
-LAPIDARY_INLINE I times_total(const std::int16_t* p) {
+LAPIDARY_INLINE Ints times_total(const std::int16_t* p) {
   const __m512i two = broadcast_four(reinterpret_cast<const std::int8_t*>(p));
   return {_mm512_madd_epi16(two, _mm512_set1_epi16(kFactor))};
 }
@@ -159,7 +160,7 @@ inline constexpr int kBfpPanels = 4;  // 16 sums, 4 weights, an activation.
 inline constexpr int kBfpTile = 4;
 
 // As text: GCC 12 copies every sum of a loop twice around the intrinsic.
-LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
+LAPIDARY_INLINE void dot_pairs(Ints& sum, const Ints& w, std::int32_t x) {
 #if defined(LAPIDARY_EMULATE_AVX512)
   sum.v = _mm512_dpwssd_epi32(sum.v, w.v, _mm512_set1_epi32(x));
 #else
@@ -168,10 +169,10 @@ LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
       : [w] "v"(w.v), [x] "v"(_mm512_set1_epi32(x)));
 #endif
 }
-inline void store_words(std::int16_t* p, I v) {
+inline void store_words(std::int16_t* p, Ints v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v.v));
 }
-inline I merge_pairs(I even, I odd) {
+inline Ints merge_pairs(Ints even, Ints odd) {
   return {_mm512_or_si512(_mm512_and_si512(even.v, _mm512_set1_epi32(0xFFFF)),
                           _mm512_slli_epi32(odd.v, 16))};
 }
@@ -182,17 +183,18 @@ inline I merge_pairs(I even, I odd) {
 #include "kernels/dot-inl.h"
 #include "kernels/matmul-inl.h"
 
-inline Q join_nibbles(Q high, Q low) {
+inline Bytes join_nibbles(Bytes high, Bytes low) {
   return {_mm512_xor_si512(_mm512_or_si512(_mm512_slli_epi16(high.v, 4), low.v),
                            _mm512_set1_epi8(-128))};
 }
 template <int kBits, int kShift>
-inline Q bit_field(Q q) {  // Bits kShift … kShift + kBits - 1 of every byte.
+inline Bytes bit_field(Bytes q) {  // Bits kShift … kShift + kBits - 1 of every byte.
   const __m512i mask = _mm512_set1_epi8((1 << kBits) - 1);
   return {_mm512_and_si512(_mm512_srli_epi16(q.v, kShift), mask)};
 }
 template <int kBits>
-inline Q append_bits(Q q, Q bits) {  // 2^kBits · q + bits, of bytes that stay below 256.
+inline Bytes append_bits(Bytes q,
+                         Bytes bits) {  // 2^kBits · q + bits, of bytes that stay below 256.
   return {_mm512_or_si512(_mm512_slli_epi16(q.v, kBits), bits.v)};
 }
 // Rows r, r + 4, r + 8 and r + 12 side by side.
@@ -203,7 +205,7 @@ inline __m512i load_four_rows(const std::uint8_t* row, std::size_t four_rows) {
   return _mm512_inserti32x4(out, load_128(row + 3 * four_rows), 3);
 }
 // Word p of each of sixteen rows becomes plane p.
-LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride, Q* planes) {
+LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride, Bytes* planes) {
   const __m512i r0 = load_four_rows(rows, 4 * stride);
   const __m512i r1 = load_four_rows(rows + stride, 4 * stride);
   const __m512i r2 = load_four_rows(rows + 2 * stride, 4 * stride);
@@ -237,21 +239,23 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
 }
 
 template <int kBits>
-inline I shift_right(I x) {  // Of lanes that are not negative.
+inline Ints shift_right(Ints x) {  // Of lanes that are not negative.
   return {_mm512_srli_epi32(x.v, kBits)};
 }
 // The lanes, which are not negative, at most 255 each.
-inline void store_bytes(std::uint8_t* p, I x) {
+inline void store_bytes(std::uint8_t* p, Ints x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(x.v));
 }
 
-inline I mask_lanes(I x, int mask) { return {_mm512_and_si512(x.v, _mm512_set1_epi32(mask))}; }
-inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
+inline Ints mask_lanes(Ints x, int mask) {
+  return {_mm512_and_si512(x.v, _mm512_set1_epi32(mask))};
+}
+inline Ints bound_sum(Ints sum, const std::uint8_t* bounds, const std::int8_t* norms) {
   return {_mm512_dpbusd_epi32(sum.v, load_group(bounds).v, broadcast_four(norms))};
 }
 template <int kField>
-inline I pair_sum(I sum, const std::uint8_t* pairs, const std::int8_t* x) {
-  const Q weights = bit_field<2, 2 * kField>(load_group(pairs));
+inline Ints pair_sum(Ints sum, const std::uint8_t* pairs, const std::int8_t* x) {
+  const Bytes weights = bit_field<2, 2 * kField>(load_group(pairs));
   return {_mm512_dpbusd_epi32(sum.v, weights.v, _mm512_loadu_si512(x))};
 }
 

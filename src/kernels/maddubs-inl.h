@@ -12,7 +12,7 @@
 
 // As text: two products before their two additions keep the multipliers busier (by a tenth) than
 // the orders that compilers choose, and the sum stays a chain, for which there are registers.
-LAPIDARY_INLINE void add_products(I& sum, const Q& w, const std::int8_t* x) {
+LAPIDARY_INLINE void add_products(Ints& sum, const Bytes& w, const std::int8_t* x) {
   __m256i a, b;
   asm volatile(
       "vpbroadcastd %[x], %[b]\n\t"
@@ -23,7 +23,7 @@ LAPIDARY_INLINE void add_products(I& sum, const Q& w, const std::int8_t* x) {
       : [s0] "+x"(sum.a), [s1] "+x"(sum.b), [a] "=&x"(a), [b] "=&x"(b)
       : [w0] "x"(w.a), [w1] "x"(w.b), [x] "m"(*reinterpret_cast<const char(*)[4]>(x)));
 }
-LAPIDARY_INLINE void first_products(I& sum, const Q& w, const std::int8_t* x) {
+LAPIDARY_INLINE void first_products(Ints& sum, const Bytes& w, const std::int8_t* x) {
   asm volatile(
       "vpbroadcastd %[x], %[s1]\n\t"
       "vpmaddubsw %[s1], %[w0], %[s0]\n\t"
@@ -33,9 +33,9 @@ LAPIDARY_INLINE void first_products(I& sum, const Q& w, const std::int8_t* x) {
 }
 
 template <bool kStarted, int kGroup, int kEnd, int kStreams, class Groups>
-LAPIDARY_INLINE void add_narrow(const Groups& groups, const std::int8_t* const* x, I* sums) {
+LAPIDARY_INLINE void add_narrow(const Groups& groups, const std::int8_t* const* x, Ints* sums) {
   if constexpr (kGroup < kEnd) {
-    const Q w = groups.template get<kGroup>();
+    const Bytes w = groups.template get<kGroup>();
     for (int s = 0; s < kStreams; ++s) {
       if constexpr (kStarted) {
         add_products(sums[s], w, x[s] + 4 * kGroup);
@@ -59,19 +59,19 @@ LAPIDARY_INLINE __m256i broadcast_half_sums(const std::int16_t* sums) {
   return _mm256_sub_epi16(broadcast_sums(sums), first);
 }
 template <int kBias>
-LAPIDARY_INLINE I minus_bias(__m256i sums) {
+LAPIDARY_INLINE Ints minus_bias(__m256i sums) {
   const __m256i start = _mm256_mullo_epi16(sums, _mm256_set1_epi16(-kBias));
   return {start, start};
 }
 
 // Adds the two 16-bit sums of each row, each times its half of `scales`.
-LAPIDARY_INLINE I widen(const I& x, const I& scales) {
+LAPIDARY_INLINE Ints widen(const Ints& x, const Ints& scales) {
   return {_mm256_madd_epi16(x.a, scales.a), _mm256_madd_epi16(x.b, scales.b)};
 }
-LAPIDARY_INLINE I ones() { return {_mm256_set1_epi16(1), _mm256_set1_epi16(1)}; }
+LAPIDARY_INLINE Ints ones() { return {_mm256_set1_epi16(1), _mm256_set1_epi16(1)}; }
 
 template <int kFactor>
-LAPIDARY_INLINE I times(const I& words) {
+LAPIDARY_INLINE Ints times(const Ints& words) {
   const __m256i factor = _mm256_set1_epi16(kFactor);
   return {_mm256_mullo_epi16(words.a, factor), _mm256_mullo_epi16(words.b, factor)};
 }
@@ -79,28 +79,29 @@ LAPIDARY_INLINE I times(const I& words) {
 // Half of a block whose step is not 1: its sums times the step, less the bias times those of the
 // activations, all times its half scales.
 template <Packing kPacking, int kHalf, int kStreams, class Groups>
-LAPIDARY_INLINE void add_stepped(const Groups& groups, const I& scales, const std::int8_t* const* x,
-                                 const std::int16_t* const* sums, I* out) {
+LAPIDARY_INLINE void add_stepped(const Groups& groups, const Ints& scales,
+                                 const std::int8_t* const* x, const std::int16_t* const* sums,
+                                 Ints* out) {
   constexpr PackedTraits kTraits = packed_traits(kPacking);
-  const I steps = times<kTraits.step>(scales), biases = times<-kTraits.bias()>(scales);
-  I narrow[kStreams];
+  const Ints steps = times<kTraits.step>(scales), biases = times<-kTraits.bias()>(scales);
+  Ints narrow[kStreams];
   add_narrow<false, 4 * kHalf, 4 * kHalf + 4, kStreams>(groups, x, narrow);
   for (int s = 0; s < kStreams; ++s) {
     const __m256i of_half = broadcast_half_sums<kHalf>(sums[s]);
-    const I sum = add(widen(narrow[s], steps), widen({of_half, of_half}, biases));
+    const Ints sum = add(widen(narrow[s], steps), widen({of_half, of_half}, biases));
     out[s] = kHalf == 0 ? sum : add(out[s], sum);
   }
 }
 
 template <int kGroup, int kStreams, class Groups>
-LAPIDARY_INLINE void add_signed(const Groups& groups, const std::int8_t* const* x, I* out) {
+LAPIDARY_INLINE void add_signed(const Groups& groups, const std::int8_t* const* x, Ints* out) {
   if constexpr (kGroup < 8) {
-    const Q w = groups.template get<kGroup>();
-    const Q magnitude = {_mm256_abs_epi8(w.a), _mm256_abs_epi8(w.b)};
+    const Bytes w = groups.template get<kGroup>();
+    const Bytes magnitude = {_mm256_abs_epi8(w.a), _mm256_abs_epi8(w.b)};
     for (int s = 0; s < kStreams; ++s) {
       const __m256i four = broadcast_four(x[s] + 4 * kGroup);
-      const I products = {_mm256_maddubs_epi16(magnitude.a, _mm256_sign_epi8(four, w.a)),
-                          _mm256_maddubs_epi16(magnitude.b, _mm256_sign_epi8(four, w.b))};
+      const Ints products = {_mm256_maddubs_epi16(magnitude.a, _mm256_sign_epi8(four, w.a)),
+                             _mm256_maddubs_epi16(magnitude.b, _mm256_sign_epi8(four, w.b))};
       out[s] = kGroup == 0 ? widen(products, ones()) : add(out[s], widen(products, ones()));
       asm("" : "+x"(out[s].a), "+x"(out[s].b));  // Keeps the sum a chain.
     }
@@ -109,20 +110,20 @@ LAPIDARY_INLINE void add_signed(const Groups& groups, const std::int8_t* const* 
 }
 
 template <Packing kPacking>
-using BlockSum = I;
+using BlockSum = Ints;
 
 // Exact integer sums of one block of one panel for some streams of activations, bias and half
 // scales applied.
 template <Packing kPacking, int kPanels, int kStreams, class Groups>
 LAPIDARY_INLINE void block_sums(const Groups* panels, const BlockScales* panel_scales,
                                 const std::int8_t* const* x, const std::int16_t* const* sums,
-                                I* out) {
+                                Ints* out) {
   static_assert(kPanels == 1);
   const Groups& groups = *panels;
   const BlockScales& scales = *panel_scales;
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   constexpr bool kBiased = kTraits.bias() != 0;
-  I narrow[kStreams];
+  Ints narrow[kStreams];
   if constexpr (kTraits.takes_bytes()) {
     add_signed<0, kStreams>(groups, x, out);
   } else if constexpr (kTraits.step != 1) {

@@ -1,8 +1,12 @@
-// Included after float-inl.h and prefetch-inl.h. Scores, softmax and weighted values of up to
-// kRowTile query rows at a time against one segment of keys; each row's arithmetic is the same
-// whichever rows share its tile. The ISA gives kAttentionChains, the sums of sixteen lanes that it
-// takes to keep the multipliers busy: rows times panels of keys, or times sixteen columns of
-// values; and kRowTile, the most rows of a tile: keys and values are widened to fp32 once for each.
+// Scores, softmax and weighted values of up to kRowTile query rows at a time against one segment of
+// keys; each row's arithmetic is the same whichever rows share its tile. The ISA gives
+// kAttentionChains, the sums of sixteen lanes that it takes to keep the multipliers busy: rows
+// times panels of keys, or times sixteen columns of values; and kRowTile, the most rows of a tile:
+// keys and values are widened to fp32 once for each.
+#pragma once
+
+#include "kernels/float-inl.h"
+#include "kernels/prefetch-inl.h"
 
 inline constexpr int kValuePanels = 2;  // Whose values are added before the next columns' turn.
 template <int kRows>  // More than eight streams of keys are too many for the caches.

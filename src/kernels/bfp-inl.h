@@ -1,7 +1,8 @@
-// Included after float-inl.h: block floating point, and the float functions of the vision encoder.
-// The ISA gives kBfpPanels and kBfpTile (panels and tokens of a tile in registers), dot_pairs (adds
-// w's even · x's first and w's odd · x's second value to each row), merge_pairs (two integers a
-// lane as int16) and store_words (all lanes as int16).
+// Block floating point, and the float functions of the vision encoder. The ISA gives kBfpPanels and
+// kBfpTile: panels and tokens of a tile in registers.
+#pragma once
+
+#include "kernels/float-inl.h"
 
 // The first `count` < 16 floats of p, the rest zero.
 inline Floats load_tail(const float* p, int count) {

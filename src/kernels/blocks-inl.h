@@ -1,8 +1,8 @@
-// Included after prefetch-inl.h in ISAs that have integer dot products over 64-byte groups (Bytes:
-// 16 rows × 4 k): a block's weights, packed as pack.h says, and unpacked in scratch. The ISA gives
-// load_group, store_group, nibble_low/high, merge_plane, look_up(Bytes, 16 bytes), load_half,
-// load_u8_rows, load_half_scales (16 int8 scales, as its block_sums takes them), and kByteBias
-// (what signed bytes have added where its products take unsigned ones).
+// A block's weights, packed as pack.h says, and unpacked in scratch: for ISAs that multiply groups
+// of 64 bytes, 16 rows × 4 k.
+#pragma once
+
+#include "kernels/prefetch-inl.h"
 
 // A code book as products take its entries: plus kByteBias.
 struct BiasedCodes {

@@ -1,5 +1,9 @@
-// Included after float-inl.h and prefetch-inl.h: matrices of 16-bit floats against fp32
-// activations, one accumulator, k in order. The ISA gives kDenseTile, the tokens of a tile.
+// Matrices of 16-bit floats against fp32 activations, one accumulator, k in order. The ISA gives
+// kDenseTile, the tokens of a tile.
+#pragma once
+
+#include "kernels/float-inl.h"
+#include "kernels/prefetch-inl.h"
 
 template <bool kHalf, int kTokens>
 inline void dense_tile(const MatmulArgs& a, const std::uint8_t* panel, int token, float* out) {

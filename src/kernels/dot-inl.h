@@ -1,7 +1,8 @@
-// Included before matmul-inl.h in ISAs whose integer dot products add four products to 32 bits. The
-// ISA gives kByteBias (what load_weights adds to signed bytes), load_weights<bits>(Bytes),
-// dot(Ints sum, Bytes weights, four activations) and times_total<factor>(p): factor · (p[0] + p[1])
-// for every row, |factor| ≤ 128.
+// Sums of blocks on ISAs whose integer dot products add four products to 32 bits; and those of the
+// screened head.
+#pragma once
+
+#include "kernels/blocks-inl.h"
 
 template <int kBits, int kGroup, int kEnd, int kPanels, int kStreams, class Groups>
 LAPIDARY_INLINE void add_groups(const Groups* groups, const std::int8_t* const* x, Ints* out) {
@@ -66,4 +67,14 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
       start(out, s, kBias != 0 ? times_total<-kBias>(sums[s]) : broadcast_int(0));
     add_groups<kTraits.bits(), 0, 8, kPanels, kStreams>(groups, x, out);
   }
+}
+
+// 64 bytes of bounds (16 rows × 4 blocks) times four norms.
+inline Ints bound_sum(const Ints& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
+  return dot(sum, load_group(bounds), norms);
+}
+// Bits 2 kField and 2 kField + 1 of 64 bytes times 64 bytes of x, four for each lane.
+template <int kField>
+inline Ints pair_sum(const Ints& sum, const std::uint8_t* pairs, const std::int8_t* x) {
+  return dot_each(sum, bit_field<2, 2 * kField>(load_group(pairs)), x);
 }

@@ -1,10 +1,16 @@
-// Included inside an ISA's namespace and target region, after its lanes: Floats (16 floats), Ints
-// (16 int32). Written once, so that every ISA computes the same bits. No include guard, no
-// includes: on purpose.
+// What a model computes in floats, beside products and attention. Written once over sixteen lanes,
+// so that every ISA computes the same bits.
+#pragma once
+
+#include "kernels/vocabulary-inl.h"
 
 struct FloatPair {
   Floats even, odd;
 };
+
+LAPIDARY_INLINE FloatPair load_bf16_pairs(const std::uint16_t* p) {
+  return {load_even_bf16(p), load_odd_bf16(p)};
+}
 
 // exp(x), relative error under 2e-7 between -87 and 88; x is clamped to that range.
 inline Floats exp_lanes(Floats x) {

@@ -1,4 +1,9 @@
-// Included by the ISAs of 256-bit vectors, avx2.cpp and avxvnni.cpp: all but the int8 dot products.
+// The lanes of ISAs with 256-bit vectors, avx2.cpp and avxvnni.cpp: all but the products of bytes.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/isa.h"
 
 // Sixteen lanes are two registers: lanes 0–7 and 8–15.
 struct Floats {
@@ -81,21 +86,20 @@ inline int narrow_block(Ints first, Ints second, std::int8_t* values, std::int16
   return store_narrow(narrow_lanes(first), narrow_lanes(second), values, sums);
 }
 
-#include "kernels/float-inl.h"
-#include "kernels/prefetch-inl.h"
-
-inline FloatPair load_bf16_pairs(const std::uint16_t* p) {
+inline Floats load_even_bf16(const std::uint16_t* p) {
+  const Ints pairs = load_int(reinterpret_cast<const std::int32_t*>(p));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(pairs.a, 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(pairs.b, 16))};
+}
+inline Floats load_odd_bf16(const std::uint16_t* p) {
   const Ints pairs = load_int(reinterpret_cast<const std::int32_t*>(p));
   const __m256i high = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
-  return {{_mm256_castsi256_ps(_mm256_slli_epi32(pairs.a, 16)),
-           _mm256_castsi256_ps(_mm256_slli_epi32(pairs.b, 16))},
-          {_mm256_castsi256_ps(_mm256_and_si256(pairs.a, high)),
-           _mm256_castsi256_ps(_mm256_and_si256(pairs.b, high))}};
+  return {_mm256_castsi256_ps(_mm256_and_si256(pairs.a, high)),
+          _mm256_castsi256_ps(_mm256_and_si256(pairs.b, high))};
 }
 
 inline constexpr int kAttentionChains = 4;
 inline constexpr int kRowTile = 4;
-#include "kernels/attention-inl.h"
 
 inline Bytes load_group(const std::uint8_t* p) {
   return load_int(reinterpret_cast<const std::int32_t*>(p));

@@ -1,10 +1,18 @@
-// Included after blocks-inl.h. A stream is a token's int8 activations; 16-bit activations are two,
-// the high and the low part, each with sums of its own. The ISA gives block_sums<packing, panels,
-// streams>, and how many integer sums its registers hold:
+// Quantised products. A stream is a token's int8 activations; 16-bit activations are two, the high
+// and the low part, each with sums of its own. The ISA says how many integer sums its registers
+// hold:
 //   kTile         streams of one panel, whose weights are unpacked in registers
 //   kPlainPanels  panels that share each activation when their weights are unpacked before …
 //   kPlainTokens  … and tokens of these
 //   kFewRegisters whether there are too few for a tile's accumulators as well
+#pragma once
+
+#if LAPIDARY_BYTE_PRODUCTS == 2
+#include "kernels/maddubs-inl.h"
+#else
+#include "kernels/dot-inl.h"
+#endif
+#include "kernels/float-inl.h"
 
 // Panels are unpacked to scratch for this many tokens; for fewer, in registers and again for each
 // tile.

@@ -1,16 +1,12 @@
 #include <arm_neon.h>
 
-#include <cmath>
-#include <cstring>
-#include <limits>
-
 #include "kernels/isa.h"
-#include "kernels/pack.h"
-#include "kernels/split.h"
 
+#define LAPIDARY_BYTE_PRODUCTS 4
+#define LAPIDARY_TARGET "arch=armv8.2-a+dotprod"
 #if !defined(__clang__)  // Clang cannot raise this architecture inside a file: CMakeLists.txt gives
                          // it the option.
-LAPIDARY_ENTER_TARGET("arch=armv8.2-a+dotprod")
+LAPIDARY_ENTER_TARGET(LAPIDARY_TARGET)
 #endif
 
 namespace lapidary::kernels {
@@ -136,22 +132,18 @@ inline int narrow_block(const Ints& first, const Ints& second, std::int8_t* valu
   return sums[0] + sums[1];
 }
 
-#include "kernels/float-inl.h"
-#include "kernels/prefetch-inl.h"
-
-inline FloatPair load_bf16_pairs(const std::uint16_t* p) {
-  FloatPair out;
-  for (int i = 0; i < 4; ++i) {
-    const uint32x4_t pairs = vreinterpretq_u32_u16(vld1q_u16(p + 8 * i));
-    out.even.v[i] = vreinterpretq_f32_u32(vshlq_n_u32(pairs, 16));
-    out.odd.v[i] = vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xFFFF0000U)));
-  }
-  return out;
+inline Floats load_even_bf16(const std::uint16_t* p) {
+  LAPIDARY_EACH_PART(
+      Floats, vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_u16(vld1q_u16(p + 8 * i)), 16)));
+}
+inline Floats load_odd_bf16(const std::uint16_t* p) {
+  LAPIDARY_EACH_PART(Floats,
+                     vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_u16(vld1q_u16(p + 8 * i)),
+                                                     vdupq_n_u32(0xFFFF0000U))));
 }
 
 inline constexpr int kAttentionChains = 4;
 inline constexpr int kRowTile = 4;
-#include "kernels/attention-inl.h"
 
 // 16 integer accumulators of 32 registers while a block is summed.
 inline constexpr int kTile = 4;
@@ -206,12 +198,15 @@ inline int8x16_t broadcast_four(const std::int8_t* p) {
 }
 
 template <int kBits>
-LAPIDARY_INLINE const Bytes& load_weights(const Bytes& w) {
+LAPIDARY_INLINE Bytes load_weights(const Bytes& w) {
   return w;
 }
 LAPIDARY_INLINE Ints dot(const Ints& sum, const Bytes& w, const std::int8_t* x) {
   const int8x16_t four = broadcast_four(x);
   LAPIDARY_EACH_PART(Ints, vdotq_s32(sum.v[i], w.v[i], four));
+}
+LAPIDARY_INLINE Ints dot_each(const Ints& sum, const Bytes& w, const std::int8_t* x) {
+  LAPIDARY_EACH_PART(Ints, vdotq_s32(sum.v[i], w.v[i], vld1q_s8(x + 16 * i)));
 }
 template <int kFactor>
 LAPIDARY_INLINE Ints times_total(const std::int16_t* p) {
@@ -237,12 +232,6 @@ inline void store_words(std::int16_t* p, const Ints& v) {
 inline Ints merge_pairs(const Ints& even, const Ints& odd) {
   LAPIDARY_EACH_PART(Ints, vsliq_n_s32(even.v[i], odd.v[i], 16));
 }
-
-#include "kernels/bfp-inl.h"
-#include "kernels/blocks-inl.h"
-#include "kernels/dense-inl.h"
-#include "kernels/dot-inl.h"
-#include "kernels/matmul-inl.h"
 
 inline Bytes join_nibbles(const Bytes& high, const Bytes& low) {
   LAPIDARY_EACH_PART(
@@ -279,8 +268,6 @@ LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride,
   }
 }
 
-#include "kernels/split-inl.h"
-
 template <int kLeft>
 LAPIDARY_INLINE void peak_round(int32x4_t* sums, int8x16_t w, int8x16_t x) {
   if constexpr (kLeft > 0) {
@@ -311,23 +298,13 @@ inline void store_bytes(std::uint8_t* p, const Ints& x) {
 inline Ints mask_lanes(const Ints& x, int mask) {
   LAPIDARY_EACH_PART(Ints, vandq_s32(x.v[i], vdupq_n_s32(mask)));
 }
-inline Ints bound_sum(const Ints& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
-  const Bytes levels = load_group(bounds);
-  LAPIDARY_EACH_PART(Ints, vdotq_s32(sum.v[i], levels.v[i], broadcast_four(norms)));
-}
-template <int kField>
-inline Ints pair_sum(const Ints& sum, const std::uint8_t* pairs, const std::int8_t* x) {
-  const Bytes weights = bit_field<2, 2 * kField>(load_group(pairs));
-  LAPIDARY_EACH_PART(Ints, vdotq_s32(sum.v[i], weights.v[i], vld1q_s8(x + 16 * i)));
-}
 
-#include "kernels/resample-inl.h"
-#include "kernels/screen-inl.h"
-#include "kernels/table-inl.h"
+#include "kernels/generic-inl.h"
 
 }  // namespace
 
-const Kernels kNeonKernels = make_table("neon");
+static_assert(is_known_target(LAPIDARY_TARGET));
+const InstructionSet kNeon = {make_table("neon"), LAPIDARY_TARGET};
 
 }  // namespace lapidary::kernels
 

@@ -1,5 +1,7 @@
-// Included before the table: the two passes of an antialiased resize. A sum has the same bits in
-// any order.
+// The two passes of an antialiased resize. A sum has the same bits in any order.
+#pragma once
+
+#include "kernels/vocabulary-inl.h"
 
 inline constexpr int kResampleHalf = 1 << (kResampleBits - 1);
 

@@ -1,7 +1,11 @@
-// Included after matmul-inl.h's or the scalar matmuls: what a screened head does beyond products.
-// The ISA gives load_u8_rows, mask_lanes, shift_right<bits>, bound_sum, which adds 64 bytes of
-// bounds (16 rows × 4 blocks) times four norms to sixteen sums, and pair_sum<f>, which adds bits 2f
-// and 2f + 1 of 64 bytes times 64 bytes of x, four each, to sixteen sums.
+// What a screened head does beyond products. Its sums, bound_sum and pair_sum, are beside those of
+// blocks.
+#pragma once
+
+#include "kernels/float-inl.h"
+#if LAPIDARY_BYTE_PRODUCTS > 1
+#include "kernels/matmul-inl.h"
+#endif
 
 float screen_panel(const std::byte* bounds, const ScreenInput& x, const float* estimates,
                    float* upper) {

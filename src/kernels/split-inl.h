@@ -1,7 +1,7 @@
-// Included after matmul-inl.h: products with matrices in planes. The ISA gives load_low_rows, which
-// makes the four planes of 64 bytes from sixteen rows of a low panel ([16 bytes], `stride` apart),
-// join_nibbles: signed bytes 16 · (high - 8) + low, bit_field<bits, shift>: those bits of every
-// byte, and append_bits<bits>: so many more bits at the end of every byte.
+// Products with matrices in planes.
+#pragma once
+
+#include "kernels/matmul-inl.h"
 
 struct LowGroups {
   Bytes plane[4];  // Of kQ6Split: two of this block, two of the next.

@@ -42,7 +42,7 @@ bool has(const Feature&) { return true; }
 /// Every instruction set of this build, best first: the one place that lists them.
 constexpr const InstructionSet* kRegistry[] = {
 #if defined(__x86_64__)
-    &kAvx512, &kAvxVnni, &kAvx2,
+    &kAvx512, &kAvxVnni, &kAvx2, &kSse41,
 #elif defined(__aarch64__)
     &kNeon,
 #endif

@@ -25,7 +25,7 @@ struct InstructionSet {
 
 extern const InstructionSet kScalar;
 #if defined(__x86_64__)
-extern const InstructionSet kAvx2, kAvxVnni, kAvx512;
+extern const InstructionSet kSse41, kAvx2, kAvxVnni, kAvx512;
 #elif defined(__aarch64__)
 extern const InstructionSet kNeon;
 #endif

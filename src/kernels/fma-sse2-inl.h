@@ -1,0 +1,40 @@
+// A fused multiply-add of floats for processors without one, in doubles: exact, as kernels need it.
+//
+// The product of two floats is a double. Its sum with the third is not always one; rounded to odd
+// (to the neighbour with an odd mantissa where it is inexact) and then to a float, it is rounded as
+// if once, since a double has more than two bits beyond a float's (S. Boldo, G. Melquiond:
+// Emulation of FMA and Correctly Rounded Sums, IEEE Transactions on Computers 57, 2008). Floats'
+// products and sums are far from the ends of a double's exponents, so subnormal and overflowing
+// results are right too, and so are flags that flush the former to zero, for the last step is an
+// instruction of floats. Infinities and NaNs come out as they should; a NaN's payload may be
+// another than an FMA's.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/isa.h"
+
+// x + y, rounded to odd.
+LAPIDARY_INLINE __m128d add_to_odd(__m128d x, __m128d y) {
+  const __m128d sum = _mm_add_pd(x, y);
+  // What the rounded sum lacks, exactly (Knuth's TwoSum); a NaN where it is infinite.
+  const __m128d of_y = _mm_sub_pd(sum, x);
+  const __m128d rest = _mm_add_pd(_mm_sub_pd(x, _mm_sub_pd(sum, of_y)), _mm_sub_pd(y, of_y));
+  const __m128d sign = _mm_set1_pd(-0.0);
+  const __m128d inexact = _mm_cmpgt_pd(_mm_andnot_pd(sign, rest), _mm_setzero_pd());
+  // Rounded away from zero where the rest's sign is the other: one less is what it truncates to. An
+  // odd neighbour is the truncated sum with its last bit set.
+  const __m128i away =
+      _mm_srli_epi64(_mm_castpd_si128(_mm_and_pd(_mm_xor_pd(sum, rest), inexact)), 63);
+  const __m128i last = _mm_srli_epi64(_mm_castpd_si128(inexact), 63);
+  return _mm_castsi128_pd(_mm_or_si128(_mm_sub_epi64(_mm_castpd_si128(sum), away), last));
+}
+
+// x y + z, four floats, rounded once.
+LAPIDARY_INLINE __m128 multiply_add(__m128 x, __m128 y, __m128 z) {
+  const __m128d low = _mm_mul_pd(_mm_cvtps_pd(x), _mm_cvtps_pd(y));
+  const __m128d high =
+      _mm_mul_pd(_mm_cvtps_pd(_mm_movehl_ps(x, x)), _mm_cvtps_pd(_mm_movehl_ps(y, y)));
+  return _mm_movelh_ps(_mm_cvtpd_ps(add_to_odd(low, _mm_cvtps_pd(z))),
+                       _mm_cvtpd_ps(add_to_odd(high, _mm_cvtps_pd(_mm_movehl_ps(z, z)))));
+}

@@ -2,7 +2,7 @@
 
 An editor reads a file called …-inl.h alone, on the scalar lanes that src/kernels/alone.h shows it, and so does this test:
 a fragment that uses what it does not include is found here. Then primitives are taken out of the scalar lanes, one at a
-time, or given another type, and what the compiler says must name each.
+time, or given another type, and what the compiler says must name each. docs/adding-an-isa.md must have all their names.
 """
 
 import pathlib
@@ -55,9 +55,17 @@ def check_contract(source, compiler):
                 yield f"without {name} the compiler did not name it: {said or 'it was satisfied'}"
 
 
+def check_page(root):
+    contract = (root / "src/kernels/vocabulary-inl.h").read_text(encoding="utf-8")
+    page = (root / "docs/adding-an-isa.md").read_text(encoding="utf-8")
+    for name in sorted(set(re.findall(r"^LAPIDARY_NEEDS\([\w:]+,\s*\(?(\w+)", contract, re.MULTILINE))):
+        if f"`{name}`" not in page:
+            yield f"docs/adding-an-isa.md has no {name}"
+
+
 def main():
-    source, compiler = pathlib.Path(sys.argv[1]).resolve() / "src", sys.argv[2]
-    errors = [*check_fragments(source, compiler), *check_contract(source, compiler)]
+    root, compiler = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2]
+    errors = [*check_fragments(root / "src", compiler), *check_contract(root / "src", compiler), *check_page(root)]
     for error in errors:
         print(error)
     return 1 if errors else 0

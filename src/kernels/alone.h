@@ -16,5 +16,6 @@ namespace {
 }  // namespace
 }  // namespace lapidary::kernels
 
-using namespace lapidary;           // NOLINT(google-build-using-namespace): a fragment stands in
-using namespace lapidary::kernels;  // NOLINT(google-build-using-namespace): these two.
+// A fragment stands in these.
+using namespace lapidary;
+using namespace lapidary::kernels;

@@ -66,8 +66,19 @@ inline Floats max(const Floats& x, const Floats& y) {
 inline Floats min(const Floats& x, const Floats& y) {
   LAPIDARY_EACH_PART(Floats, _mm_min_ps(x.v[i], y.v[i]));
 }
-inline Floats fma(const Floats& x, const Floats& y, const Floats& z) {
+[[gnu::noinline, gnu::cold]] Floats fma_rounded_once(Floats x, Floats y, Floats z) {
   LAPIDARY_EACH_PART(Floats, multiply_add(x.v[i], y.v[i], z.v[i]));
+}
+inline Floats fma(const Floats& x, const Floats& y, const Floats& z) {
+  Floats out;
+  __m128i doubtful[4];
+  LAPIDARY_UNROLL
+  for (int i = 0; i < 4; ++i) out.v[i] = multiply_add_twice(x.v[i], y.v[i], z.v[i], doubtful[i]);
+  const __m128i any =
+      _mm_or_si128(_mm_or_si128(doubtful[0], doubtful[1]), _mm_or_si128(doubtful[2], doubtful[3]));
+  if (_mm_movemask_epi8(any) != 0) [[unlikely]]
+    out = fma_rounded_once(x, y, z);
+  return out;
 }
 inline Floats absolute(const Floats& x) {
   LAPIDARY_EACH_PART(Floats, _mm_andnot_ps(_mm_set1_ps(-0.0F), x.v[i]));

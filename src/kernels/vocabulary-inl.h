@@ -4,7 +4,7 @@
 //
 // An instruction set's file defines LAPIDARY_BYTE_PRODUCTS, how many products of bytes its
 // instructions add up: 4 in 32 bits (dot-inl.h), or 2 in 16 bits (maddubs-inl.h). With 1 the file
-// has quantised products of its own, as the scalar reference does, and needs no Bytes. Then it
+// has quantised products of its own, as the scalar reference does, which do without Bytes. Then it
 // enters its target region, opens an unnamed namespace, and includes its lanes and generic-inl.h.
 //
 // Where nothing is defined a fragment is read alone, as by an editor: on the scalar lanes.

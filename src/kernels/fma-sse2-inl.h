@@ -32,8 +32,8 @@ LAPIDARY_INLINE __m128d add_to_odd(__m128d x, __m128d y) {
 
 // x y + z, four floats, rounded to doubles and then to floats, in half as many instructions. The
 // second rounding errs only where the first has reached a number halfway between two floats: one
-// whose bits behind a float's last are 100…0; or, where floats lie less densely, anywhere up to
-// twice the least normal float. There, lanes of `doubtful` become all ones.
+// whose bits behind a float's last are 100…0; or, where floats lie less densely, anywhere between
+// zero and the least normal float. There, lanes of `doubtful` become all ones.
 LAPIDARY_INLINE __m128 multiply_add_twice(__m128 x, __m128 y, __m128 z, __m128i& doubtful) {
   const __m128d low = _mm_add_pd(_mm_mul_pd(_mm_cvtps_pd(x), _mm_cvtps_pd(y)), _mm_cvtps_pd(z));
   const __m128d high =
@@ -43,8 +43,14 @@ LAPIDARY_INLINE __m128 multiply_add_twice(__m128 x, __m128 y, __m128 z, __m128i&
   const __m128i last_bits =
       _mm_castps_si128(_mm_shuffle_ps(_mm_castpd_ps(low), _mm_castpd_ps(high), 0x88));
   const __m128i halfway = _mm_cmpeq_epi32(_mm_slli_epi32(last_bits, 3), _mm_set1_epi32(1 << 31));
-  const __m128i exponent = _mm_and_si128(_mm_castps_si128(sum), _mm_set1_epi32(0x7F800000));
-  const __m128i small = _mm_cmplt_epi32(exponent, _mm_set1_epi32(2 << 23));
+  // Of the upper halves without their signs, those of 0 < |sum| < 2^-126: one less is, unsigned,
+  // less than that of 2^-126 less one. The instruction compares signed numbers.
+  const __m128i size =
+      _mm_and_si128(_mm_castps_si128(_mm_shuffle_ps(_mm_castpd_ps(low), _mm_castpd_ps(high), 0xDD)),
+                    _mm_set1_epi32(0x7FFFFFFF));
+  constexpr int kLess = (897 << 20) - 1 - 0x7FFFFFFF - 1;
+  const __m128i small =
+      _mm_cmplt_epi32(_mm_add_epi32(size, _mm_set1_epi32(0x7FFFFFFF)), _mm_set1_epi32(kLess));
   doubtful = _mm_or_si128(halfway, small);
   return sum;
 }

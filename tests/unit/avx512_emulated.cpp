@@ -111,6 +111,7 @@ inline __m256 half_of(__m512 x, int index) {
 
 }  // namespace lapidary::emulation
 
+#undef _mm512_madd_epi16  // Whose alias SIMDe 0.7.4 gives four operands.
 #undef _mm512_fmadd_ps
 #undef _mm512_max_ps
 #undef _mm512_min_ps
@@ -123,6 +124,7 @@ inline __m256 half_of(__m512 x, int index) {
 #undef _mm512_cvtepi32_epi8
 #undef _mm512_extractf32x8_ps
 #undef _mm512_cvtusepi32_epi8
+#define _mm512_madd_epi16 simde_mm512_madd_epi16
 #define _mm512_fmadd_ps lapidary::emulation::fmadd
 #define _mm512_max_ps lapidary::emulation::maximum
 #define _mm512_min_ps lapidary::emulation::minimum

@@ -51,7 +51,7 @@ def limits_of(context, isa):
 
 def best_isa(runs):
     measured = {match["isa"] for name in runs if (match := NAME.fullmatch(name))}
-    return next((isa for isa in ("avx512", "avxvnni", "avx2", "neon") if isa in measured), "scalar")
+    return next((isa for isa in ("avx512", "avxvnni", "avx2", "sse41", "neon") if isa in measured), "scalar")
 
 
 def curves_of(runs, isa):

@@ -16,8 +16,8 @@ namespace lapidary {
 /// How a model is loaded.
 struct ModelOptions {
   int threads = 0;  ///< Threads that pack the weights; 0: physical cores within the cgroup's quota.
-  std::string isa = {};  ///< "avx512", "avxvnni", "avx2", "neon", "scalar"; empty: $LAPIDARY_ISA,
-                         ///< else the best one.
+  std::string isa = {};  ///< "avx512", "avxvnni", "avx2", "sse41", "neon", "scalar"; empty:
+                         ///< $LAPIDARY_ISA, else the best one.
   std::uint64_t memory_limit = 0;  ///< Bytes that weights and vocabulary may take; 0: what the
                                    ///< machine has available.
   bool screened_head = true;  ///< Lay the output matrix out so that drawing a token reads about

@@ -1,8 +1,12 @@
-// Included after float-inl.h and prefetch-inl.h. Scores, softmax and weighted values of up to
-// kRowTile query rows at a time against one segment of keys; each row's arithmetic is the same
-// whichever rows share its tile. The ISA gives kAttentionChains, the sums of sixteen lanes that it
-// takes to keep the multipliers busy: rows times panels of keys, or times sixteen columns of
-// values; and kRowTile, the most rows of a tile: keys and values are widened to fp32 once for each.
+// Scores, softmax and weighted values of up to kRowTile query rows at a time against one segment of
+// keys; each row's arithmetic is the same whichever rows share its tile. The ISA gives
+// kAttentionChains, the sums of sixteen lanes that it takes to keep the multipliers busy: rows
+// times panels of keys, or times sixteen columns of values; and kRowTile, the most rows of a tile:
+// keys and values are widened to fp32 once for each.
+#pragma once
+
+#include "kernels/float-inl.h"
+#include "kernels/prefetch-inl.h"
 
 inline constexpr int kValuePanels = 2;  // Whose values are added before the next columns' turn.
 template <int kRows>  // More than eight streams of keys are too many for the caches.
@@ -41,18 +45,18 @@ inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel, st
   const std::size_t ahead = panel + 2 * kPanels <= end ? tile : 0;
   const std::uint16_t* k[kPanels];
   for (int p = 0; p < kPanels; ++p) k[p] = cache_panel(a.keys, a, panel + p);
-  F sums[kRows][kPanels];
+  Floats sums[kRows][kPanels];
   for (int r = 0; r < kRows; ++r) {
     for (int p = 0; p < kPanels; ++p) sums[r][p] = broadcast(0.0F);
   }
   for (int d = 0; d < a.head_dim; d += 2) {
-    FPair pairs[kPanels];
+    FloatPair pairs[kPanels];
     for (int p = 0; p < kPanels; ++p) {
       prefetch_cache<kRows>(k[p] + d * kKeyPanel, ahead);
       pairs[p] = load_bf16_pairs(k[p] + d * kKeyPanel);
     }
     for (int r = 0; r < kRows; ++r) {
-      const F even = broadcast(q[r][d]), odd = broadcast(q[r][d + 1]);
+      const Floats even = broadcast(q[r][d]), odd = broadcast(q[r][d + 1]);
       for (int p = 0; p < kPanels; ++p) {
         sums[r][p] = fma(even, pairs[p].even, sums[r][p]);
         sums[r][p] = fma(odd, pairs[p].odd, sums[r][p]);
@@ -82,10 +86,10 @@ inline void exponentials(const AttentionArgs& a, int row, std::int64_t begin, st
   }
   for (std::int64_t i = from; i < seen_from; ++i) scores[i] = lowest;
   for (std::int64_t i = seen_to; i < to; ++i) scores[i] = lowest;
-  F top = broadcast(lowest);
+  Floats top = broadcast(lowest);
   for (std::int64_t i = from; i < to; i += 16) top = max(top, load(scores + i));
   const float maximum = reduce_max(top);
-  F sum = broadcast(0.0F);
+  Floats sum = broadcast(0.0F);
   for (std::int64_t i = from; i < to; i += 16)
     store(scores + i, exp_lanes(sub(load(scores + i), broadcast(maximum))));
   for (std::int64_t i = from; i < seen_from; ++i) scores[i] = 0.0F;
@@ -101,7 +105,7 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
                           int d, bool first, std::size_t ahead) {
   const auto stride = static_cast<std::size_t>(a.head_dim);
   float* out = a.part.output + static_cast<std::size_t>(row) * stride + d;
-  F sums[kRows][kColumns];
+  Floats sums[kRows][kColumns];
   for (int r = 0; r < kRows; ++r) {
     for (int c = 0; c < kColumns; ++c)
       sums[r][c] =
@@ -111,13 +115,13 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
     const std::uint16_t* v = cache_panel(a.values, a, panel) + 2 * d;
     const float* p = a.scores + row * kSegment + panel * kKeyPanel % kSegment;
     for (int pair = 0; pair < kKeyPanel / 2; ++pair, v += 2 * stride, p += 2) {
-      FPair two[kColumns];
+      FloatPair two[kColumns];
       for (int c = 0; c < kColumns; ++c) {
         prefetch_cache<kRows>(v + 32 * c, ahead);
         two[c] = load_bf16_pairs(v + 32 * c);
       }
       for (int r = 0; r < kRows; ++r) {
-        const F even = broadcast(p[r * kSegment]), odd = broadcast(p[r * kSegment + 1]);
+        const Floats even = broadcast(p[r * kSegment]), odd = broadcast(p[r * kSegment + 1]);
         for (int c = 0; c < kColumns; ++c) {
           sums[r][c] = fma(even, two[c].even, sums[r][c]);
           sums[r][c] = fma(odd, two[c].odd, sums[r][c]);
@@ -191,7 +195,7 @@ void attention_merge(const AttentionPart& next, int rows, int head_dim,
     const auto at = static_cast<std::size_t>(row) * static_cast<std::size_t>(head_dim);
     for (int d = 0; d < head_dim; d += 16) {
       float* out = so_far.output + at + d;
-      const F old = mul(load(out), broadcast(decay));
+      const Floats old = mul(load(out), broadcast(decay));
       store(out, fma(load(next.output + at + d), broadcast(weight), old));
     }
     so_far.sum[row] = std::fma(next.sum[row], weight, so_far.sum[row] * decay);
@@ -202,7 +206,7 @@ void attention_merge(const AttentionPart& next, int rows, int head_dim,
 void attention_finish(const AttentionPart& part, int rows, int head_dim) {
   for (int row = 0; row < rows; ++row) {
     float* out = part.output + static_cast<std::size_t>(row) * static_cast<std::size_t>(head_dim);
-    const F inverse = broadcast(1.0F / part.sum[row]);
+    const Floats inverse = broadcast(1.0F / part.sum[row]);
     for (int d = 0; d < head_dim; d += 16) store(out + d, mul(load(out + d), inverse));
   }
 }

@@ -1,230 +1,30 @@
-#if !defined(LAPIDARY_EMULATE_AVX512)  // A test compiles this file with intrinsics of its own, to
-                                       // run it on machines without AVX-512.
 #if defined(__GNUC__) && !defined(__clang__)  // GCC 12 warns of its own _mm512_undefined_*().
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #include <immintrin.h>
-#endif
-
-#include <cmath>
-#include <cstring>
-#include <limits>
 
 #include "kernels/isa.h"
-#include "kernels/pack.h"
-#include "kernels/split.h"
 
-#if !defined(LAPIDARY_EMULATE_AVX512)
-LAPIDARY_ENTER_TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c")
-#endif
+#define LAPIDARY_BYTE_PRODUCTS 4
+#define LAPIDARY_TARGET "avx2,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c"
+LAPIDARY_ENTER_TARGET(LAPIDARY_TARGET)
 
 namespace lapidary::kernels {
 namespace {
 
-struct F {
-  __m512 v;
-};
-struct I {
-  __m512i v;
-};
-using Q = I;
-
-inline __m128i load_128(const std::uint8_t* p) {
-  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-}
-
-inline F load(const float* p) { return {_mm512_loadu_ps(p)}; }
-inline void store(float* p, F x) { _mm512_storeu_ps(p, x.v); }
-inline I load_int(const std::int32_t* p) { return {_mm512_loadu_si512(p)}; }
-inline void store_int(std::int32_t* p, I x) { _mm512_storeu_si512(p, x.v); }
-inline F broadcast(float x) { return {_mm512_set1_ps(x)}; }
-inline I broadcast_int(int x) { return {_mm512_set1_epi32(x)}; }
-inline F add(F x, F y) { return {_mm512_add_ps(x.v, y.v)}; }
-inline F sub(F x, F y) { return {_mm512_sub_ps(x.v, y.v)}; }
-inline F mul(F x, F y) { return {_mm512_mul_ps(x.v, y.v)}; }
-inline F div(F x, F y) { return {_mm512_div_ps(x.v, y.v)}; }
-inline F max(F x, F y) { return {_mm512_max_ps(x.v, y.v)}; }
-inline F min(F x, F y) { return {_mm512_min_ps(x.v, y.v)}; }
-inline F fma(F x, F y, F z) { return {_mm512_fmadd_ps(x.v, y.v, z.v)}; }
-inline F absolute(F x) {
-  return {_mm512_castsi512_ps(
-      _mm512_and_si512(_mm512_castps_si512(x.v), _mm512_set1_epi32(0x7FFFFFFF)))};
-}
-inline I add(I x, I y) { return {_mm512_add_epi32(x.v, y.v)}; }
-inline I sub(I x, I y) { return {_mm512_sub_epi32(x.v, y.v)}; }
-inline I mul(I x, I y) { return {_mm512_mullo_epi32(x.v, y.v)}; }
-inline F to_float(I x) { return {_mm512_cvtepi32_ps(x.v)}; }
-inline I round_to_int(F x) { return {_mm512_cvtps_epi32(x.v)}; }
-inline F power_of_two(I n) {
-  return {
-      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
-}
-
-// Lanes i and i+8, then i+4, i+2, i+1: the order on every ISA.
-inline float reduce_add(F x) {
-  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
-inline float reduce_max(F x) {
-  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
-  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
-}
-
-inline F load_half(const std::uint8_t* p) {
-  return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
-}
-inline I load_u8_rows(const std::uint8_t* p) { return {_mm512_cvtepu8_epi32(load_128(p))}; }
-inline I load_half_scales(const std::uint8_t* p) { return {_mm512_cvtepi8_epi32(load_128(p))}; }
-
-#include "kernels/narrow-x86-inl.h"
-
-inline int narrow_block(I first, I second, std::int8_t* values, std::int16_t* sums) {
-  return store_narrow(_mm512_cvtepi32_epi8(first.v), _mm512_cvtepi32_epi8(second.v), values, sums);
-}
-
-#include "kernels/float-inl.h"
-#include "kernels/prefetch-inl.h"
-
-inline FPair load_bf16_pairs(const std::uint16_t* p) {
-  const __m512i pairs = _mm512_loadu_si512(p);
-  const __m512i high = _mm512_set1_epi32(static_cast<int>(0xFFFF0000U));
-  return {{_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))},
-          {_mm512_castsi512_ps(_mm512_and_si512(pairs, high))}};
-}
-
-inline constexpr int kAttentionChains = 16;
-inline constexpr int kRowTile = 8;
-#include "kernels/attention-inl.h"
-
-// Of 32 registers: 8 integer and 8 float accumulators and what it takes to unpack; 12 of each, two
-// weights, and an activation for both.
-inline constexpr int kTile = 8;
-inline constexpr int kPlainPanels = 2;
-inline constexpr int kPlainTokens = 6;
-inline constexpr bool kFewRegisters = false;
-inline constexpr int kByteBias =
-    128;  // vpdpbusd takes its first operand as unsigned: int8 weights go in with 128 added.
-
-inline Q load_group(const std::uint8_t* p) { return {_mm512_loadu_si512(p)}; }
-inline void store_group(std::uint8_t* p, Q q) { _mm512_storeu_si512(p, q.v); }
-inline Q nibble_low(Q q) { return {_mm512_and_si512(q.v, _mm512_set1_epi8(15))}; }
-inline Q nibble_high(Q q) {
-  return {_mm512_and_si512(_mm512_srli_epi16(q.v, 4), _mm512_set1_epi8(15))};
-}
-
-inline Q look_up(Q q, const std::uint8_t* table) {  // Every byte, 0 … 15, becomes table's.
-  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_128(table)), q.v)};
-}
-
-template <int kShift, int kMask>
-inline Q merge_plane(
-    Q q, Q plane) {  // Moves bit kShift of every byte to bit 4 (others arrive too), masks, merges.
-  const __m512i mask = _mm512_set1_epi8(kMask);
-  if constexpr (kShift < 4) {
-    return {_mm512_or_si512(q.v, _mm512_and_si512(_mm512_slli_epi16(plane.v, 4 - kShift), mask))};
-  } else {
-    return {_mm512_or_si512(q.v, _mm512_and_si512(_mm512_srli_epi16(plane.v, kShift - 4), mask))};
-  }
-}
-
-inline __m512i broadcast_four(const std::int8_t* p) {
-  std::int32_t word;
-  std::memcpy(&word, p, 4);
-  return _mm512_set1_epi32(word);
-}
-
-// 8-bit weights plus kByteBias. The sums are exact: 255 · 127 · 32 is far below 2^31.
-template <int kBits>
-LAPIDARY_INLINE Q load_weights(Q w) {
-  if constexpr (kBits == 8) w.v = _mm512_xor_si512(w.v, _mm512_set1_epi8(-128));
-  return w;
-}
-LAPIDARY_INLINE I dot(I sum, Q w, const std::int8_t* x) {
-  return {_mm512_dpbusd_epi32(sum.v, w.v, broadcast_four(x))};
-}
-
-template <int kFactor>
-LAPIDARY_INLINE I times_total(const std::int16_t* p) {
-  const __m512i two = broadcast_four(reinterpret_cast<const std::int8_t*>(p));
-  return {_mm512_madd_epi16(two, _mm512_set1_epi16(kFactor))};
-}
-
-inline constexpr int kDenseTile = 8;
-inline constexpr int kBfpPanels = 4;  // 16 sums, 4 weights, an activation.
-inline constexpr int kBfpTile = 4;
-
 // As text: GCC 12 copies every sum of a loop twice around the intrinsic.
-LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
-#if defined(LAPIDARY_EMULATE_AVX512)
-  sum.v = _mm512_dpwssd_epi32(sum.v, w.v, _mm512_set1_epi32(x));
-#else
-  asm("vpdpwssd %[x], %[w], %[sum]"
-      : [sum] "+v"(sum.v)
-      : [w] "v"(w.v), [x] "v"(_mm512_set1_epi32(x)));
-#endif
-}
-inline void store_words(std::int16_t* p, I v) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v.v));
-}
-inline I merge_pairs(I even, I odd) {
-  return {_mm512_or_si512(_mm512_and_si512(even.v, _mm512_set1_epi32(0xFFFF)),
-                          _mm512_slli_epi32(odd.v, 16))};
+LAPIDARY_INLINE void add_word_products(__m512i& sum, const __m512i& w, const __m512i& x) {
+  asm("vpdpwssd %[x], %[w], %[sum]" : [sum] "+v"(sum) : [w] "v"(w), [x] "v"(x));
 }
 
-#include "kernels/bfp-inl.h"
-#include "kernels/blocks-inl.h"
-#include "kernels/dense-inl.h"
-#include "kernels/dot-inl.h"
-#include "kernels/matmul-inl.h"
-
-inline Q join_nibbles(Q high, Q low) {
-  return {_mm512_xor_si512(_mm512_or_si512(_mm512_slli_epi16(high.v, 4), low.v),
-                           _mm512_set1_epi8(-128))};
-}
-template <int kBits, int kShift>
-inline Q bit_field(Q q) {  // Bits kShift … kShift + kBits - 1 of every byte.
-  const __m512i mask = _mm512_set1_epi8((1 << kBits) - 1);
-  return {_mm512_and_si512(_mm512_srli_epi16(q.v, kShift), mask)};
-}
-template <int kBits>
-inline Q append_bits(Q q, Q bits) {  // 2^kBits · q + bits, of bytes that stay below 256.
-  return {_mm512_or_si512(_mm512_slli_epi16(q.v, kBits), bits.v)};
-}
-// Rows r, r + 4, r + 8 and r + 12 side by side.
-inline __m512i load_four_rows(const std::uint8_t* row, std::size_t four_rows) {
-  __m512i out = _mm512_castsi128_si512(load_128(row));
-  out = _mm512_inserti32x4(out, load_128(row + four_rows), 1);
-  out = _mm512_inserti32x4(out, load_128(row + 2 * four_rows), 2);
-  return _mm512_inserti32x4(out, load_128(row + 3 * four_rows), 3);
-}
-// Word p of each of sixteen rows becomes plane p.
-LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride, Q* planes) {
-  const __m512i r0 = load_four_rows(rows, 4 * stride);
-  const __m512i r1 = load_four_rows(rows + stride, 4 * stride);
-  const __m512i r2 = load_four_rows(rows + 2 * stride, 4 * stride);
-  const __m512i r3 = load_four_rows(rows + 3 * stride, 4 * stride);
-  const __m512i a = _mm512_unpacklo_epi32(r0, r1), b = _mm512_unpacklo_epi32(r2, r3);
-  const __m512i c = _mm512_unpackhi_epi32(r0, r1), d = _mm512_unpackhi_epi32(r2, r3);
-  planes[0].v = _mm512_unpacklo_epi64(a, b);
-  planes[1].v = _mm512_unpackhi_epi64(a, b);
-  planes[2].v = _mm512_unpacklo_epi64(c, d);
-  planes[3].v = _mm512_unpackhi_epi64(c, d);
-}
-
-#include "kernels/split-inl.h"
+#include "kernels/lanes-avx512-inl.h"
 
 template <int kLeft>
 LAPIDARY_INLINE void peak_round(__m512i* sums, __m512i w, __m512i x) {
   if constexpr (kLeft > 0) {
     *sums = _mm512_dpbusd_epi32(*sums, w, x);
-#if !defined(LAPIDARY_EMULATE_AVX512)
     asm volatile("" : "+v"(*sums), "+v"(w));  // Nothing leaves the loop.
-#endif
     peak_round<kLeft - 1>(sums + 1, w, x);
   }
 }
@@ -236,40 +36,13 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
   return iterations * 12 * 128;
 }
 
-template <int kBits>
-inline I shift_right(I x) {  // Of lanes that are not negative.
-  return {_mm512_srli_epi32(x.v, kBits)};
-}
-// The lanes, which are not negative, at most 255 each.
-inline void store_bytes(std::uint8_t* p, I x) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(x.v));
-}
-
-inline I mask_lanes(I x, int mask) { return {_mm512_and_si512(x.v, _mm512_set1_epi32(mask))}; }
-inline I bound_sum(I sum, const std::uint8_t* bounds, const std::int8_t* norms) {
-  return {_mm512_dpbusd_epi32(sum.v, load_group(bounds).v, broadcast_four(norms))};
-}
-template <int kField>
-inline I pair_sum(I sum, const std::uint8_t* pairs, const std::int8_t* x) {
-  const Q weights = bit_field<2, 2 * kField>(load_group(pairs));
-  return {_mm512_dpbusd_epi32(sum.v, weights.v, _mm512_loadu_si512(x))};
-}
-
-#include "kernels/resample-inl.h"
-#include "kernels/screen-inl.h"
-#include "kernels/table-inl.h"
+#include "kernels/generic-inl.h"
 
 }  // namespace
 
-#if defined(LAPIDARY_EMULATE_AVX512)
-extern const Kernels kAvx512EmulatedKernels;
-const Kernels kAvx512EmulatedKernels = make_table("avx512 emulated");
-#else
-const Kernels kAvx512Kernels = make_table("avx512");
-#endif
+static_assert(is_known_target(LAPIDARY_TARGET));
+const InstructionSet kAvx512 = {make_table("avx512"), LAPIDARY_TARGET};
 
 }  // namespace lapidary::kernels
 
-#if !defined(LAPIDARY_EMULATE_AVX512)
 LAPIDARY_LEAVE_TARGET
-#endif

@@ -1,15 +1,16 @@
-// Included after float-inl.h: block floating point, and the float functions of the vision encoder.
-// The ISA gives kBfpPanels and kBfpTile (panels and tokens of a tile in registers), dot_pairs (adds
-// w's even · x's first and w's odd · x's second value to each row), merge_pairs (two integers a
-// lane as int16) and store_words (all lanes as int16).
+// Block floating point, and the float functions of the vision encoder. The ISA gives kBfpPanels and
+// kBfpTile: panels and tokens of a tile in registers.
+#pragma once
+
+#include "kernels/float-inl.h"
 
 // The first `count` < 16 floats of p, the rest zero.
-inline F load_tail(const float* p, int count) {
+inline Floats load_tail(const float* p, int count) {
   alignas(64) float lanes[16] = {};
   for (int i = 0; i < count; ++i) lanes[i] = p[i];
   return load(lanes);
 }
-inline void store_tail(float* p, F v, int count) {
+inline void store_tail(float* p, Floats v, int count) {
   alignas(64) float lanes[16];
   store(lanes, v);
   for (int i = 0; i < count; ++i) p[i] = lanes[i];
@@ -22,10 +23,10 @@ LAPIDARY_INLINE void each_lanes(int n, Visit visit) {
   for (; i + 16 <= n; i += 16) visit(i, 16);
   if (i < n) visit(i, n - i);
 }
-LAPIDARY_INLINE F load_some(const float* p, int count) {
+LAPIDARY_INLINE Floats load_some(const float* p, int count) {
   return count == 16 ? load(p) : load_tail(p, count);
 }
-LAPIDARY_INLINE void store_some(float* p, F v, int count) {
+LAPIDARY_INLINE void store_some(float* p, Floats v, int count) {
   if (count == 16) {
     store(p, v);
   } else {
@@ -35,12 +36,12 @@ LAPIDARY_INLINE void store_some(float* p, F v, int count) {
 
 void layernorm(const float* x, const float* weight, const float* bias, int n, float epsilon,
                float* out) {
-  F sum = broadcast(0.0F);
+  Floats sum = broadcast(0.0F);
   each_lanes(n, [&](int i, int count) { sum = add(sum, load_some(x + i, count)); });
-  const F mean = broadcast(reduce_add(sum) / static_cast<float>(n));
-  F squares = broadcast(0.0F);
+  const Floats mean = broadcast(reduce_add(sum) / static_cast<float>(n));
+  Floats squares = broadcast(0.0F);
   each_lanes(n, [&](int i, int count) {
-    F v = sub(load_some(x + i, count), mean);
+    Floats v = sub(load_some(x + i, count), mean);
     if (count < 16) {  // The lanes behind the end count nothing.
       alignas(64) float lanes[16];
       store(lanes, v);
@@ -48,24 +49,24 @@ void layernorm(const float* x, const float* weight, const float* bias, int n, fl
     }
     squares = fma(v, v, squares);
   });
-  const F scale =
+  const Floats scale =
       broadcast(1.0F / std::sqrt(reduce_add(squares) / static_cast<float>(n) + epsilon));
   each_lanes(n, [&](int i, int count) {
-    const F v = mul(sub(load_some(x + i, count), mean), scale);
+    const Floats v = mul(sub(load_some(x + i, count), mean), scale);
     store_some(out + i, fma(v, load_some(weight + i, count), load_some(bias + i, count)), count);
   });
 }
 
 void bias_gelu(float* x, const float* bias, int n) {
   each_lanes(n, [&](int i, int count) {
-    const F v = add(load_some(x + i, count), load_some(bias + i, count));
+    const Floats v = add(load_some(x + i, count), load_some(bias + i, count));
     store_some(x + i, gelu_tanh(v), count);
   });
 }
 
 void add_bias(float* x, const float* y, const float* bias, int n) {
   each_lanes(n, [&](int i, int count) {
-    const F v = add(load_some(y + i, count), load_some(bias + i, count));
+    const Floats v = add(load_some(y + i, count), load_some(bias + i, count));
     store_some(x + i, add(load_some(x + i, count), v), count);
   });
 }
@@ -79,7 +80,7 @@ inline float bfp_scale(float top, float* inverse) {
   return some ? top / static_cast<float>(kBfpLevels) : 0.0F;
 }
 
-LAPIDARY_INLINE void store_some_words(std::int16_t* p, I v, int count) {
+LAPIDARY_INLINE void store_some_words(std::int16_t* p, Ints v, int count) {
   if (count == 16) return store_words(p, v);
   alignas(32) std::int16_t words[16];
   store_words(words, v);
@@ -89,14 +90,14 @@ LAPIDARY_INLINE void store_some_words(std::int16_t* p, I v, int count) {
 void bfp_quantize(const float* x, int n, int block, std::int16_t* values, float* scales) {
   for (int begin = 0; begin < n; begin += block, ++scales) {
     const int length = n - begin < block ? n - begin : block;
-    F top = broadcast(0.0F);
+    Floats top = broadcast(0.0F);
     each_lanes(length, [&](int i, int count) {
       top = max(top, absolute(load_some(x + begin + i, count)));
     });
     float inverse;
     *scales = bfp_scale(reduce_max(top), &inverse);
     each_lanes(length, [&](int i, int count) {
-      const F v = mul(load_some(x + begin + i, count), broadcast(inverse));
+      const Floats v = mul(load_some(x + begin + i, count), broadcast(inverse));
       store_some_words(values + begin + i, round_to_int(v), count);
     });
   }
@@ -107,28 +108,28 @@ void bfp_pack_columns(const float* x, std::size_t stride, int keys, std::int16_t
   for (int begin = 0; begin < keys; begin += kBfpBlock, scales += 16) {
     const int end = keys < begin + kBfpBlock ? keys : begin + kBfpBlock;
     const float* first = x + static_cast<std::size_t>(begin) * stride;
-    F top = broadcast(0.0F);
+    Floats top = broadcast(0.0F);
     const float* row = first;
     for (int key = begin; key < end; ++key, row += stride) top = max(top, absolute(load(row)));
     alignas(64) float lanes[16], inverses[16];
     store(lanes, top);
     for (int i = 0; i < 16; ++i) scales[i] = bfp_scale(lanes[i], &inverses[i]);
-    const F inverse = load(inverses);
+    const Floats inverse = load(inverses);
     row = first;
     for (int key = begin; key < end; key += 2, row += 2 * stride, values += 32) {
-      const I even = round_to_int(mul(load(row), inverse));
-      const I odd = round_to_int(mul(load(row + stride), inverse));
+      const Ints even = round_to_int(mul(load(row), inverse));
+      const Ints odd = round_to_int(mul(load(row + stride), inverse));
       store_int(reinterpret_cast<std::int32_t*>(values), merge_pairs(even, odd));
     }
   }
 }
 
 // exp(x) for x ≤ 0, relative error under 3e-6: the rounding behind it is coarser by far.
-inline F exp_weight(F x) {
+inline Floats exp_weight(Floats x) {
   x = max(x, broadcast(-87.0F));
-  const I n = round_to_int(mul(x, broadcast(1.44269504F)));
-  const F r = fma(to_float(n), broadcast(-0.693147181F), x);
-  F p = broadcast(1.0F / 120);  // Taylor to degree 5: |r| ≤ ln(2)/2.
+  const Ints n = round_to_int(mul(x, broadcast(1.44269504F)));
+  const Floats r = fma(to_float(n), broadcast(-0.693147181F), x);
+  Floats p = broadcast(1.0F / 120);  // Taylor to degree 5: |r| ≤ ln(2)/2.
   p = fma(p, r, broadcast(1.0F / 24));
   p = fma(p, r, broadcast(1.0F / 6));
   p = fma(p, r, broadcast(0.5F));
@@ -140,7 +141,7 @@ inline F exp_weight(F x) {
 inline float exp_weight(float x) { return first_lane(exp_weight(broadcast(x))); }
 
 inline float largest_score(const float* scores, int count) {
-  F top = load(scores);
+  Floats top = load(scores);
   for (int i = 16; i < count; i += 16) top = max(top, load(scores + i));
   return reduce_max(top);
 }
@@ -160,10 +161,10 @@ float bfp_softmax(const float* scores, int keys, float* maximum, float* sum, std
     scales[b] = bfp_scale(exp_weight(scales[b] - highest), &inverse);
     const int begin = b * kBfpBlock;
     const int end = keys < begin + kBfpBlock ? keys : begin + kBfpBlock;
-    I total = broadcast_int(0);
+    Ints total = broadcast_int(0);
     for (int i = begin; i < end; i += 16) {
-      const F e = exp_weight(sub(load(scores + i), broadcast(highest)));
-      const I v = round_to_int(mul(e, broadcast(inverse)));
+      const Floats e = exp_weight(sub(load(scores + i), broadcast(highest)));
+      const Ints v = round_to_int(mul(e, broadcast(inverse)));
       total = add(total, v);
       store_words(values + i, v);
     }
@@ -194,7 +195,7 @@ struct BfpBlock {
     const auto at = static_cast<std::size_t>(panel + p) * static_cast<std::size_t>(a.columns);
     return a.panels + (at + static_cast<std::size_t>(begin())) * 16;
   }
-  F scale(int p) const {
+  Floats scale(int p) const {
     const int blocks = (a.columns + a.block - 1) / a.block;
     return load(a.panel_scales +
                 (static_cast<std::size_t>(panel + p) * static_cast<std::size_t>(blocks) +
@@ -211,12 +212,12 @@ LAPIDARY_INLINE void bfp_tile(const BfpBlock& block, int token) {
       a.values + static_cast<std::size_t>(token) * a.value_stride + block.begin();
   const std::int16_t* w[kPanels];
   for (int p = 0; p < kPanels; ++p) w[p] = block.values(p);
-  I sums[kTokens][kPanels];
+  Ints sums[kTokens][kPanels];
   LAPIDARY_UNROLL
   for (int i = 0; i < kTokens * kPanels; ++i) sums[i / kPanels][i % kPanels] = broadcast_int(0);
   const int pairs = block.pairs();
   for (int k = 0; k < pairs; ++k) {
-    I weights[kPanels];
+    Ints weights[kPanels];
     LAPIDARY_UNROLL
     for (int p = 0; p < kPanels; ++p)
       weights[p] = load_int(reinterpret_cast<const std::int32_t*>(w[p] + 32 * k));
@@ -231,12 +232,12 @@ LAPIDARY_INLINE void bfp_tile(const BfpBlock& block, int token) {
   const bool add_to = block.index > 0 || a.accumulate;
   LAPIDARY_UNROLL
   for (int p = 0; p < kPanels; ++p) {
-    const F panel_scale = block.scale(p);
+    const Floats panel_scale = block.scale(p);
     LAPIDARY_UNROLL
     for (int t = 0; t < kTokens; ++t) {
       const auto at = static_cast<std::size_t>(token + t);
       float* to = a.out + at * a.out_stride + (block.panel + p) * kPanelRows;
-      const F scale =
+      const Floats scale =
           mul(panel_scale,
               broadcast(a.scales[at * a.scale_stride + static_cast<std::size_t>(block.index)]));
       store(to, fma(to_float(sums[t][p]), scale, add_to ? load(to) : broadcast(0.0F)));

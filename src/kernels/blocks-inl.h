@@ -1,8 +1,8 @@
-// Included after prefetch-inl.h in ISAs that have integer dot products over 64-byte groups (Q: 16
-// rows × 4 k): a block's weights, packed as pack.h says, and unpacked in scratch. The ISA gives
-// load_group, store_group, nibble_low/high, merge_plane, look_up(Q, 16 bytes), load_half,
-// load_u8_rows, load_half_scales (16 int8 scales, as its block_sums takes them), and kByteBias
-// (what signed bytes have added where its products take unsigned ones).
+// A block's weights, packed as pack.h says, and unpacked in scratch: for ISAs that multiply groups
+// of 64 bytes, 16 rows × 4 k.
+#pragma once
+
+#include "kernels/prefetch-inl.h"
 
 // A code book as products take its entries: plus kByteBias.
 struct BiasedCodes {
@@ -20,13 +20,13 @@ template <Packing kPacking>
 struct PackedGroups {
   const std::uint8_t* block;
   template <int g>
-  LAPIDARY_INLINE Q get() const {
+  LAPIDARY_INLINE Bytes get() const {
     constexpr PackedTraits kTraits = packed_traits(kPacking);
     if constexpr (kTraits.bits() == 8) {
       return load_group(block + 64 * g);
     } else {
-      const Q bytes = load_group(block + 64 * (g % 4));
-      Q q;
+      const Bytes bytes = load_group(block + 64 * (g % 4));
+      Bytes q;
       if constexpr (g < 4) {
         q = nibble_low(bytes);
       } else {
@@ -45,14 +45,14 @@ struct PackedGroups {
 struct PlainGroups {
   const std::uint8_t* block;
   template <int g>
-  LAPIDARY_INLINE Q get() const {
+  LAPIDARY_INLINE Bytes get() const {
     return load_group(block + 64 * g);
   }
 };
 
 struct BlockScales {
-  F scale, offset;
-  I half0, half1;
+  Floats scale, offset;
+  Ints half0, half1;
 };
 
 template <Packing kPacking>
@@ -71,7 +71,7 @@ LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
     out.offset =
         mul(load_half(super + 32), mul(to_float(load_u8_rows(scales + 16)), broadcast(-1.0F)));
   } else if constexpr (kScales.integers == 1) {
-    const F less_bias =
+    const Floats less_bias =
         sub(to_float(load_u8_rows(scales)), broadcast(static_cast<float>(kScales.bias)));
     out.scale = mul(out.scale, less_bias);
   } else if constexpr (kScales.halves == 2) {

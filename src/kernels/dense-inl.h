@@ -1,10 +1,14 @@
-// Included after float-inl.h and prefetch-inl.h: matrices of 16-bit floats against fp32
-// activations, one accumulator, k in order. The ISA gives kDenseTile, the tokens of a tile.
+// Matrices of 16-bit floats against fp32 activations, one accumulator, k in order. The ISA gives
+// kDenseTile, the tokens of a tile.
+#pragma once
+
+#include "kernels/float-inl.h"
+#include "kernels/prefetch-inl.h"
 
 template <bool kHalf, int kTokens>
 inline void dense_tile(const MatmulArgs& a, const std::uint8_t* panel, int token, float* out) {
   const float* x[kTokens];
-  F acc[kTokens];
+  Floats acc[kTokens];
   for (int t = 0; t < kTokens; ++t) {
     x[t] =
         a.dense_input + static_cast<std::size_t>(token + t) * static_cast<std::size_t>(a.columns);
@@ -12,7 +16,7 @@ inline void dense_tile(const MatmulArgs& a, const std::uint8_t* panel, int token
   }
   for (int k = 0; k < a.columns; k += 2, panel += 64) {
     prefetch_ahead(panel, 1);
-    FPair w;
+    FloatPair w;
     if constexpr (kHalf) {
       w = {load_half(panel), load_half(panel + 32)};
     } else {

@@ -1,16 +1,17 @@
-// Included before matmul-inl.h in ISAs whose integer dot products add four products to 32 bits. The
-// ISA gives kByteBias (what load_weights adds to signed bytes), load_weights<bits>(Q),
-// dot(I sum, Q weights, four activations) and times_total<factor>(p): factor · (p[0] + p[1]) for
-// every row, |factor| ≤ 128.
+// Sums of blocks on ISAs whose integer dot products add four products to 32 bits; and those of the
+// screened head.
+#pragma once
+
+#include "kernels/blocks-inl.h"
 
 template <int kBits, int kGroup, int kEnd, int kPanels, int kStreams, class Groups>
-LAPIDARY_INLINE void add_groups(const Groups* groups, const std::int8_t* const* x, I* out) {
+LAPIDARY_INLINE void add_groups(const Groups* groups, const std::int8_t* const* x, Ints* out) {
   if constexpr (kGroup < kEnd) {
-    Q w[kPanels];
+    Bytes w[kPanels];
     for (int p = 0; p < kPanels; ++p) w[p] = load_weights<kBits>(groups[p].template get<kGroup>());
     for (int s = 0; s < kStreams; ++s) {
       for (int p = 0; p < kPanels; ++p) {
-        I& sum = out[p * kStreams + s];
+        Ints& sum = out[p * kStreams + s];
         sum = dot(sum, w[p], x[s] + 4 * kGroup);
       }
     }
@@ -22,8 +23,9 @@ LAPIDARY_INLINE void add_groups(const Groups* groups, const std::int8_t* const* 
 // 32 bits is slow: each of the two products is below 2^24, so what is rounded is their exact sum,
 // as where it is an integer.
 template <Packing kPacking>
-using BlockSum = std::conditional_t<packed_traits(kPacking).scheme == Scheme::kHalfScaled, F, I>;
-LAPIDARY_INLINE F to_float(F sum) { return sum; }
+using BlockSum =
+    std::conditional_t<packed_traits(kPacking).scheme == Scheme::kHalfScaled, Floats, Ints>;
+LAPIDARY_INLINE Floats to_float(Floats sum) { return sum; }
 
 // Exact sums of one block of some panels for some streams of activations, out [panels][streams];
 // bias and half scales applied.
@@ -35,16 +37,16 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   constexpr int kBias = kTraits.takes_bytes() ? kByteBias : kTraits.bias();
   constexpr int kStep = kTraits.step;
-  const auto start = [&](I* to, int s, const I& less_bias) {
+  const auto start = [&](Ints* to, int s, const Ints& less_bias) {
     for (int p = 0; p < kPanels; ++p)
       to[p * kStreams + s] = kStep == 1 ? less_bias : broadcast_int(0);
   };
-  const auto finish = [&](const I& exact, const I& less_bias) {
+  const auto finish = [&](const Ints& exact, const Ints& less_bias) {
     if constexpr (kStep == 1) return exact;
     return add(mul(exact, broadcast_int(kStep)), less_bias);
   };
   if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
-    I first[kPanels * kStreams], second[kPanels * kStreams];
+    Ints first[kPanels * kStreams], second[kPanels * kStreams];
     const auto less_first = [&](int s) { return times_total<-kBias>(sums[s] + 2); };
     const auto less_second = [&](int s) {
       return sub(times_total<-kBias>(sums[s]), less_first(s));
@@ -65,4 +67,14 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
       start(out, s, kBias != 0 ? times_total<-kBias>(sums[s]) : broadcast_int(0));
     add_groups<kTraits.bits(), 0, 8, kPanels, kStreams>(groups, x, out);
   }
+}
+
+// 64 bytes of bounds (16 rows × 4 blocks) times four norms.
+inline Ints bound_sum(const Ints& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
+  return dot(sum, load_group(bounds), norms);
+}
+// Bits 2 kField and 2 kField + 1 of 64 bytes times 64 bytes of x, four for each lane.
+template <int kField>
+inline Ints pair_sum(const Ints& sum, const std::uint8_t* pairs, const std::int8_t* x) {
+  return dot_each(sum, bit_field<2, 2 * kField>(load_group(pairs)), x);
 }

@@ -1,19 +1,25 @@
-// Included inside an ISA's namespace and target region, after its lanes: F (16 floats), I (16
-// int32). Written once, so that every ISA computes the same bits. No include guard, no includes: on
-// purpose.
+// What a model computes in floats, beside products and attention. Written once over sixteen lanes,
+// so that every ISA computes the same bits.
+#pragma once
 
-struct FPair {
-  F even, odd;
+#include "kernels/vocabulary-inl.h"
+
+struct FloatPair {
+  Floats even, odd;
 };
 
+LAPIDARY_INLINE FloatPair load_bf16_pairs(const std::uint16_t* p) {
+  return {load_even_bf16(p), load_odd_bf16(p)};
+}
+
 // exp(x), relative error under 2e-7 between -87 and 88; x is clamped to that range.
-inline F exp_lanes(F x) {
+inline Floats exp_lanes(Floats x) {
   x = min(max(x, broadcast(-87.0F)), broadcast(88.0F));
-  const I n = round_to_int(mul(x, broadcast(1.44269504F)));
-  const F nf = to_float(n);
-  F r = fma(nf, broadcast(-0.693359375F), x);  // Cody–Waite: ln 2 in two parts.
+  const Ints n = round_to_int(mul(x, broadcast(1.44269504F)));
+  const Floats nf = to_float(n);
+  Floats r = fma(nf, broadcast(-0.693359375F), x);  // Cody–Waite: ln 2 in two parts.
   r = fma(nf, broadcast(2.12194440e-4F), r);
-  F p = broadcast(1.0F / 5040);  // Taylor to degree 7: |r| ≤ ln(2)/2.
+  Floats p = broadcast(1.0F / 5040);  // Taylor to degree 7: |r| ≤ ln(2)/2.
   p = fma(p, r, broadcast(1.0F / 720));
   p = fma(p, r, broadcast(1.0F / 120));
   p = fma(p, r, broadcast(1.0F / 24));
@@ -25,21 +31,21 @@ inline F exp_lanes(F x) {
 }
 
 inline float inverse_rms(const float* x, int n, float epsilon) {
-  F sum = broadcast(0.0F);
+  Floats sum = broadcast(0.0F);
   for (int i = 0; i < n; i += 16) {
-    const F v = load(x + i);
+    const Floats v = load(x + i);
     sum = fma(v, v, sum);
   }
   return 1.0F / std::sqrt(reduce_add(sum) / static_cast<float>(n) + epsilon);
 }
 
 void rmsnorm(const float* x, const float* weight, int n, float epsilon, float* out) {
-  const F scale = broadcast(inverse_rms(x, n, epsilon));
+  const Floats scale = broadcast(inverse_rms(x, n, epsilon));
   for (int i = 0; i < n; i += 16) store(out + i, mul(mul(load(x + i), scale), load(weight + i)));
 }
 
 void rmsnorm_add(const float* y, const float* weight, int n, float epsilon, float* x) {
-  const F scale = broadcast(inverse_rms(y, n, epsilon));
+  const Floats scale = broadcast(inverse_rms(y, n, epsilon));
   for (int i = 0; i < n; i += 16)
     store(x + i, add(load(x + i), mul(mul(load(y + i), scale), load(weight + i))));
 }
@@ -47,20 +53,20 @@ void rmsnorm_add(const float* y, const float* weight, int n, float epsilon, floa
 void rope(float* x, const float* cosine, const float* sine, int n) {
   float* y = x + n / 2;
   for (int j = 0; j < n / 2; j += 16) {
-    const F a = load(x + j), b = load(y + j), c = load(cosine + j), s = load(sine + j);
+    const Floats a = load(x + j), b = load(y + j), c = load(cosine + j), s = load(sine + j);
     store(x + j, sub(mul(a, c), mul(b, s)));
     store(y + j, add(mul(b, c), mul(a, s)));
   }
 }
 
 // gelu_tanh(x) = x / 2 · (1 + tanh(u)) = x / (1 + exp(-2u)), u = sqrt(2/pi) · (x + 0.044715 x³)
-inline F gelu_tanh(F x) {
-  const F cubic = fma(mul(x, x), mul(x, broadcast(0.044715F)), x);
-  const F e = exp_lanes(mul(cubic, broadcast(-1.59576912F)));
+inline Floats gelu_tanh(Floats x) {
+  const Floats cubic = fma(mul(x, x), mul(x, broadcast(0.044715F)), x);
+  const Floats e = exp_lanes(mul(cubic, broadcast(-1.59576912F)));
   return div(x, add(broadcast(1.0F), e));
 }
 
-inline float first_lane(F x) {
+inline float first_lane(Floats x) {
   alignas(64) float lanes[16];
   store(lanes, x);
   return lanes[0];
@@ -76,7 +82,7 @@ inline constexpr float kWideLevels = 254.0F * 127 + 126;
 // Scale and inverse scale of one block of 32, whose largest value becomes `levels`: 127 or
 // kWideLevels.
 inline float block_scale(const float* x, float levels, float* inverse) {
-  const F largest = max(absolute(load(x)), absolute(load(x + 16)));
+  const Floats largest = max(absolute(load(x)), absolute(load(x + 16)));
   const float top = reduce_max(largest);
   *inverse = top > 0.0F ? levels / top : 0.0F;
   return top / levels;
@@ -109,9 +115,9 @@ void quantize(const float* x, int columns, const QuantizedInput& out, int token)
 inline void quantize16_block(const float* x, const QuantizedInput& out, std::size_t block) {
   float inverse;
   const float scale = block_scale(x, kWideLevels, &inverse) * kHighBase;
-  I high[2], low[2];
+  Ints high[2], low[2];
   for (int half = 0; half < 2; ++half) {
-    const I rounded = round_to_int(mul(load(x + 16 * half), broadcast(inverse)));
+    const Ints rounded = round_to_int(mul(load(x + 16 * half), broadcast(inverse)));
     high[half] = round_to_int(mul(to_float(rounded), broadcast(1.0F / kHighBase)));
     low[half] = sub(rounded, mul(high[half], broadcast_int(kHighBase)));
   }
@@ -123,7 +129,7 @@ inline void quantize16_block(const float* x, const QuantizedInput& out, std::siz
   out.scaled_sums[block] = scale * static_cast<float>(high_sum);
   out.low_scaled_sums[block] = scale * static_cast<float>(low_sum);
   if (out.squares == nullptr) return;
-  const F first = load(x), second = load(x + 16);
+  const Floats first = load(x), second = load(x + 16);
   out.squares[block] = reduce_add(fma(second, second, mul(first, first)));
 }
 

@@ -1,19 +1,33 @@
 #pragma once
 
+// Whatever the fragments use of other headers: these must come before a target region, for what is
+// inline in them is shared with code for any machine.
+#include <cmath>
+#include <cstring>
+#include <limits>
 #include <type_traits>
 
+#include "kernels/features.h"
+#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "kernels/pack.h"
+#include "kernels/split.h"
 
-/// The tables that a build holds; which of them this machine can run is dispatch.cpp's business.
+/// The instruction sets that a build holds; which of them this machine can run is dispatch.cpp's
+/// business.
 namespace lapidary::kernels {
 
-extern const Kernels kScalarKernels;
+struct InstructionSet {
+  Kernels table;  // Its name is what $LAPIDARY_ISA calls it.
+  const char*
+      target;  // What its file is compiled for and a machine must have: names of features.h.
+};
+
+extern const InstructionSet kScalar;
 #if defined(__x86_64__)
-extern const Kernels kAvx2Kernels;
-extern const Kernels kAvxVnniKernels;
-extern const Kernels kAvx512Kernels;
+extern const InstructionSet kSse41, kAvx2, kAvxVnni, kAvx512;
 #elif defined(__aarch64__)
-extern const Kernels kNeonKernels;
+extern const InstructionSet kNeon;
 #endif
 
 /// Where prefetched weights go: into the second-level cache, or past all of them. Intel's

@@ -1,10 +1,18 @@
-// Included after blocks-inl.h. A stream is a token's int8 activations; 16-bit activations are two,
-// the high and the low part, each with sums of its own. The ISA gives block_sums<packing, panels,
-// streams>, and how many integer sums its registers hold:
+// Quantised products. A stream is a token's int8 activations; 16-bit activations are two, the high
+// and the low part, each with sums of its own. The ISA says how many integer sums its registers
+// hold:
 //   kTile         streams of one panel, whose weights are unpacked in registers
 //   kPlainPanels  panels that share each activation when their weights are unpacked before …
 //   kPlainTokens  … and tokens of these
 //   kFewRegisters whether there are too few for a tile's accumulators as well
+#pragma once
+
+#if LAPIDARY_BYTE_PRODUCTS == 2
+#include "kernels/maddubs-inl.h"
+#else
+#include "kernels/dot-inl.h"
+#endif
+#include "kernels/float-inl.h"
 
 // Panels are unpacked to scratch for this many tokens; for fewer, in registers and again for each
 // tile.
@@ -71,16 +79,16 @@ struct InputCursor {
 // Has the accumulators of a tile lie in memory while a block is summed, where the registers are too
 // few for both: compilers would rather keep them and move the integer sums in and out.
 template <int kCells>
-LAPIDARY_INLINE void leave_in_memory(F* acc) {
+LAPIDARY_INLINE void leave_in_memory(Floats* acc) {
   if constexpr (kFewRegisters && kCells > 2)
-    asm volatile("" : "+m"(*reinterpret_cast<F(*)[kCells]>(acc)));
+    asm volatile("" : "+m"(*reinterpret_cast<Floats(*)[kCells]>(acc)));
 }
 
 // acc += one block of some panels and streams: acc and exact [panels][kTokens], of which exact's
 // rows lie `stride` apart; scale(t) and scaled_sum(t) are the streams'.
 template <Packing kPacking, int kPanels, int kTokens, class Scale, class ScaledSum>
 LAPIDARY_INLINE void add_block(const BlockSum<kPacking>* exact, int stride, const BlockScales* s,
-                               const Scale& scale, const ScaledSum& scaled_sum, F* acc) {
+                               const Scale& scale, const ScaledSum& scaled_sum, Floats* acc) {
   for (int i = 0; i < kPanels * kTokens; ++i) {
     const int p = i / kTokens, t = i % kTokens;
     acc[i] = fma(to_float(exact[p * stride + t]), mul(s[p].scale, broadcast(scale(t))), acc[i]);
@@ -92,7 +100,7 @@ LAPIDARY_INLINE void add_block(const BlockSum<kPacking>* exact, int stride, cons
 // One block of a tile; kLow: with its low part.
 template <Packing kPacking, int kPanels, int kTokens, bool kLow, class Groups, Part kPart>
 LAPIDARY_INLINE void multiply_block(const Groups* groups, const BlockScales* s,
-                                    const InputCursor<kPart>& x, F* acc, F* low_acc) {
+                                    const InputCursor<kPart>& x, Floats* acc, Floats* low_acc) {
   constexpr int kStreams = kLow ? 2 * kTokens : kTokens;
   const std::int8_t* values[kStreams];
   const std::int16_t* sums[kStreams];
@@ -121,14 +129,16 @@ LAPIDARY_INLINE void multiply_block(const Groups* groups, const BlockScales* s,
 }
 
 // high + kLowShare · low: the order on every path.
-LAPIDARY_INLINE F join_parts(F high, F low) { return fma(low, broadcast(kLowShare), high); }
+LAPIDARY_INLINE Floats join_parts(Floats high, Floats low) {
+  return fma(low, broadcast(kLowShare), high);
+}
 
 // A tile: some tokens of some panels, whose blocks lie as `panels` [kPanels] says.
 template <Packing kPacking, int kPanels, int kTokens, Part kPart, class Blocks>
 void multiply_tile(const MatmulArgs& a, const Blocks* panels, int token, float* out) {
   constexpr int kCells = kPanels * kTokens;
   InputCursor<kPart> x(*a.input, a.token_begin + token);
-  F acc[kCells], low_acc[kCells];
+  Floats acc[kCells], low_acc[kCells];
   for (int i = 0; i < kCells; ++i) acc[i] = low_acc[i] = broadcast(0.0F);
   int b = 0;
   do {  // At least one: so the accumulators never have to be in memory.
@@ -176,7 +186,7 @@ LAPIDARY_INLINE void add_low_blocks(const Groups* groups, const BlockScales* s, 
     }
     BlockSum<kPacking> exact[kPanels * kCount];
     block_sums<kPacking, kPanels, kCount>(groups, s, values, sums, exact);
-    F sum[kPanels * kCount];
+    Floats sum[kPanels * kCount];
     const auto cell = [&](int i) {
       return acc + (low[i % kCount].token * kPanels + i / kCount) * kPanelRows;
     };

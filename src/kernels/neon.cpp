@@ -1,29 +1,25 @@
 #include <arm_neon.h>
 
-#include <cmath>
-#include <cstring>
-#include <limits>
-
 #include "kernels/isa.h"
-#include "kernels/pack.h"
-#include "kernels/split.h"
 
+#define LAPIDARY_BYTE_PRODUCTS 4
+#define LAPIDARY_TARGET "arch=armv8.2-a+dotprod"
 #if !defined(__clang__)  // Clang cannot raise this architecture inside a file: CMakeLists.txt gives
                          // it the option.
-LAPIDARY_ENTER_TARGET("arch=armv8.2-a+dotprod")
+LAPIDARY_ENTER_TARGET(LAPIDARY_TARGET)
 #endif
 
 namespace lapidary::kernels {
 namespace {
 
 // Sixteen lanes are four registers.
-struct F {
+struct Floats {
   float32x4_t v[4];
 };
-struct I {
+struct Ints {
   int32x4_t v[4];
 };
-struct Q {
+struct Bytes {
   int8x16_t v[4];
 };
 
@@ -32,49 +28,63 @@ struct Q {
   for (int i = 0; i < 4; ++i) out.v[i] = expression; \
   return out
 
-inline F load(const float* p) { LAPIDARY_EACH_PART(F, vld1q_f32(p + 4 * i)); }
-inline void store(float* p, const F& x) {
+inline Floats load(const float* p) { LAPIDARY_EACH_PART(Floats, vld1q_f32(p + 4 * i)); }
+inline void store(float* p, const Floats& x) {
   for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, x.v[i]);
 }
-inline I load_int(const std::int32_t* p) { LAPIDARY_EACH_PART(I, vld1q_s32(p + 4 * i)); }
-inline void store_int(std::int32_t* p, const I& x) {
+inline Ints load_int(const std::int32_t* p) { LAPIDARY_EACH_PART(Ints, vld1q_s32(p + 4 * i)); }
+inline void store_int(std::int32_t* p, const Ints& x) {
   for (int i = 0; i < 4; ++i) vst1q_s32(p + 4 * i, x.v[i]);
 }
-inline F broadcast(float x) { LAPIDARY_EACH_PART(F, vdupq_n_f32(x)); }
-inline I broadcast_int(int x) { LAPIDARY_EACH_PART(I, vdupq_n_s32(x)); }
-inline F add(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vaddq_f32(x.v[i], y.v[i])); }
-inline F sub(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vsubq_f32(x.v[i], y.v[i])); }
-inline F mul(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vmulq_f32(x.v[i], y.v[i])); }
-inline F div(const F& x, const F& y) { LAPIDARY_EACH_PART(F, vdivq_f32(x.v[i], y.v[i])); }
+inline Floats broadcast(float x) { LAPIDARY_EACH_PART(Floats, vdupq_n_f32(x)); }
+inline Ints broadcast_int(int x) { LAPIDARY_EACH_PART(Ints, vdupq_n_s32(x)); }
+inline Floats add(const Floats& x, const Floats& y) {
+  LAPIDARY_EACH_PART(Floats, vaddq_f32(x.v[i], y.v[i]));
+}
+inline Floats sub(const Floats& x, const Floats& y) {
+  LAPIDARY_EACH_PART(Floats, vsubq_f32(x.v[i], y.v[i]));
+}
+inline Floats mul(const Floats& x, const Floats& y) {
+  LAPIDARY_EACH_PART(Floats, vmulq_f32(x.v[i], y.v[i]));
+}
+inline Floats div(const Floats& x, const Floats& y) {
+  LAPIDARY_EACH_PART(Floats, vdivq_f32(x.v[i], y.v[i]));
+}
 // Not fmax and fmin: where one operand is a NaN the second is the answer, as on the other ISAs.
-inline F max(const F& x, const F& y) {
-  LAPIDARY_EACH_PART(F, vbslq_f32(vcgtq_f32(x.v[i], y.v[i]), x.v[i], y.v[i]));
+inline Floats max(const Floats& x, const Floats& y) {
+  LAPIDARY_EACH_PART(Floats, vbslq_f32(vcgtq_f32(x.v[i], y.v[i]), x.v[i], y.v[i]));
 }
-inline F min(const F& x, const F& y) {
-  LAPIDARY_EACH_PART(F, vbslq_f32(vcltq_f32(x.v[i], y.v[i]), x.v[i], y.v[i]));
+inline Floats min(const Floats& x, const Floats& y) {
+  LAPIDARY_EACH_PART(Floats, vbslq_f32(vcltq_f32(x.v[i], y.v[i]), x.v[i], y.v[i]));
 }
-inline F fma(const F& x, const F& y, const F& z) {
-  LAPIDARY_EACH_PART(F, vfmaq_f32(z.v[i], x.v[i], y.v[i]));
+inline Floats fma(const Floats& x, const Floats& y, const Floats& z) {
+  LAPIDARY_EACH_PART(Floats, vfmaq_f32(z.v[i], x.v[i], y.v[i]));
 }
-inline F absolute(const F& x) { LAPIDARY_EACH_PART(F, vabsq_f32(x.v[i])); }
-inline I add(const I& x, const I& y) { LAPIDARY_EACH_PART(I, vaddq_s32(x.v[i], y.v[i])); }
-inline I sub(const I& x, const I& y) { LAPIDARY_EACH_PART(I, vsubq_s32(x.v[i], y.v[i])); }
-inline I mul(const I& x, const I& y) { LAPIDARY_EACH_PART(I, vmulq_s32(x.v[i], y.v[i])); }
-inline F to_float(const I& x) { LAPIDARY_EACH_PART(F, vcvtq_f32_s32(x.v[i])); }
-inline I round_to_int(const F& x) { LAPIDARY_EACH_PART(I, vcvtnq_s32_f32(x.v[i])); }
-inline F power_of_two(const I& n) {
-  LAPIDARY_EACH_PART(F,
+inline Floats absolute(const Floats& x) { LAPIDARY_EACH_PART(Floats, vabsq_f32(x.v[i])); }
+inline Ints add(const Ints& x, const Ints& y) {
+  LAPIDARY_EACH_PART(Ints, vaddq_s32(x.v[i], y.v[i]));
+}
+inline Ints sub(const Ints& x, const Ints& y) {
+  LAPIDARY_EACH_PART(Ints, vsubq_s32(x.v[i], y.v[i]));
+}
+inline Ints mul(const Ints& x, const Ints& y) {
+  LAPIDARY_EACH_PART(Ints, vmulq_s32(x.v[i], y.v[i]));
+}
+inline Floats to_float(const Ints& x) { LAPIDARY_EACH_PART(Floats, vcvtq_f32_s32(x.v[i])); }
+inline Ints round_to_int(const Floats& x) { LAPIDARY_EACH_PART(Ints, vcvtnq_s32_f32(x.v[i])); }
+inline Floats power_of_two(const Ints& n) {
+  LAPIDARY_EACH_PART(Floats,
                      vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n.v[i], vdupq_n_s32(127)), 23)));
 }
 
 // Lanes i and i+8, then i+4, i+2, i+1: the order on every ISA.
-inline float reduce_add(const F& x) {
+inline float reduce_add(const Floats& x) {
   const float32x4_t four = vaddq_f32(vaddq_f32(x.v[0], x.v[2]), vaddq_f32(x.v[1], x.v[3]));
   const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
   return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
 inline float larger(float x, float y) { return x > y ? x : y; }
-inline float reduce_max(const F& x) {
+inline float reduce_max(const Floats& x) {
   float32x4_t four = x.v[0];
   for (int i = 1; i < 4; ++i) four = vbslq_f32(vcgtq_f32(four, x.v[i]), four, x.v[i]);
   return larger(larger(vgetq_lane_f32(four, 0), vgetq_lane_f32(four, 1)),
@@ -82,10 +92,10 @@ inline float reduce_max(const F& x) {
 }
 
 inline float16x4_t half_bits(const std::uint8_t* p) { return vreinterpret_f16_u8(vld1_u8(p)); }
-inline F load_half(const std::uint8_t* p) {
-  LAPIDARY_EACH_PART(F, vcvt_f32_f16(half_bits(p + 8 * i)));
+inline Floats load_half(const std::uint8_t* p) {
+  LAPIDARY_EACH_PART(Floats, vcvt_f32_f16(half_bits(p + 8 * i)));
 }
-inline I load_u8_rows(const std::uint8_t* p) {
+inline Ints load_u8_rows(const std::uint8_t* p) {
   const uint8x16_t bytes = vld1q_u8(p);
   const uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
   return {{vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(low))),
@@ -93,14 +103,14 @@ inline I load_u8_rows(const std::uint8_t* p) {
            vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))),
            vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))}};
 }
-inline I load_half_scales(const std::uint8_t* p) {
+inline Ints load_half_scales(const std::uint8_t* p) {
   const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(p));
   const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
   return {{vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)),
            vmovl_s16(vget_low_s16(high)), vmovl_s16(vget_high_s16(high))}};
 }
 
-inline int8x16_t narrow_lanes(const I& x) {
+inline int8x16_t narrow_lanes(const Ints& x) {
   return vcombine_s8(vmovn_s16(vcombine_s16(vmovn_s32(x.v[0]), vmovn_s32(x.v[1]))),
                      vmovn_s16(vcombine_s16(vmovn_s32(x.v[2]), vmovn_s32(x.v[3]))));
 }
@@ -110,7 +120,8 @@ inline int16x4_t every_other(int16x8_t x) {
   return vadd_s16(four, vext_s16(four, four, 2));
 }
 // Stores a block's int8 and their sums, as kBlockSums says; returns the sum of all.
-inline int narrow_block(const I& first, const I& second, std::int8_t* values, std::int16_t* sums) {
+inline int narrow_block(const Ints& first, const Ints& second, std::int8_t* values,
+                        std::int16_t* sums) {
   const int8x16_t a = narrow_lanes(first), b = narrow_lanes(second);
   vst1q_s8(values, a);
   vst1q_s8(values + 16, b);
@@ -121,22 +132,18 @@ inline int narrow_block(const I& first, const I& second, std::int8_t* values, st
   return sums[0] + sums[1];
 }
 
-#include "kernels/float-inl.h"
-#include "kernels/prefetch-inl.h"
-
-inline FPair load_bf16_pairs(const std::uint16_t* p) {
-  FPair out;
-  for (int i = 0; i < 4; ++i) {
-    const uint32x4_t pairs = vreinterpretq_u32_u16(vld1q_u16(p + 8 * i));
-    out.even.v[i] = vreinterpretq_f32_u32(vshlq_n_u32(pairs, 16));
-    out.odd.v[i] = vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xFFFF0000U)));
-  }
-  return out;
+inline Floats load_even_bf16(const std::uint16_t* p) {
+  LAPIDARY_EACH_PART(
+      Floats, vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_u16(vld1q_u16(p + 8 * i)), 16)));
+}
+inline Floats load_odd_bf16(const std::uint16_t* p) {
+  LAPIDARY_EACH_PART(Floats,
+                     vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_u16(vld1q_u16(p + 8 * i)),
+                                                     vdupq_n_u32(0xFFFF0000U))));
 }
 
 inline constexpr int kAttentionChains = 4;
 inline constexpr int kRowTile = 4;
-#include "kernels/attention-inl.h"
 
 // 16 integer accumulators of 32 registers while a block is summed.
 inline constexpr int kTile = 4;
@@ -148,18 +155,23 @@ inline constexpr int kByteBias = 0;  // sdot takes signed bytes as they are.
 inline uint8x16_t bits(int8x16_t x) { return vreinterpretq_u8_s8(x); }
 inline int8x16_t values(uint8x16_t x) { return vreinterpretq_s8_u8(x); }
 
-inline Q load_group(const std::uint8_t* p) { LAPIDARY_EACH_PART(Q, values(vld1q_u8(p + 16 * i))); }
-inline void store_group(std::uint8_t* p, const Q& q) {
+inline Bytes load_group(const std::uint8_t* p) {
+  LAPIDARY_EACH_PART(Bytes, values(vld1q_u8(p + 16 * i)));
+}
+inline void store_group(std::uint8_t* p, const Bytes& q) {
   for (int i = 0; i < 4; ++i) vst1q_u8(p + 16 * i, bits(q.v[i]));
 }
-inline Q nibble_low(const Q& q) {
-  LAPIDARY_EACH_PART(Q, values(vandq_u8(bits(q.v[i]), vdupq_n_u8(15))));
+inline Bytes nibble_low(const Bytes& q) {
+  LAPIDARY_EACH_PART(Bytes, values(vandq_u8(bits(q.v[i]), vdupq_n_u8(15))));
 }
-inline Q nibble_high(const Q& q) { LAPIDARY_EACH_PART(Q, values(vshrq_n_u8(bits(q.v[i]), 4))); }
+inline Bytes nibble_high(const Bytes& q) {
+  LAPIDARY_EACH_PART(Bytes, values(vshrq_n_u8(bits(q.v[i]), 4)));
+}
 
-inline Q look_up(const Q& q, const std::uint8_t* table) {  // Every byte, 0 … 15, becomes table's.
+inline Bytes look_up(const Bytes& q,
+                     const std::uint8_t* table) {  // Every byte, 0 … 15, becomes table's.
   const int8x16_t entries = values(vld1q_u8(table));
-  LAPIDARY_EACH_PART(Q, vqtbl1q_s8(entries, bits(q.v[i])));
+  LAPIDARY_EACH_PART(Bytes, vqtbl1q_s8(entries, bits(q.v[i])));
 }
 
 template <int kShift>
@@ -173,10 +185,10 @@ inline uint8x16_t shift_to_four(uint8x16_t v) {  // Moves bit kShift of every by
   }
 }
 template <int kShift, int kMask>
-inline Q merge_plane(const Q& q, const Q& plane) {
-  LAPIDARY_EACH_PART(
-      Q, values(vorrq_u8(bits(q.v[i]),
-                         vandq_u8(shift_to_four<kShift>(bits(plane.v[i])), vdupq_n_u8(kMask)))));
+inline Bytes merge_plane(const Bytes& q, const Bytes& plane) {
+  LAPIDARY_EACH_PART(Bytes,
+                     values(vorrq_u8(bits(q.v[i]), vandq_u8(shift_to_four<kShift>(bits(plane.v[i])),
+                                                            vdupq_n_u8(kMask)))));
 }
 
 inline int8x16_t broadcast_four(const std::int8_t* p) {
@@ -186,15 +198,18 @@ inline int8x16_t broadcast_four(const std::int8_t* p) {
 }
 
 template <int kBits>
-LAPIDARY_INLINE const Q& load_weights(const Q& w) {
+LAPIDARY_INLINE Bytes load_weights(const Bytes& w) {
   return w;
 }
-LAPIDARY_INLINE I dot(const I& sum, const Q& w, const std::int8_t* x) {
+LAPIDARY_INLINE Ints dot(const Ints& sum, const Bytes& w, const std::int8_t* x) {
   const int8x16_t four = broadcast_four(x);
-  LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], w.v[i], four));
+  LAPIDARY_EACH_PART(Ints, vdotq_s32(sum.v[i], w.v[i], four));
+}
+LAPIDARY_INLINE Ints dot_each(const Ints& sum, const Bytes& w, const std::int8_t* x) {
+  LAPIDARY_EACH_PART(Ints, vdotq_s32(sum.v[i], w.v[i], vld1q_s8(x + 16 * i)));
 }
 template <int kFactor>
-LAPIDARY_INLINE I times_total(const std::int16_t* p) {
+LAPIDARY_INLINE Ints times_total(const std::int16_t* p) {
   return broadcast_int(kFactor * (p[0] + p[1]));
 }
 
@@ -202,7 +217,7 @@ inline constexpr int kDenseTile = 4;
 inline constexpr int kBfpPanels = 1;
 inline constexpr int kBfpTile = 4;
 
-LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
+LAPIDARY_INLINE void dot_pairs(Ints& sum, const Ints& w, std::int32_t x) {
   const int16x8_t pair = vreinterpretq_s16_s32(vdupq_n_s32(x));
   for (int i = 0; i < 4; ++i) {
     const int16x8_t rows = vreinterpretq_s16_s32(w.v[i]);
@@ -211,39 +226,34 @@ LAPIDARY_INLINE void dot_pairs(I& sum, const I& w, std::int32_t x) {
     sum.v[i] = vaddq_s32(sum.v[i], vpaddq_s32(low, high));
   }
 }
-inline void store_words(std::int16_t* p, const I& v) {
+inline void store_words(std::int16_t* p, const Ints& v) {
   for (int i = 0; i < 4; ++i) vst1_s16(p + 4 * i, vmovn_s32(v.v[i]));
 }
-inline I merge_pairs(const I& even, const I& odd) {
-  LAPIDARY_EACH_PART(I, vsliq_n_s32(even.v[i], odd.v[i], 16));
+inline Ints merge_pairs(const Ints& even, const Ints& odd) {
+  LAPIDARY_EACH_PART(Ints, vsliq_n_s32(even.v[i], odd.v[i], 16));
 }
 
-#include "kernels/bfp-inl.h"
-#include "kernels/blocks-inl.h"
-#include "kernels/dense-inl.h"
-#include "kernels/dot-inl.h"
-#include "kernels/matmul-inl.h"
-
-inline Q join_nibbles(const Q& high, const Q& low) {
+inline Bytes join_nibbles(const Bytes& high, const Bytes& low) {
   LAPIDARY_EACH_PART(
-      Q, values(veorq_u8(vsliq_n_u8(bits(low.v[i]), bits(high.v[i]), 4), vdupq_n_u8(0x80))));
+      Bytes, values(veorq_u8(vsliq_n_u8(bits(low.v[i]), bits(high.v[i]), 4), vdupq_n_u8(0x80))));
 }
 template <int kBits, int kShift>
-inline Q bit_field(const Q& q) {  // Bits kShift … kShift + kBits - 1 of every byte.
-  Q shifted = q;
+inline Bytes bit_field(const Bytes& q) {  // Bits kShift … kShift + kBits - 1 of every byte.
+  Bytes shifted = q;
   if constexpr (kShift > 0) {
     for (int i = 0; i < 4; ++i) shifted.v[i] = values(vshrq_n_u8(bits(q.v[i]), kShift));
   }
-  LAPIDARY_EACH_PART(Q, values(vandq_u8(bits(shifted.v[i]), vdupq_n_u8((1 << kBits) - 1))));
+  LAPIDARY_EACH_PART(Bytes, values(vandq_u8(bits(shifted.v[i]), vdupq_n_u8((1 << kBits) - 1))));
 }
 template <int kBits>
-inline Q append_bits(const Q& q, const Q& low) {  // 2^kBits · q + low, of bytes below 256.
-  LAPIDARY_EACH_PART(Q, values(vorrq_u8(vshlq_n_u8(bits(q.v[i]), kBits), bits(low.v[i]))));
+inline Bytes append_bits(const Bytes& q,
+                         const Bytes& low) {  // 2^kBits · q + low, of bytes below 256.
+  LAPIDARY_EACH_PART(Bytes, values(vorrq_u8(vshlq_n_u8(bits(q.v[i]), kBits), bits(low.v[i]))));
 }
 inline int64x2_t words(int32x4_t x) { return vreinterpretq_s64_s32(x); }
 inline int8x16_t bytes(int64x2_t x) { return vreinterpretq_s8_s64(x); }
 // Word p of each of sixteen rows becomes plane p, four rows at a time.
-LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride, Q* planes) {
+LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride, Bytes* planes) {
   for (int i = 0; i < 4; ++i, rows += 4 * stride) {
     const int32x4_t r0 = vreinterpretq_s32_u8(vld1q_u8(rows));
     const int32x4_t r1 = vreinterpretq_s32_u8(vld1q_u8(rows + stride));
@@ -257,8 +267,6 @@ LAPIDARY_INLINE void load_low_rows(const std::uint8_t* rows, std::size_t stride,
     planes[3].v[i] = bytes(vtrn2q_s64(odd0, odd1));
   }
 }
-
-#include "kernels/split-inl.h"
 
 template <int kLeft>
 LAPIDARY_INLINE void peak_round(int32x4_t* sums, int8x16_t w, int8x16_t x) {
@@ -277,36 +285,26 @@ std::uint64_t int8_peak(std::uint64_t iterations) {
 }
 
 template <int kBits>
-inline I shift_right(const I& x) {  // Of lanes that are not negative.
-  LAPIDARY_EACH_PART(I, vshrq_n_s32(x.v[i], kBits));
+inline Ints shift_right(const Ints& x) {  // Of lanes that are not negative.
+  LAPIDARY_EACH_PART(Ints, vshrq_n_s32(x.v[i], kBits));
 }
 // The lanes, which are not negative, at most 255 each.
-inline void store_bytes(std::uint8_t* p, const I& x) {
+inline void store_bytes(std::uint8_t* p, const Ints& x) {
   const uint16x8_t low = vcombine_u16(vqmovun_s32(x.v[0]), vqmovun_s32(x.v[1]));
   const uint16x8_t high = vcombine_u16(vqmovun_s32(x.v[2]), vqmovun_s32(x.v[3]));
   vst1q_u8(p, vcombine_u8(vqmovn_u16(low), vqmovn_u16(high)));
 }
 
-inline I mask_lanes(const I& x, int mask) {
-  LAPIDARY_EACH_PART(I, vandq_s32(x.v[i], vdupq_n_s32(mask)));
-}
-inline I bound_sum(const I& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
-  const Q levels = load_group(bounds);
-  LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], levels.v[i], broadcast_four(norms)));
-}
-template <int kField>
-inline I pair_sum(const I& sum, const std::uint8_t* pairs, const std::int8_t* x) {
-  const Q weights = bit_field<2, 2 * kField>(load_group(pairs));
-  LAPIDARY_EACH_PART(I, vdotq_s32(sum.v[i], weights.v[i], vld1q_s8(x + 16 * i)));
+inline Ints mask_lanes(const Ints& x, int mask) {
+  LAPIDARY_EACH_PART(Ints, vandq_s32(x.v[i], vdupq_n_s32(mask)));
 }
 
-#include "kernels/resample-inl.h"
-#include "kernels/screen-inl.h"
-#include "kernels/table-inl.h"
+#include "kernels/generic-inl.h"
 
 }  // namespace
 
-const Kernels kNeonKernels = make_table("neon");
+static_assert(is_known_target(LAPIDARY_TARGET));
+const InstructionSet kNeon = {make_table("neon"), LAPIDARY_TARGET};
 
 }  // namespace lapidary::kernels
 

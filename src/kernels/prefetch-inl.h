@@ -1,3 +1,8 @@
+// Reading ahead.
+#pragma once
+
+#include "kernels/vocabulary-inl.h"
+
 // Weights stream past once a token: no processor's own reading ahead keeps the memory busy while
 // their blocks are multiplied.
 inline constexpr int kPrefetchAhead = 8192;

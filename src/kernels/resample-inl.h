@@ -1,5 +1,7 @@
-// Included before the table: the two passes of an antialiased resize. A sum has the same bits in
-// any order.
+// The two passes of an antialiased resize. A sum has the same bits in any order.
+#pragma once
+
+#include "kernels/vocabulary-inl.h"
 
 inline constexpr int kResampleHalf = 1 << (kResampleBits - 1);
 
@@ -11,10 +13,10 @@ inline std::uint8_t weighted_byte(std::int32_t sum) {
 template <int kVectors>
 LAPIDARY_INLINE void resample_columns(const std::uint8_t* rows, std::size_t stride,
                                       const std::int32_t* weights, int count, std::uint8_t* out) {
-  I sums[kVectors];
-  for (I& sum : sums) sum = broadcast_int(kResampleHalf);
+  Ints sums[kVectors];
+  for (Ints& sum : sums) sum = broadcast_int(kResampleHalf);
   for (int j = 0; j < count; ++j, rows += stride) {
-    const I weight = broadcast_int(weights[j]);
+    const Ints weight = broadcast_int(weights[j]);
     for (int v = 0; v < kVectors; ++v)
       sums[v] = add(sums[v], mul(load_u8_rows(rows + 16 * v), weight));
   }
@@ -34,7 +36,7 @@ void resample_rows(const std::uint8_t* rows, std::size_t stride, const std::int3
   }
 }
 
-inline I load_pixels(const std::uint8_t* p, std::size_t readable) {
+inline Ints load_pixels(const std::uint8_t* p, std::size_t readable) {
   if (readable >= 16) return load_u8_rows(p);
   std::uint8_t padded[16] = {};
   std::memcpy(padded, p, readable);
@@ -46,7 +48,7 @@ void resample_pixels(const std::uint8_t* row, std::size_t row_bytes, const Pixel
   for (int o = 0; o < outputs; ++o, out += 3) {
     std::size_t at = 3 * static_cast<std::size_t>(taps[o].first);
     const std::int32_t* weights = taps[o].weights;
-    I sum = broadcast_int(0);
+    Ints sum = broadcast_int(0);
     for (int g = 0; g < taps[o].groups; ++g, at += 3 * kResamplePixels, weights += 16)
       sum = add(sum, mul(load_pixels(row + at, row_bytes - at), load_int(weights)));
     alignas(64) std::int32_t lanes[16];

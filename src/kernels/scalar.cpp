@@ -1,150 +1,15 @@
-#include <cmath>
-#include <cstring>
-#include <limits>
-
-#include "kernels/half.h"
 #include "kernels/isa.h"
-#include "kernels/pack.h"
-#include "kernels/split.h"
+
+#define LAPIDARY_BYTE_PRODUCTS 1
 
 // The plain reference: float code over sixteen lanes of an array, and quantised matmuls as the
 // contract in kernels.h says them.
 namespace lapidary::kernels {
 namespace {
 
-struct F {
-  float lane[16];
-};
-struct I {
-  std::int32_t lane[16];
-};
-
-#define LAPIDARY_EACH_LANE(type, expression)             \
-  type out;                                              \
-  for (int i = 0; i < 16; ++i) out.lane[i] = expression; \
-  return out
-
-inline F load(const float* p) { LAPIDARY_EACH_LANE(F, p[i]); }
-inline void store(float* p, const F& v) { std::memcpy(p, v.lane, sizeof v.lane); }
-inline void store_int(std::int32_t* p, const I& v) { std::memcpy(p, v.lane, sizeof v.lane); }
-inline F broadcast(float v) { LAPIDARY_EACH_LANE(F, v); }
-inline I broadcast_int(int v) { LAPIDARY_EACH_LANE(I, v); }
-inline F add(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] + y.lane[i]); }
-inline F sub(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] - y.lane[i]); }
-inline F mul(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] * y.lane[i]); }
-inline F div(const F& x, const F& y) { LAPIDARY_EACH_LANE(F, x.lane[i] / y.lane[i]); }
-inline F max(const F& x, const F& y) {
-  LAPIDARY_EACH_LANE(F, x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i]);
-}
-inline F min(const F& x, const F& y) {
-  LAPIDARY_EACH_LANE(F, x.lane[i] < y.lane[i] ? x.lane[i] : y.lane[i]);
-}
-inline F fma(const F& x, const F& y, const F& z) {
-  LAPIDARY_EACH_LANE(F, std::fma(x.lane[i], y.lane[i], z.lane[i]));
-}
-inline F absolute(const F& x) { LAPIDARY_EACH_LANE(F, std::fabs(x.lane[i])); }
-inline I sub(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] - y.lane[i]); }
-inline I mul(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] * y.lane[i]); }
-inline F to_float(const I& x) { LAPIDARY_EACH_LANE(F, static_cast<float>(x.lane[i])); }
-// What fits no integer becomes the least one, as on x86; NaN too.
-inline std::int32_t round_to_int(float x) {
-  const float rounded = std::nearbyint(x);
-  const bool fits = rounded >= -0x1p31F && rounded < 0x1p31F;
-  return fits ? static_cast<std::int32_t>(rounded) : std::numeric_limits<std::int32_t>::min();
-}
-inline I round_to_int(const F& x) { LAPIDARY_EACH_LANE(I, round_to_int(x.lane[i])); }
-inline F power_of_two(const I& n) {
-  LAPIDARY_EACH_LANE(F, std::bit_cast<float>(static_cast<std::uint32_t>(n.lane[i] + 127) << 23));
-}
-inline F load_half(const std::uint8_t* p) {
-  F out;
-  for (int i = 0; i < 16; ++i) {
-    std::uint16_t half;
-    std::memcpy(&half, p + 2 * i, 2);
-    out.lane[i] = half_to_float(half);
-  }
-  return out;
-}
-inline float reduce_add(F x) {
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) x.lane[i] += x.lane[i + width];
-  }
-  return x.lane[0];
-}
-inline float reduce_max(const F& x) {
-  float top = x.lane[0];
-  for (float v : x.lane) top = v > top ? v : top;
-  return top;
-}
-
-// Writes a block's int8 values and their sums, as kBlockSums says, and returns the sum of all.
-inline int narrow_block(const I& first, const I& second, std::int8_t* values, std::int16_t* sums) {
-  int pairs[2] = {}, first_pairs[2] = {};
-  for (int i = 0; i < 16; ++i) {
-    values[i] = static_cast<std::int8_t>(first.lane[i]);
-    values[i + 16] = static_cast<std::int8_t>(second.lane[i]);
-    first_pairs[i / 2 % 2] += first.lane[i];
-    pairs[i / 2 % 2] += first.lane[i] + second.lane[i];
-  }
-  for (int i = 0; i < 2; ++i) {
-    sums[i] = static_cast<std::int16_t>(pairs[i]);
-    sums[i + 2] = static_cast<std::int16_t>(first_pairs[i]);
-  }
-  return pairs[0] + pairs[1];
-}
-
+#include "kernels/lanes-scalar-inl.h"
+// Then, of the fragments, what the products below use.
 #include "kernels/float-inl.h"
-#include "kernels/prefetch-inl.h"
-
-inline FPair load_bf16_pairs(const std::uint16_t* p) {
-  FPair out;
-  for (int i = 0; i < 16; ++i) {
-    out.even.lane[i] = bf16_to_float(p[2 * i]);
-    out.odd.lane[i] = bf16_to_float(p[2 * i + 1]);
-  }
-  return out;
-}
-
-inline constexpr int kAttentionChains = 4;
-inline constexpr int kRowTile = 4;
-#include "kernels/attention-inl.h"
-
-inline constexpr int kDenseTile = 4;
-inline constexpr int kBfpPanels = 1;
-inline constexpr int kBfpTile = 4;
-
-inline I load_int(const std::int32_t* p) { LAPIDARY_EACH_LANE(I, p[i]); }
-inline I add(const I& x, const I& y) { LAPIDARY_EACH_LANE(I, x.lane[i] + y.lane[i]); }
-inline void dot_pairs(I& sum, const I& w, std::int32_t x) {
-  std::int16_t v[2];
-  std::memcpy(v, &x, 4);
-  for (int i = 0; i < 16; ++i) {
-    std::int16_t row[2];
-    std::memcpy(row, &w.lane[i], 4);
-    sum.lane[i] += row[0] * v[0] + row[1] * v[1];
-  }
-}
-inline void store_words(std::int16_t* p, const I& v) {
-  for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int16_t>(v.lane[i]);
-}
-inline I merge_pairs(const I& even, const I& odd) {
-  I out;
-  for (int i = 0; i < 16; ++i) {
-    const std::int16_t pair[2] = {static_cast<std::int16_t>(even.lane[i]),
-                                  static_cast<std::int16_t>(odd.lane[i])};
-    std::memcpy(&out.lane[i], pair, 4);
-  }
-  return out;
-}
-
-#include "kernels/bfp-inl.h"
-#include "kernels/dense-inl.h"
-
-int dot(const int* w, const std::int8_t* x) {
-  int sum = 0;
-  for (int k = 0; k < kBlock; ++k) sum += w[k] * x[k];
-  return sum;
-}
 
 // A row's product with one part of the activations: one block more.
 template <Packing kPacking>
@@ -208,50 +73,23 @@ void matmul_top5(const PlanesMatmulArgs& planes) {
   matmul_rows<Packing::kQ8Top5, true>(a, read);
 }
 
-std::uint64_t int8_peak(std::uint64_t iterations) {
-  int w[kBlock];
-  std::int8_t x[kBlock];
-  for (int k = 0; k < kBlock; ++k) {
-    w[k] = k;
-    x[k] = static_cast<std::int8_t>(k - 16);
-  }
-  int sum = 0;
-  for (std::uint64_t i = 0; i < iterations; ++i) {
-    sum += dot(w, x);
-    asm volatile("" : "+r"(sum) : "r"(w), "r"(x) : "memory");
-  }
-  return iterations * kBlock * 2;
-}
-
-inline I load_u8_rows(const std::uint8_t* p) { LAPIDARY_EACH_LANE(I, p[i]); }
-template <int kBits>
-inline I shift_right(const I& x) {  // Of lanes that are not negative.
-  LAPIDARY_EACH_LANE(I, x.lane[i] >> kBits);
-}
-// The lanes, which are not negative, at most 255 each.
-inline void store_bytes(std::uint8_t* p, const I& x) {
-  for (int i = 0; i < 16; ++i) p[i] = static_cast<std::uint8_t>(x.lane[i] < 255 ? x.lane[i] : 255);
-}
-
-inline I mask_lanes(const I& x, int mask) { LAPIDARY_EACH_LANE(I, x.lane[i] & mask); }
-inline I bound_sum(const I& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
-  I out = sum;
+// The sums of a screened head.
+inline Ints bound_sum(const Ints& sum, const std::uint8_t* bounds, const std::int8_t* norms) {
+  Ints out = sum;
   for (int i = 0; i < 64; ++i) out.lane[i / 4] += bounds[i] * norms[i % 4];
   return out;
 }
 template <int kField>
-inline I pair_sum(const I& sum, const std::uint8_t* pairs, const std::int8_t* x) {
-  I out = sum;
+inline Ints pair_sum(const Ints& sum, const std::uint8_t* pairs, const std::int8_t* x) {
+  Ints out = sum;
   for (int i = 0; i < 64; ++i) out.lane[i / 4] += (pairs[i] >> 2 * kField & 3) * x[i];
   return out;
 }
 
-#include "kernels/resample-inl.h"
-#include "kernels/screen-inl.h"
-#include "kernels/table-inl.h"
+#include "kernels/generic-inl.h"
 
 }  // namespace
 
-const Kernels kScalarKernels = make_table("scalar");
+const InstructionSet kScalar = {make_table("scalar"), ""};
 
 }  // namespace lapidary::kernels

@@ -1,16 +1,20 @@
-// Included after matmul-inl.h's or the scalar matmuls: what a screened head does beyond products.
-// The ISA gives load_u8_rows, mask_lanes, shift_right<bits>, bound_sum, which adds 64 bytes of
-// bounds (16 rows × 4 blocks) times four norms to sixteen sums, and pair_sum<f>, which adds bits 2f
-// and 2f + 1 of 64 bytes times 64 bytes of x, four each, to sixteen sums.
+// What a screened head does beyond products. Its sums, bound_sum and pair_sum, are beside those of
+// blocks.
+#pragma once
+
+#include "kernels/float-inl.h"
+#if LAPIDARY_BYTE_PRODUCTS > 1
+#include "kernels/matmul-inl.h"
+#endif
 
 float screen_panel(const std::byte* bounds, const ScreenInput& x, const float* estimates,
                    float* upper) {
   const int groups = (x.blocks + 3) / 4;
-  I sums = broadcast_int(0);
+  Ints sums = broadcast_int(0);
   for (int g = 0; g < groups; ++g)
     sums = bound_sum(sums, reinterpret_cast<const std::uint8_t*>(bounds) + 64 * g, x.norms + 4 * g);
-  const F units = load(reinterpret_cast<const float*>(bounds + 64 * groups));
-  const F estimate = load(estimates);
+  const Floats units = load(reinterpret_cast<const float*>(bounds + 64 * groups));
+  const Floats estimate = load(estimates);
   store(upper, fma(to_float(sums), mul(units, broadcast(x.norm_unit)), estimate));
   return reduce_max(estimate);
 }
@@ -20,14 +24,14 @@ float screen_row(const std::byte* low, int row, const ScreenInput& x) {
   const auto* panel = reinterpret_cast<const std::uint8_t*>(low);
   const std::uint8_t* bytes = panel + layout.low_row(row);
   const std::uint8_t* scales = panel + layout.row_scales(row);
-  F sum = broadcast(0.0F);
+  Floats sum = broadcast(0.0F);
   for (int first = 0; first < x.blocks; first += 16, scales += 32) {
     alignas(64) float scale[16];
     store(scale, load_half(scales));  // May read on into the rests, no further.
     const int end = first + 16 < x.blocks ? first + 16 : x.blocks;
     for (int b = first; b < end; ++b) {
-      const I pair = mask_lanes(load_u8_rows(bytes + 16 * b), x.mask);
-      F block = fma(to_float(pair), load(x.low + 16 * b), load(x.centre + 16 * b));
+      const Ints pair = mask_lanes(load_u8_rows(bytes + 16 * b), x.mask);
+      Floats block = fma(to_float(pair), load(x.low + 16 * b), load(x.centre + 16 * b));
       block = fma(to_float(shift_right<4>(pair)), load(x.high + 16 * b), block);
       sum = fma(block, broadcast(scale[b - first]), sum);
     }
@@ -36,7 +40,8 @@ float screen_row(const std::byte* low, int row, const ScreenInput& x) {
 }
 
 template <int kField>
-LAPIDARY_INLINE void add_pairs(const std::uint8_t* pairs, const PairInput& x, I& high, I& low) {
+LAPIDARY_INLINE void add_pairs(const std::uint8_t* pairs, const PairInput& x, Ints& high,
+                               Ints& low) {
   if constexpr (kField < 4) {
     high = pair_sum<kField>(high, pairs, x.high[kField]);
     low = pair_sum<kField>(low, pairs, x.low[kField]);
@@ -51,7 +56,7 @@ float screen_pairs_row(const std::byte* low, int row, const ScreenInput& x) {
   const std::uint8_t* bytes = panel + layout.low_row(row);
   const std::uint8_t* half_scales = panel + layout.row_scales(row);
   const std::uint8_t* scales = half_scales + 2 * layout.count();
-  F sum = broadcast(0.0F);
+  Floats sum = broadcast(0.0F);
   const int supers = x.blocks / 8;
   for (int first = 0; first < supers; first += 16, scales += 32) {
     alignas(64) float scale[16];
@@ -59,11 +64,12 @@ float screen_pairs_row(const std::byte* low, int row, const ScreenInput& x) {
     const int end = first + 16 < supers ? first + 16 : supers;
     for (int s = first; s < end; ++s) {
       const PairInput& pairs = x.pairs[s];
-      I high_sum = broadcast_int(0), low_sum = high_sum;
+      Ints high_sum = broadcast_int(0), low_sum = high_sum;
       add_pairs<0>(bytes + 64 * s, pairs, high_sum, low_sum);
-      const F both = fma(to_float(low_sum), broadcast(kLowShare), to_float(high_sum));
-      const F half_scale = sub(to_float(load_u8_rows(half_scales + 16 * s)), broadcast(128.0F));
-      const F unit = mul(mul(half_scale, load(pairs.scales)), broadcast(scale[s - first]));
+      const Floats both = fma(to_float(low_sum), broadcast(kLowShare), to_float(high_sum));
+      const Floats half_scale =
+          sub(to_float(load_u8_rows(half_scales + 16 * s)), broadcast(128.0F));
+      const Floats unit = mul(mul(half_scale, load(pairs.scales)), broadcast(scale[s - first]));
       sum = fma(sub(both, load(pairs.centres)), unit, sum);
     }
   }

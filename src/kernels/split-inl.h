@@ -1,12 +1,12 @@
-// Included after matmul-inl.h: products with matrices in planes. The ISA gives load_low_rows, which
-// makes the four planes of 64 bytes from sixteen rows of a low panel ([16 bytes], `stride` apart),
-// join_nibbles: signed bytes 16 · (high - 8) + low, bit_field<bits, shift>: those bits of every
-// byte, and append_bits<bits>: so many more bits at the end of every byte.
+// Products with matrices in planes.
+#pragma once
+
+#include "kernels/matmul-inl.h"
 
 struct LowGroups {
-  Q plane[4];  // Of kQ6Split: two of this block, two of the next.
+  Bytes plane[4];  // Of kQ6Split: two of this block, two of the next.
   template <int g>
-  LAPIDARY_INLINE Q get() const {
+  LAPIDARY_INLINE Bytes get() const {
     if constexpr (g < 4) {
       return nibble_low(plane[g]);
     } else {
@@ -20,8 +20,8 @@ struct SplitGroups {
   PackedGroups<SplitLayout(kPacking, kBlock).top_packing()> top;
   LowGroups low;
   template <int g>
-  LAPIDARY_INLINE Q get() const {
-    const Q upper = top.template get<g>();
+  LAPIDARY_INLINE Bytes get() const {
+    const Bytes upper = top.template get<g>();
     if constexpr (kPacking == Packing::kQ6Split) {
       return append_bits<2>(upper, bit_field<2, 2 * (g % 4)>(low.plane[g / 4]));
     } else {
@@ -35,9 +35,9 @@ struct SplitGroups {
 template <Packing kPacking, int kPanels, int kStreams>
 LAPIDARY_INLINE void block_sums(const SplitGroups<Packing::kQ8Split>* groups,
                                 const BlockScales* scales, const std::int8_t* const* x,
-                                const std::int16_t* const* sums, I* out) {
+                                const std::int16_t* const* sums, Ints* out) {
   static_assert(kPanels == 1);
-  I low[kStreams];
+  Ints low[kStreams];
   block_sums<Packing::kQ4_0, 1, kStreams>(&groups->top, scales, x, sums, out);
   block_sums<Packing::kQ4_1, 1, kStreams>(&groups->low, scales, x, sums, low);
   for (int s = 0; s < kStreams; ++s) out[s] = add(mul(out[s], broadcast_int(16)), low[s]);
@@ -94,7 +94,7 @@ struct Top5Groups {
   PackedGroups<Packing::kQ8Top> top;
   const std::uint8_t* bits;
   template <int g>
-  LAPIDARY_INLINE Q get() const {
+  LAPIDARY_INLINE Bytes get() const {
     return append_bits<1>(top.template get<g>(), bit_field<1, g>(load_group(bits)));
   }
 };
@@ -113,7 +113,7 @@ struct Top5Blocks {
   }
   LAPIDARY_INLINE BlockScales scales(int block) const {
     BlockScales out{};
-    const F scale = load_half(top + block_offset(kTop, block) + kTop.quant_bytes());
+    const Floats scale = load_half(top + block_offset(kTop, block) + kTop.quant_bytes());
     out.scale = mul(scale, broadcast(8.0F));
     out.offset = mul(scale, broadcast(3.5F));
     return out;

@@ -1,4 +1,14 @@
-// Included last: the table of an ISA whose integer kernels come from matmul-inl.h.
+// The table of an ISA.
+#pragma once
+
+#include "kernels/attention-inl.h"
+#include "kernels/bfp-inl.h"
+#include "kernels/dense-inl.h"
+#include "kernels/resample-inl.h"
+#include "kernels/screen-inl.h"
+#if LAPIDARY_BYTE_PRODUCTS > 1
+#include "kernels/split-inl.h"
+#endif
 
 template <Packing kPacking, bool kWide>
 constexpr auto product() -> void (*)(const MatmulArgs&) {

@@ -1,6 +1,7 @@
-// The AVX-512 kernels, compiled with emulated intrinsics: their logic is tested on machines without
-// AVX-512. SIMDe emulates most; what it lacks, or does with other rounding (its fma is two
-// roundings), follows here. One object for all tests of the kernels: it takes minutes to compile.
+// The lanes of AVX-512 and the fragments on them, compiled with emulated intrinsics: their logic is
+// tested on machines without AVX-512. SIMDe emulates most; what it lacks, or does with other
+// rounding (its fma is two roundings), follows here. One object for all tests of the kernels: it
+// takes minutes to compile.
 
 #include "kernels_tables.h"
 
@@ -9,10 +10,7 @@
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
 
-#include <cmath>
-#include <cstring>
-
-#include "kernels/half.h"
+#include "kernels/isa.h"
 
 namespace lapidary::emulation {
 
@@ -113,6 +111,7 @@ inline __m256 half_of(__m512 x, int index) {
 
 }  // namespace lapidary::emulation
 
+#undef _mm512_madd_epi16  // Whose alias SIMDe 0.7.4 gives four operands.
 #undef _mm512_fmadd_ps
 #undef _mm512_max_ps
 #undef _mm512_min_ps
@@ -125,6 +124,7 @@ inline __m256 half_of(__m512 x, int index) {
 #undef _mm512_cvtepi32_epi8
 #undef _mm512_extractf32x8_ps
 #undef _mm512_cvtusepi32_epi8
+#define _mm512_madd_epi16 simde_mm512_madd_epi16
 #define _mm512_fmadd_ps lapidary::emulation::fmadd
 #define _mm512_max_ps lapidary::emulation::maximum
 #define _mm512_min_ps lapidary::emulation::minimum
@@ -138,12 +138,27 @@ inline __m256 half_of(__m512 x, int index) {
 #define _mm512_extractf32x8_ps lapidary::emulation::half_of
 #define _mm512_cvtusepi32_epi8 lapidary::emulation::saturate_to_bytes
 
-#define LAPIDARY_EMULATE_AVX512 1
-#include "kernels/avx512.cpp"
+#define LAPIDARY_BYTE_PRODUCTS 4
 
-const lapidary::kernels::Kernels* lapidary::emulated_avx512_table() {
-  return &kernels::kAvx512EmulatedKernels;
+namespace lapidary::kernels {
+namespace {
+
+inline void add_word_products(__m512i& sum, const __m512i& w, const __m512i& x) {
+  sum = _mm512_dpwssd_epi32(sum, w, x);
 }
+
+#include "kernels/lanes-avx512-inl.h"
+
+std::uint64_t int8_peak(std::uint64_t iterations) { return iterations; }  // Nobody measures it.
+
+#include "kernels/generic-inl.h"
+
+constexpr Kernels kEmulated = make_table("avx512 emulated");
+
+}  // namespace
+}  // namespace lapidary::kernels
+
+const lapidary::kernels::Kernels* lapidary::emulated_avx512_table() { return &kernels::kEmulated; }
 
 #else
 

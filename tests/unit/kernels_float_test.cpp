@@ -47,6 +47,30 @@ TEST(KernelsDispatch, TablesAreFoundByTheirNames) {
   EXPECT_EQ(kernels::find(""), nullptr);
 }
 
+TEST(KernelsDispatch, TargetsAreNamesOfKnownFeatures) {
+  const auto none = [](const kernels::Feature&) { return false; };
+  EXPECT_TRUE(kernels::each_feature("", none));
+  EXPECT_FALSE(kernels::is_known_target("mmx9"));
+#if defined(__x86_64__)
+  EXPECT_TRUE(kernels::is_known_target("avx2,avxvnni"));
+  for (const char* target : {"avx", "avx22", "avx2,mmx9", "mmx9,avx2", ",avx2"})
+    EXPECT_FALSE(kernels::is_known_target(target)) << target;
+  // Each part of a target is asked for.
+  const auto no_fma = [](const kernels::Feature& f) { return std::string(f.name) != "fma"; };
+  EXPECT_FALSE(kernels::each_feature(kernels::kAvx2.target, no_fma));
+#endif
+}
+
+#if defined(__x86_64__)
+TEST(KernelsDispatch, WithoutWideRegistersSse41IsLeft) {
+  const auto narrow = [](const kernels::Feature& f) { return f.saved == kernels::kXmm; };
+  for (const auto* set : {&kernels::kAvx512, &kernels::kAvxVnni, &kernels::kAvx2})
+    EXPECT_FALSE(kernels::each_feature(set->target, narrow)) << set->table.name;
+  EXPECT_TRUE(kernels::each_feature(kernels::kSse41.target, narrow));
+  EXPECT_TRUE(kernels::each_feature(kernels::kScalar.target, narrow));
+}
+#endif
+
 TEST(KernelsDispatch, EveryEntryOfEveryTableIsFilled) {
   for (const Kernels* table : all_tables()) {
     for (const auto* list : {&table->matmul, &table->matmul16}) {

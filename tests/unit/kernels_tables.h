@@ -19,6 +19,6 @@ inline std::vector<const kernels::Kernels*> all_tables() {
   return tables;
 }
 
-inline const kernels::Kernels& scalar_table() { return kernels::kScalarKernels; }
+inline const kernels::Kernels& scalar_table() { return kernels::kScalar.table; }
 
 }  // namespace lapidary

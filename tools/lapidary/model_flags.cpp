@@ -28,7 +28,7 @@ void add_file_flags(CLI::App& app, ModelFlags& flags) {
   add_option(app, "-t,--threads", flags.threads, "threads; 0: physical cores within the quota")
       .range(0, 1024);
   add_option(app, "--isa", flags.isa, "instruction set to use")
-      .one_of({"avx512", "avxvnni", "avx2", "neon", "scalar"});
+      .one_of({"avx512", "avxvnni", "avx2", "sse41", "neon", "scalar"});
   add_option(app, "--memory-limit", flags.memory_limit,
              "most bytes to take (K, M, G), weights included; 0: no limit")
       .size();

@@ -36,7 +36,7 @@ constexpr bool is_quantized(Packing packing) {
   return packing != Packing::kBF16 && packing != Packing::kF16 && packing != Packing::kCount;
 }
 
-/// Packings of one panel a 16 rows come first, those in planes (split.h) behind them.
+/// Packings in panels (pack.h) come first, those in planes (split.h) behind them.
 inline constexpr int kPanelPackings = static_cast<int>(Packing::kQ8Split);
 inline constexpr int kPlanePackings = static_cast<int>(Packing::kCount) - kPanelPackings;
 

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <iterator>
 
+#include "gguf_builder.h"
 #include "model_fixture.h"
 #include "test_data.h"
 
@@ -39,6 +40,40 @@ TEST(Model, LoadedModelSaysTheSame) {
   EXPECT_EQ(tiny_model().info().layers, info.layers);
   EXPECT_FALSE(tiny_model().isa().empty());
   EXPECT_EQ(tiny_model().tokenizer().vocabulary_size(), info.vocabulary);
+}
+
+TEST(Model, AnOutputMatrixOfItsOwnIsReadInPlaceOfTheEmbedding) {
+  const std::vector<TokenId> ids{2, 40, 41, 3, 50};
+  for (const BlockType type : {BlockType::kF32, BlockType::kQ8_0, BlockType::kQ6_K}) {
+    const test::TinyModel shape{
+        .layers = 2, .width = 256, .feed_forward = 256, .query_heads = 8, .type = type};
+    const auto add_output = [&](test::GgufBuilder file, std::uint64_t seed) {
+      test::TinyRandom random(seed);
+      const std::uint64_t values = std::uint64_t{shape.width} * test::kTinyVocabulary;
+      return file.add_tensor("output.weight", {shape.width, test::kTinyVocabulary}, type,
+                             test::random_tensor(random, type, values, 0.0F, 0.0625F));
+    };
+    const test::TempFile tied(test::tiny_model(shape).build());
+    // The embedding's bytes once more, and others.
+    const test::TempFile twice(add_output(test::tiny_model(shape), 1).build());
+    const test::TempFile other(add_output(test::tiny_model(shape), 2).build());
+    std::vector<std::uint64_t> hashes[3];
+    TokenId drawn[3];
+    for (const auto& [file, i] : {std::pair{&tied, 0}, {&twice, 1}, {&other, 2}}) {
+      const Model model = Model::load(file->path());
+      EXPECT_EQ(model.info().weight_bytes, inspect(file->path()).weight_bytes);
+      EXPECT_EQ(model.info().bytes_per_token, inspect(tied.path()).bytes_per_token);
+      Session session(model, {.context = 64}), searching(model, {.context = 64});
+      hashes[i] = hash_positions(session, ids);
+      searching.append(ids);
+      drawn[i] = searching.draw({.temperature = 0});
+      EXPECT_EQ(searching.head_stats().searches, 1U);
+      EXPECT_EQ(drawn[i], argmax(session.logits()));
+    }
+    EXPECT_EQ(hashes[0], hashes[1]);
+    EXPECT_NE(hashes[0], hashes[2]);
+    EXPECT_EQ(drawn[0], drawn[1]);
+  }
 }
 
 TEST(Model, WindowsSaveKeysAndValues) {

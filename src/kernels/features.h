@@ -70,7 +70,7 @@ constexpr bool each_feature(const char* target, Holds holds) {
   return true;
 }
 
-/// Whether dispatch.cpp can test all that `target` names.
+/// Whether kernels.cpp can test all that `target` names.
 constexpr bool is_known_target(const char* target) {
   return each_feature(target, [](const Feature&) { return true; });
 }

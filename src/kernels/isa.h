@@ -13,7 +13,7 @@
 #include "kernels/pack.h"
 #include "kernels/split.h"
 
-/// The instruction sets that a build holds; which of them this machine can run is dispatch.cpp's
+/// The instruction sets that a build holds; which of them this machine can run is kernels.cpp's
 /// business.
 namespace lapidary::kernels {
 

@@ -1,6 +1,7 @@
 #include <bit>
 #include <string>
 
+#include "base/format.h"
 #include "formats/weight_source.h"
 #include "lapidary/error.h"
 
@@ -54,15 +55,13 @@ void decode_block(const BlockTraits& traits, const std::uint8_t* block, float* o
 void dequantize(BlockType type, std::span<const std::byte> bytes, std::span<float> out) {
   const BlockTraits* const traits = find_block_traits(type);
   if (traits == nullptr) {
-    throw Error(ErrorCode::kUsage, "dequantize: type " +
-                                       std::to_string(static_cast<std::uint32_t>(type)) +
-                                       " is none that is read");
+    throw Error(ErrorCode::kUsage, format("dequantize: type {} is none that is read",
+                                          static_cast<std::uint32_t>(type)));
   }
   const std::size_t blocks = out.size() / traits->values;
   if (out.size() % traits->values != 0 || bytes.size() != blocks * traits->bytes) {
-    throw Error(ErrorCode::kUsage, "dequantize: " + std::to_string(bytes.size()) + " bytes of " +
-                                       std::string(traits->name) + " are not " +
-                                       std::to_string(out.size()) + " values");
+    throw Error(ErrorCode::kUsage, format("dequantize: {} bytes of {} are not {} values",
+                                          bytes.size(), traits->name, out.size()));
   }
   for (std::size_t i = 0; i < blocks; ++i) {
     if (traits->read == nullptr) {

@@ -6,6 +6,7 @@
 #include <sstream>
 #include <type_traits>
 
+#include "base/format.h"
 #include "base/printable.h"
 #include "lapidary/error.h"
 
@@ -78,8 +79,10 @@ GgufFile::GgufFile(const std::string& path, std::string_view layers)
   }
   const std::uint64_t parts = find_uint("split.count").value_or(1);
   if (parts > 1) {
-    fail("key \"split.count\" is " + std::to_string(parts) +
-         ": one part of a model in several files, which are not read; merge them first");
+    fail(
+        format("key \"split.count\" is {}: one part of a model in several files, which are not "
+               "read; merge them first",
+               parts));
   }
 }
 
@@ -107,8 +110,8 @@ void GgufFile::read(const TensorInfo& tensor, std::uint64_t offset,
                     std::span<std::byte> out) const {
   const std::string what = "tensor " + quoted(tensor.name);
   if (offset > tensor.bytes || out.size() > tensor.bytes - offset) {
-    fail(what + " has " + std::to_string(tensor.bytes) + " bytes, " + std::to_string(out.size()) +
-         " were asked for at " + std::to_string(offset));
+    fail(
+        format("{} has {} bytes, {} were asked for at {}", what, tensor.bytes, out.size(), offset));
   }
   try {
     file_.read(header_.offset_of(tensor) + offset, out);
@@ -126,7 +129,7 @@ std::optional<std::uint64_t> GgufFile::find_uint(std::string_view key) const {
       using Number = decltype(number);
       if constexpr (std::is_integral_v<Number> && !std::is_same_v<Number, bool>) {
         if (number < Number{0}) {
-          fail("key " + quoted(key) + " is " + std::to_string(number) + ", expected 0 or more");
+          fail(format("key {} is {}, expected 0 or more", quoted(key), number));
         }
         result = static_cast<std::uint64_t>(number);
       }
@@ -163,8 +166,8 @@ std::optional<std::string> GgufFile::find_string(std::string_view key) const {
   std::uint64_t offset = value->offset;
   const std::string_view text = take_string(offset);
   if (text.size() > kMaxStringBytes) {
-    fail("key " + quoted(key) + " is a string of " + std::to_string(text.size()) +
-         " bytes, expected at most " + std::to_string(kMaxStringBytes));
+    fail(format("key {} is a string of {} bytes, expected at most {}", quoted(key), text.size(),
+                kMaxStringBytes));
   }
   return std::string(text);
 }
@@ -215,7 +218,7 @@ std::optional<PagedVector<std::int64_t>> GgufFile::find_ints(std::string_view ke
   for_each_number(*value, [&](auto number) {
     if constexpr (std::is_same_v<decltype(number), std::uint64_t>) {
       if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-        fail("key " + quoted(key) + " holds " + std::to_string(number) + ", which is too large");
+        fail(format("key {} holds {}, which is too large", quoted(key), number));
       }
     }
     numbers.push_back(static_cast<std::int64_t>(number));
@@ -242,7 +245,7 @@ std::string GgufFile::line_of(const GgufValue& value) const {
   const std::uint64_t shown = std::min(value.count, value.is_array ? kShown : 1);
   for (std::uint64_t i = 0; i < shown; ++i) text += (i == 0 ? "" : ", ") + next();
   if (value.is_array) {
-    text += shown < value.count ? ", …] (" + std::to_string(value.count) + " elements)" : "]";
+    text += shown < value.count ? format(", …] ({} elements)", value.count) : "]";
   }
   return text;
 }

@@ -7,6 +7,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/format.h"
 #include "base/paged.h"
 #include "lapidary/error.h"
 
@@ -35,7 +36,7 @@ std::string type_name(std::uint32_t number) {
   for (const OtherType& type : kOtherTypes) {
     if (type.number == number) return std::string(type.name);
   }
-  return "number " + std::to_string(number);
+  return format("number {}", number);
 }
 
 std::string supported_types() {
@@ -107,12 +108,11 @@ class Parser {
 void Parser::need(std::uint64_t count, const std::string& what) {
   const std::uint64_t left = bytes_.left_from(at_);
   if (count > left) {
-    fail(what + " needs " + std::to_string(count) + " bytes at offset " + std::to_string(at_) +
-         ", the file has " + std::to_string(left) + " left");
+    fail(format("{} needs {} bytes at offset {}, the file has {} left", what, count, at_, left));
   }
   if (at_ + count > kMaxHeaderBytes) {
-    fail(what + " needs " + std::to_string(count) + " bytes at offset " + std::to_string(at_) +
-         "; a header may take " + std::to_string(kMaxHeaderBytes));
+    fail(format("{} needs {} bytes at offset {}; a header may take {}", what, count, at_,
+                kMaxHeaderBytes));
   }
   bytes_.need(at_ + count);
 }
@@ -129,8 +129,7 @@ T Parser::number(const std::string& what) {
 std::string Parser::name(const std::string& what, std::uint64_t max_bytes) {
   const auto length = number<std::uint64_t>(what);
   if (length == 0 || length > max_bytes) {
-    fail(what + " has a name of " + std::to_string(length) + " bytes, expected 1 to " +
-         std::to_string(max_bytes));
+    fail(format("{} has a name of {} bytes, expected 1 to {}", what, length, max_bytes));
   }
   need(length, what);
   std::string text(reinterpret_cast<const char*>(bytes_.data() + at_),
@@ -144,7 +143,7 @@ void Parser::parse_value(const std::string& key, GgufValue& value) {
   const auto read_type = [&](const char* kind) {
     const auto type = number<GgufType>(what);
     if (!is_known(type)) {
-      fail(what + " has unknown " + kind + " " + std::to_string(static_cast<std::uint32_t>(type)));
+      fail(format("{} has unknown {} {}", what, kind, static_cast<std::uint32_t>(type)));
     }
     return type;
   };
@@ -166,9 +165,8 @@ void Parser::skip_elements(const std::string& what, const GgufValue& value) {
       strings ? 8 : element_bytes(value.type);  // A string has its length at least.
   const std::uint64_t left = bytes_.left_from(at_);
   if (value.count > left / each) {
-    fail(what + " has " + std::to_string(value.count) + " elements of type " +
-         std::string(gguf_type_name(value.type)) + ", the file has " + std::to_string(left) +
-         " bytes left");
+    fail(format("{} has {} elements of type {}, the file has {} bytes left", what, value.count,
+                gguf_type_name(value.type), left));
   }
   if (strings) {
     for (std::uint64_t i = 0; i < value.count; ++i) {
@@ -185,8 +183,7 @@ void Parser::skip_elements(const std::string& what, const GgufValue& value) {
     const std::byte* const bad =
         std::find_if(first, last, [](std::byte b) { return b > std::byte{1}; });
     if (bad != last) {
-      fail(what + " has the bool " + std::to_string(std::to_integer<int>(*bad)) +
-           ", expected 0 or 1");
+      fail(format("{} has the bool {}, expected 0 or 1", what, std::to_integer<int>(*bad)));
     }
   }
   at_ += value.count * each;
@@ -194,12 +191,11 @@ void Parser::skip_elements(const std::string& what, const GgufValue& value) {
 
 void Parser::parse_tensor(GgufHeader& header) {
   TensorInfo tensor;
-  tensor.name = name("tensor number " + std::to_string(header.tensors.size()), kMaxTensorNameBytes);
+  tensor.name = name(format("tensor number {}", header.tensors.size()), kMaxTensorNameBytes);
   const std::string what = "tensor " + quoted(tensor.name);
   const auto dimensions = number<std::uint32_t>(what);
   if (dimensions == 0 || dimensions > kMaxDimensions) {
-    fail(what + " has " + std::to_string(dimensions) + " dimensions, expected 1 to " +
-         std::to_string(kMaxDimensions));
+    fail(format("{} has {} dimensions, expected 1 to {}", what, dimensions, kMaxDimensions));
   }
   std::uint64_t values = 1;
   for (std::uint32_t i = 0; i < dimensions; ++i) {
@@ -220,9 +216,8 @@ void Parser::parse_tensor(GgufHeader& header) {
          supported_types());
   }
   if (tensor.columns() % traits->values != 0) {
-    fail(what + " has rows of " + std::to_string(tensor.columns()) +
-         " values, expected a multiple of " + std::to_string(traits->values) + " for type " +
-         std::string(traits->name));
+    fail(format("{} has rows of {} values, expected a multiple of {} for type {}", what,
+                tensor.columns(), traits->values, traits->name));
   }
   tensor.bytes = values / traits->values * traits->bytes;
   header.offsets.push_back(number<std::uint64_t>(what));
@@ -239,8 +234,8 @@ std::uint64_t Parser::alignment(const GgufHeader& header) const {
   std::uint32_t alignment = 0;
   std::memcpy(&alignment, bytes_.data() + value.offset, sizeof(alignment));
   if (!std::has_single_bit(alignment) || alignment > kMaxAlignment) {
-    fail("key \"general.alignment\" is " + std::to_string(alignment) +
-         ", expected a power of two up to " + std::to_string(kMaxAlignment));
+    fail(format("key \"general.alignment\" is {}, expected a power of two up to {}", alignment,
+                kMaxAlignment));
   }
   return alignment;
 }
@@ -257,13 +252,12 @@ void Parser::place_tensors(GgufHeader& header) const {
     std::uint64_t& offset = header.offsets[i];
     const std::string what = "tensor " + quoted(tensor.name);
     if (offset % unit != 0) {
-      fail(what + " is at offset " + std::to_string(offset) + ", expected a multiple of " +
-           std::to_string(unit));
+      fail(format("{} is at offset {}, expected a multiple of {}", what, offset, unit));
     }
     if (data > size || offset > size - data || tensor.bytes > size - data - offset) {
-      fail(what + " has " + std::to_string(tensor.bytes) + " bytes at offset " +
-           std::to_string(offset) + " of the data, which begins at " + std::to_string(data) +
-           "; the file ends at " + std::to_string(size));
+      fail(format(
+          "{} has {} bytes at offset {} of the data, which begins at {}; the file ends at {}", what,
+          tensor.bytes, offset, data, size));
     }
     offset += data;
     by_offset.push_back(i);
@@ -292,21 +286,19 @@ GgufHeader Parser::parse() {
     fail("the file is big-endian, which is not read");
   }
   if (header.version != 2 && header.version != 3) {
-    fail("GGUF version " + std::to_string(header.version) + ", expected 2 or 3");
+    fail(format("GGUF version {}, expected 2 or 3", header.version));
   }
   const auto tensor_count = number<std::uint64_t>("the tensor count");
   const auto key_count = number<std::uint64_t>("the key count");
   const std::uint64_t left = bytes_.left_from(at_);
   if (tensor_count > std::min(kMaxTensors, left / kMinTensorBytes)) {
-    fail("a tensor count of " + std::to_string(tensor_count) + " does not fit the " +
-         std::to_string(left) + " bytes left");
+    fail(format("a tensor count of {} does not fit the {} bytes left", tensor_count, left));
   }
   if (key_count > std::min(kMaxKeys, left / kMinKeyBytes)) {
-    fail("a key count of " + std::to_string(key_count) + " does not fit the " +
-         std::to_string(left) + " bytes left");
+    fail(format("a key count of {} does not fit the {} bytes left", key_count, left));
   }
   for (std::uint64_t i = 0; i < key_count; ++i) {
-    const std::string key = name("key number " + std::to_string(i), kMaxKeyBytes);
+    const std::string key = name(format("key number {}", i), kMaxKeyBytes);
     GgufValue value;
     parse_value(key, value);
     if (!header.values.emplace(key, value).second) fail("key " + quoted(key) + " is there twice");

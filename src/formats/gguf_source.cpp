@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/format.h"
 #include "base/printable.h"
 #include "formats/gguf.h"
 #include "lapidary/error.h"
@@ -195,7 +196,7 @@ std::string GgufSource::name(Key key) const {
 
 /// Older vision files call up and down by each other's names; the shape tells.
 bool GgufSource::exchanged(int layer) const {
-  const TensorInfo* down = file_.find("v.blk." + std::to_string(layer) + ".ffn_down.weight");
+  const TensorInfo* down = file_.find(format("v.blk.{}.ffn_down.weight", layer));
   return down != nullptr && find_uint(Key::kWidth) != find_uint(Key::kFeedForward) &&
          down->columns() == find_uint(Key::kWidth);
 }
@@ -207,7 +208,7 @@ std::string GgufSource::tensor_name(const TensorName& name) const {
   const std::span<const PartName> parts =
       vision_ ? std::span<const PartName>(kVisionParts) : std::span<const PartName>(kTextParts);
   std::string text;
-  if (name.layer >= 0) text = (vision_ ? "v.blk." : "blk.") + std::to_string(name.layer) + ".";
+  if (name.layer >= 0) text = format("{}{}.", vision_ ? "v.blk." : "blk.", name.layer);
   for (const PartName& row : parts) {
     if (row.part == part) return text + row.name + (name.bias ? ".bias" : ".weight");
   }

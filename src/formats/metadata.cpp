@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "base/format.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -15,9 +16,7 @@ int read_int(const WeightSource& source, Key key, int low, int high, std::option
   if (!value && fallback) return *fallback;
   const std::uint64_t found = required(source, key, value);
   if (found < static_cast<std::uint64_t>(low) || found > static_cast<std::uint64_t>(high)) {
-    fail_key(source, key,
-             " is " + std::to_string(found) + ", expected " + std::to_string(low) + " to " +
-                 std::to_string(high));
+    fail_key(source, key, format(" is {}, expected {} to {}", found, low, high));
   }
   return static_cast<int>(found);
 }
@@ -36,16 +35,15 @@ void require_multiple(const WeightSource& source, Key key, int value, int of,
                       const std::string& of_name) {
   if (value % of == 0) return;
   fail_key(source, key,
-           " is " + std::to_string(value) + ", expected a multiple of " + std::to_string(of) +
-               (of_name.empty() ? "" : ", " + of_name));
+           format(" is {}, expected a multiple of {}{}", value, of,
+                  of_name.empty() ? "" : ", " + of_name));
 }
 
 void require_count(const WeightSource& source, Key key, std::uint64_t count, const char* what) {
   const std::optional<ArraySize> size = source.array_size(key);
   if (!size || size->count == count) return;
   fail_key(source, key,
-           " has " + std::to_string(size->count) + " values, expected one for each of the " +
-               std::to_string(count) + " " + what);
+           format(" has {} values, expected one for each of the {} {}", size->count, count, what));
 }
 
 }  // namespace lapidary

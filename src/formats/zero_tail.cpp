@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/format.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -29,8 +30,7 @@ void check_tail(const WeightSource& source, const TensorInfo& tensor, TensorKind
   if (zeros < refused) return;
   const std::string what = zeros == tensor.bytes
                                ? "is all zeros"
-                               : "is zeros from byte " + std::to_string(tail.end()) + " of " +
-                                     std::to_string(tensor.bytes) + " on";
+                               : format("is zeros from byte {} of {} on", tail.end(), tensor.bytes);
   throw Error(ErrorCode::kFile,
               source.where(tensor) + " " + what + ": the download may be incomplete");
 }

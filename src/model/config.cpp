@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "base/format.h"
 #include "base/printable.h"
 #include "formats/metadata.h"
 #include "lapidary/error.h"
@@ -55,8 +56,8 @@ int read_vocabulary_size(const WeightSource& source) {
   if (embedding == nullptr) throw Error(ErrorCode::kFile, source.where(kEmbedding) + " is missing");
   const std::uint64_t rows = embedding->rows();
   if (rows >= 4 && rows <= (1U << 24)) return static_cast<int>(rows);
-  throw Error(ErrorCode::kFile, source.where(*embedding) + " has " + std::to_string(rows) +
-                                    " rows, expected 4 to 16777216");
+  throw Error(ErrorCode::kFile,
+              format("{} has {} rows, expected 4 to 16777216", source.where(*embedding), rows));
 }
 
 }  // namespace
@@ -74,8 +75,7 @@ Config read_config(const WeightSource& source) {
   const int value_dim = read_int(source, Key::kValueDim, 32, 1024, c.head_dim);
   if (value_dim != c.head_dim) {
     fail_key(source, Key::kValueDim,
-             " is " + std::to_string(value_dim) + ", expected " + source.name(Key::kHeadDim) +
-                 ", " + std::to_string(c.head_dim));
+             format(" is {}, expected {}, {}", value_dim, source.name(Key::kHeadDim), c.head_dim));
   }
   require_multiple(source, Key::kHeads, c.query_heads, c.kv_heads, source.name(Key::kKvHeads));
   require_multiple(source, Key::kWidth, c.width, 32);

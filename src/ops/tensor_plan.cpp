@@ -7,6 +7,7 @@
 
 #include "base/boundary.h"
 #include "base/cancel.h"
+#include "base/format.h"
 #include "base/layout.h"
 #include "base/paged.h"
 #include "base/printable.h"
@@ -219,10 +220,9 @@ std::uint64_t load_piece(const WeightSource& source, const Piece& piece, Buffers
     const int count = std::min(item.unit, piece.end - first);
     const std::span<const std::byte> rows = left.first(static_cast<std::size_t>(count) * row_bytes);
     if (!item.pack({first, count, rows}, buffers)) {
-      throw Error(ErrorCode::kFile, source.where(item.tensor) +
-                                        " holds a scale or value that is not finite, in rows " +
-                                        std::to_string(first) + " to " +
-                                        std::to_string(first + count - 1));
+      throw Error(ErrorCode::kFile,
+                  format("{} holds a scale or value that is not finite, in rows {} to {}",
+                         source.where(item.tensor), first, first + count - 1));
     }
     left = left.subspan(rows.size());
   }
@@ -231,7 +231,7 @@ std::uint64_t load_piece(const WeightSource& source, const Piece& piece, Buffers
 
 std::string shape_text(std::span<const std::uint64_t> shape) {
   std::string text;
-  for (const std::uint64_t n : shape) text += (text.empty() ? "" : "x") + std::to_string(n);
+  for (const std::uint64_t n : shape) text += format("{}{}", text.empty() ? "" : "x", n);
   return text;
 }
 
@@ -344,12 +344,12 @@ std::string TensorPlan::unused() const {
   if (count == 1)
     return "tensor " + printable_value(families.begin()->second.front()->name) + " is not used";
   constexpr std::size_t kShown = 4;
-  std::string text = std::to_string(count) + " tensors are not used:";
+  std::string text = format("{} tensors are not used:", count);
   std::size_t shown = 0;
   for (const auto& [family, members] : families) {
     if (shown++ == kShown) return text + ", …";
     text += (shown == 1 ? " " : ", ") + printable_value(members.front()->name);
-    if (members.size() > 1) text += " and " + std::to_string(members.size() - 1) + " like it";
+    if (members.size() > 1) text += format(" and {} like it", members.size() - 1);
   }
   return text;
 }

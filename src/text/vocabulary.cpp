@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/cancel.h"
+#include "base/format.h"
 #include "base/memory.h"
 #include "base/printable.h"
 #include "formats/metadata.h"
@@ -113,9 +114,8 @@ void check_cost(const WeightSource& source, std::span<const TokenType> types, st
   const std::uint64_t header = size->bytes + sizeof(std::uint64_t) * size->count;
   if (needed + header + held <= allowed) return;
   fail(source, Key::kTokens,
-       std::to_string(size->count) + " tokens of " + format_bytes(size->bytes) + " would take " +
-           format_bytes(needed) + ", more than a file of " + format_bytes(source.file_bytes()) +
-           " may");
+       format("{} tokens of {} would take {}, more than a file of {} may", size->count,
+              format_bytes(size->bytes), format_bytes(needed), format_bytes(source.file_bytes())));
 }
 
 /// The scores as floats, the types as such: each array of the file is gone before the next is read.
@@ -127,7 +127,7 @@ PagedVector<float> read_scores(const WeightSource& source) {
   for (const double score : read) {
     if (!(std::abs(score) <= std::numeric_limits<float>::max())) {
       fail(source, Key::kTokenScores,
-           "token " + std::to_string(scores.size()) + " has a score that is no finite number");
+           format("token {} has a score that is no finite number", scores.size()));
     }
     scores.push_back(static_cast<float>(score));
   }
@@ -142,8 +142,7 @@ PagedVector<TokenType> read_types(const WeightSource& source) {
   for (const std::int64_t type : read) {
     if (type < 1 || type > 6) {
       fail(source, Key::kTokenTypes,
-           "token " + std::to_string(types.size()) + " has type " + std::to_string(type) +
-               ", expected 1 to 6");
+           format("token {} has type {}, expected 1 to 6", types.size(), type));
     }
     types.push_back(static_cast<TokenType>(type));
   }
@@ -159,14 +158,13 @@ Pieces read_pieces(const WeightSource& source, std::uint64_t held) {
   pieces.texts = required(source, Key::kTokens, source.find_strings(Key::kTokens));
   const std::size_t count = pieces.texts.size();
   for (std::size_t i = 0; i < count; ++i) {
-    const std::string at = "token " + std::to_string(i);
     const std::string& text = pieces.texts[i];
     if (text.empty() || text.find('\0') != std::string::npos)
-      fail(source, Key::kTokens, at + (text.empty() ? " is empty" : " holds a NUL byte"));
+      fail(source, Key::kTokens,
+           format("token {} {}", i, text.empty() ? "is empty" : "holds a NUL byte"));
     if (text.size() > kMaxTokenBytes) {
       fail(source, Key::kTokens,
-           at + " has " + std::to_string(text.size()) + " bytes, expected at most " +
-               std::to_string(kMaxTokenBytes));
+           format("token {} has {} bytes, expected at most {}", i, text.size(), kMaxTokenBytes));
     }
   }
   return pieces;
@@ -194,8 +192,7 @@ void repair(const WeightSource& source, Pieces& pieces, std::vector<std::string>
     if (type != TokenType::kUnknown) continue;
     if (pieces.unknown >= 0) {
       fail(source, Key::kTokenTypes,
-           "tokens " + std::to_string(pieces.unknown) + " and " + std::to_string(i) +
-               " are both of type unknown");
+           format("tokens {} and {} are both of type unknown", pieces.unknown, i));
     }
     pieces.unknown = static_cast<TokenId>(i);
   }
@@ -209,14 +206,13 @@ void check_bytes(const WeightSource& source, const Pieces& pieces) {
     const int byte = byte_of(pieces.texts[i]);
     if (byte < 0 || seen[static_cast<std::size_t>(byte)]) {
       fail(source, Key::kTokens,
-           "token " + std::to_string(i) +
-               " is of type byte, but is not <0x00> to <0xFF> or there twice");
+           format("token {} is of type byte, but is not <0x00> to <0xFF> or there twice", i));
     }
     seen.set(static_cast<std::size_t>(byte));
   }
   if (!seen.all()) {
     fail(source, Key::kTokenTypes,
-         std::to_string(seen.count()) + " byte tokens, expected all 256 from <0x00> to <0xFF>");
+         format("{} byte tokens, expected all 256 from <0x00> to <0xFF>", seen.count()));
   }
 }
 
@@ -231,8 +227,7 @@ void check_reserved(const WeightSource& source, const Pieces& pieces) {
     const Utf8Step step = next_utf8(text);
     if (step.valid && step.bytes == text.size()) {
       fail(source, Key::kTokenTypes,
-           "token " + std::to_string(i) + ", one character, is of type " +
-               type_name(pieces.types[i]));
+           format("token {}, one character, is of type {}", i, type_name(pieces.types[i])));
     }
     reserved.emplace(text, i);
     starts.set(static_cast<unsigned char>(text.front()));
@@ -243,9 +238,7 @@ void check_reserved(const WeightSource& source, const Pieces& pieces) {
       continue;
     const auto found = reserved.find(text);
     if (found == reserved.end()) continue;
-    fail(source, Key::kTokens,
-         "tokens " + std::to_string(found->second) + " and " + std::to_string(i) +
-             " are spelt alike");
+    fail(source, Key::kTokens, format("tokens {} and {} are spelt alike", found->second, i));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "base/format.h"
 #include "formats/metadata.h"
 
 namespace lapidary {
@@ -45,16 +46,14 @@ VisionConfig read_vision_config(const WeightSource& source) {
   c.head_dim = c.width / c.heads;
   if (c.patches_per_side() % c.pool != 0) {
     fail_key(source, Key::kImageSize,
-             " gives " + std::to_string(c.patches_per_side()) +
-                 " patches on a side, expected a multiple of " + std::to_string(c.pool) + ", " +
-                 source.name(Key::kPool));
+             format(" gives {} patches on a side, expected a multiple of {}, {}",
+                    c.patches_per_side(), c.pool, source.name(Key::kPool)));
   }
   // Gemma 3's prompts have 256 image tokens a view; what a session plans for follows from it.
   constexpr int kTokens = 256;
   if (c.tokens() != kTokens) {
     fail_key(source, Key::kImageSize,
-             " gives " + std::to_string(c.tokens()) + " soft tokens a picture, expected " +
-                 std::to_string(kTokens));
+             format(" gives {} soft tokens a picture, expected {}", c.tokens(), kTokens));
   }
   c.norm_epsilon = read_float(source, Key::kNormEpsilon, 1e-30, 1, c.norm_epsilon);
   c.mean = read_colours(source, Key::kImageMean, 0.0);

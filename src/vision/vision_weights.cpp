@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "ops/tensor_plan.h"
 
@@ -14,11 +15,10 @@ void check_sizes(const WeightSource& source, const VisionConfig& c) {
       c.patch_size % 2 == 0)
     return;
   throw Error(ErrorCode::kFile,
-              source.where(Key::kHeads) + " gives heads of " + std::to_string(c.head_dim) +
-                  " values, beside a feed-forward width of " + std::to_string(c.feed_forward) +
-                  " and patches of " + std::to_string(c.patch_size) +
-                  " pixels: all must be even, and heads at most " +
-                  std::to_string(kernels::kBfpBlock));
+              format("{} gives heads of {} values, beside a feed-forward width of {} and patches "
+                     "of {} pixels: all must be even, and heads at most {}",
+                     source.where(Key::kHeads), c.head_dim, c.feed_forward, c.patch_size,
+                     kernels::kBfpBlock));
 }
 
 void plan_bias(TensorPlan& plan, const TensorName& name, int rows, const float*& out) {

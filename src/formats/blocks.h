@@ -64,8 +64,8 @@ struct Scales {
   int bias = 0;  // … those of 256 values. What is subtracted from such a byte.
 };
 inline constexpr Scales kHalfScale{1, 0};       // scale · q
-inline constexpr Scales kHalfPair{2, 0};        // scale · q + offset
-inline constexpr Scales kSuperPair{2, 2};       // scale · s · q - minimum · m
+inline constexpr Scales kHalfAffine{2, 0};      // scale · q + offset
+inline constexpr Scales kSuperAffine{2, 2};     // scale · s · q - minimum · m
 inline constexpr Scales kSuperHalves{1, 2};     // scale · s · q, an int8 s for each sixteen
 inline constexpr Scales kSuperScale{1, 1, 32};  // scale · (s - 32) · q
 
@@ -211,15 +211,15 @@ inline constexpr BlockTraits kBlockTraits[] = {
      readers::q8_0},
     {BlockType::kQ4_0, "Q4_0", 32, 18, kernels::Packing::kQ4_0, {4, 8}, {0, -1},
      readers::q4_0},
-    {BlockType::kQ4_1, "Q4_1", 32, 20, kernels::Packing::kQ4_1, {4, 0, kHalfPair}, {0, 2},
+    {BlockType::kQ4_1, "Q4_1", 32, 20, kernels::Packing::kQ4_1, {4, 0, kHalfAffine}, {0, 2},
      readers::q4_1},
     {BlockType::kQ5_0, "Q5_0", 32, 22, kernels::Packing::kQ5_0, {5, 16}, {0, -1},
      readers::q5_0},
-    {BlockType::kQ5_1, "Q5_1", 32, 24, kernels::Packing::kQ5_1, {5, 0, kHalfPair}, {0, 2},
+    {BlockType::kQ5_1, "Q5_1", 32, 24, kernels::Packing::kQ5_1, {5, 0, kHalfAffine}, {0, 2},
      readers::q5_1},
-    {BlockType::kQ4_K, "Q4_K", 256, 144, kernels::Packing::kQ4_K, {4, 0, kSuperPair}, {0, 2},
+    {BlockType::kQ4_K, "Q4_K", 256, 144, kernels::Packing::kQ4_K, {4, 0, kSuperAffine}, {0, 2},
      readers::q45_k<false>},
-    {BlockType::kQ5_K, "Q5_K", 256, 176, kernels::Packing::kQ5_K, {5, 0, kSuperPair}, {0, 2},
+    {BlockType::kQ5_K, "Q5_K", 256, 176, kernels::Packing::kQ5_K, {5, 0, kSuperAffine}, {0, 2},
      readers::q45_k<true>},
     {BlockType::kQ6_K, "Q6_K", 256, 210, kernels::Packing::kQ6_K, {6, 32, kSuperHalves}, {208, -1},
      readers::q6_k},

@@ -75,6 +75,6 @@ inline Ints bound_sum(const Ints& sum, const std::uint8_t* bounds, const std::in
 }
 // Bits 2 kField and 2 kField + 1 of 64 bytes times 64 bytes of x, four for each lane.
 template <int kField>
-inline Ints pair_sum(const Ints& sum, const std::uint8_t* pairs, const std::int8_t* x) {
-  return dot_each(sum, bit_field<2, 2 * kField>(load_group(pairs)), x);
+inline Ints two_bit_sum(const Ints& sum, const std::uint8_t* bits, const std::int8_t* x) {
+  return dot_each(sum, bit_field<2, 2 * kField>(load_group(bits)), x);
 }

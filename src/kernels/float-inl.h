@@ -76,11 +76,11 @@ void gelu_mul(float* gate, const float* up, int n) {
   for (int i = 0; i < n; i += 16) store(gate + i, mul(gelu_tanh(load(gate + i)), load(up + i)));
 }
 
-// The largest 16-bit activation: one more would round to a high part of 128.
-inline constexpr float kWideLevels = 254.0F * 127 + 126;
+// The largest 16-bit activation: one more would round to 128 in the high plane.
+inline constexpr float k16BitLevels = 254.0F * 127 + 126;
 
 // Scale and inverse scale of one block of 32, whose largest value becomes `levels`: 127 or
-// kWideLevels.
+// k16BitLevels.
 inline float block_scale(const float* x, float levels, float* inverse) {
   const Floats largest = max(absolute(load(x)), absolute(load(x + 16)));
   const float top = reduce_max(largest);
@@ -91,74 +91,72 @@ inline float block_scale(const float* x, float levels, float* inverse) {
 inline void quantize_block(const float* x, const QuantizedInput& out, std::size_t block) {
   float inverse;
   const float scale = block_scale(x, 127.0F, &inverse);
-  const int sum = narrow_block(round_to_int(mul(load(x), broadcast(inverse))),
-                               round_to_int(mul(load(x + 16), broadcast(inverse))),
-                               out.values + block * kBlock, out.sums + block * kBlockSums);
+  const ActivationPlane to = out.high.from(block);
+  const int sum =
+      narrow_block(round_to_int(mul(load(x), broadcast(inverse))),
+                   round_to_int(mul(load(x + 16), broadcast(inverse))), to.values, to.sums);
   out.scales[block] = scale;
-  out.scaled_sums[block] = scale * static_cast<float>(sum);
+  *to.scaled_sums = scale * static_cast<float>(sum);
 }
 
-inline std::size_t first_block(const QuantizedInput& out, int token) {
-  return static_cast<std::size_t>(token) * static_cast<std::size_t>(out.columns / kBlock);
-}
-
-void quantize_part(const float* x, int first, int count, const QuantizedInput& out, int token) {
-  const std::size_t base = first_block(out, token) + static_cast<std::size_t>(first / kBlock);
+void quantize_columns(const float* x, int first, int count, const QuantizedInput& out, int token) {
+  const std::size_t base = out.blocks(token) + static_cast<std::size_t>(first / kBlock);
   for (int b = 0; b < count / kBlock; ++b)
     quantize_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
 }
 
 void quantize(const float* x, int columns, const QuantizedInput& out, int token) {
-  quantize_part(x, 0, columns, out, token);
+  quantize_columns(x, 0, columns, out, token);
 }
 
 inline void quantize16_block(const float* x, const QuantizedInput& out, std::size_t block) {
   float inverse;
-  const float scale = block_scale(x, kWideLevels, &inverse) * kHighBase;
+  const float scale = block_scale(x, k16BitLevels, &inverse) * kHighBase;
   Ints high[2], low[2];
   for (int half = 0; half < 2; ++half) {
     const Ints rounded = round_to_int(mul(load(x + 16 * half), broadcast(inverse)));
     high[half] = round_to_int(mul(to_float(rounded), broadcast(1.0F / kHighBase)));
     low[half] = sub(rounded, mul(high[half], broadcast_int(kHighBase)));
   }
-  const int high_sum =
-      narrow_block(high[0], high[1], out.values + block * kBlock, out.sums + block * kBlockSums);
-  const int low_sum =
-      narrow_block(low[0], low[1], out.low + block * kBlock, out.low_sums + block * kBlockSums);
+  const ActivationPlane to_high = out.high.from(block), to_low = out.low.from(block);
+  const int high_sum = narrow_block(high[0], high[1], to_high.values, to_high.sums);
+  const int low_sum = narrow_block(low[0], low[1], to_low.values, to_low.sums);
   out.scales[block] = scale;
-  out.scaled_sums[block] = scale * static_cast<float>(high_sum);
-  out.low_scaled_sums[block] = scale * static_cast<float>(low_sum);
+  *to_high.scaled_sums = scale * static_cast<float>(high_sum);
+  *to_low.scaled_sums = scale * static_cast<float>(low_sum);
   if (out.squares == nullptr) return;
   const Floats first = load(x), second = load(x + 16);
   out.squares[block] = reduce_add(fma(second, second, mul(first, first)));
 }
 
-void quantize16_part(const float* x, int first, int count, const QuantizedInput& out, int token) {
-  const std::size_t base = first_block(out, token) + static_cast<std::size_t>(first / kBlock);
+void quantize16_columns(const float* x, int first, int count, const QuantizedInput& out,
+                        int token) {
+  const std::size_t base = out.blocks(token) + static_cast<std::size_t>(first / kBlock);
   for (int b = 0; b < count / kBlock; ++b)
     quantize16_block(x + b * kBlock, out, base + static_cast<std::size_t>(b));
 }
 
 void quantize16(const float* x, int columns, const QuantizedInput& out, int token) {
-  quantize16_part(x, 0, columns, out, token);
+  quantize16_columns(x, 0, columns, out, token);
 }
 
-// A block needs a low part where its largest value is above so many times the token's root mean
+// A block keeps its low plane where its largest value is above so many times the token's root mean
 // square: elsewhere the rounding to 8 bits adds little beside the values (docs/decisions/0006).
-inline constexpr float kFinePeak = 5.0F;
+inline constexpr float kLowPeak = 5.0F;
 
-void round_fine_blocks(const QuantizedInput& out, int token) {
-  const std::size_t begin = first_block(out, token), end = first_block(out, token + 1);
+void drop_low_blocks(const QuantizedInput& out, int token) {
+  const std::size_t begin = out.blocks(token), end = out.blocks(token + 1);
   float squares = 0.0F;
   for (std::size_t b = begin; b < end; ++b) squares += out.squares[b];
   const float least =
-      kFinePeak / 127.0F * std::sqrt(squares / static_cast<float>(out.columns) + 1e-30F);
+      kLowPeak / 127.0F * std::sqrt(squares / static_cast<float>(out.columns) + 1e-30F);
   for (std::size_t b = begin; b < end; ++b) {
     const bool used = out.scales[b] >= least;
     out.low_used[b] = used ? 1 : 0;
     if (used) continue;
-    std::memset(out.low + b * kBlock, 0, kBlock);
-    std::memset(out.low_sums + b * kBlockSums, 0, kBlockSums * sizeof(std::int16_t));
-    out.low_scaled_sums[b] = 0.0F;
+    const ActivationPlane low = out.low.from(b);
+    std::memset(low.values, 0, kBlock);
+    std::memset(low.sums, 0, kBlockSums * sizeof(std::int16_t));
+    *low.scaled_sums = 0.0F;
   }
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "formats/blocks.h"
+#include "kernels/activations.h"
 
 /// Everything that depends on an instruction set, behind one table of function pointers. No
 /// threads, no allocation, no exceptions, no standard containers. Every function gives the same
@@ -12,19 +13,11 @@
 namespace lapidary::kernels {
 
 inline constexpr int kPanelRows = 16;  // Rows of a weight matrix that lie interleaved.
-inline constexpr int kBlock = 32;      // Values along k that share an activation scale.
-inline constexpr int kBlockSums = 4;   // Sums of a block's activations that are kept with it.
 inline constexpr int kKeyPanel = 16;   // Keys of the KV cache that lie interleaved.
 inline constexpr int kSegment =
     512;  // Keys whose softmax is finished before they are merged; aligned to positions.
 inline constexpr int kResampleBits = 22;   // Weights of a resize: 1 is 2^22.
 inline constexpr int kResamplePixels = 5;  // RGB pixels that lie in sixteen lanes.
-// 16-bit activations: value = scale · (high + kLowShare · low), both within ±127.
-inline constexpr int kHighBase = 254;
-inline constexpr float kLowShare = 1.0F / kHighBase;
-// Low parts are gathered for products of at least this many tokens, in groups of so many.
-inline constexpr int kGatherTokens = 17;
-inline constexpr int kLowGroup = 128;
 
 /// Block floating point: 16-bit integers of at most ±kBfpLevels that share one fp32 scale for up to
 /// kBfpBlock values along k. A block's dot product fits int32 exactly: 128 · 4095² < 2³¹. Its error
@@ -55,45 +48,6 @@ bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std
 
 /// The fp32 values of row `row` (0 … kPanelRows-1) of a panel.
 void unpack_row(Packing packing, const std::byte* panel, int row, int columns, float* out);
-
-/// One block's low part, with all that a product needs of it on a cache line of its own.
-struct alignas(64) LowBlock {
-  std::int8_t values[kBlock];
-  std::int16_t sums[kBlockSums];
-  float scale, scaled_sum;
-  std::int32_t token;  // Counted from the first of its group.
-};
-
-/// Activations of some tokens, rounded to int8 with one fp32 scale per kBlock values. Token t's
-/// values start at t · columns, its blocks at t · columns / kBlock. 16-bit activations are two such
-/// inputs with the same scales, of which the second counts kLowShare.
-struct QuantizedInput {
-  std::int8_t* values;  // [tokens][columns], |value| ≤ 127; with 16 bits: the high part.
-  std::int8_t* low;     // The low part of 16-bit activations, or nullptr.
-  float* scales;        // [tokens][columns / 32]
-  // Of each block's `values`: the sum where k mod 4 is 0 or 1, the sum of the others, and these two
-  // of its first half alone.
-  std::int16_t* sums;      // [tokens][columns / 32][kBlockSums]
-  std::int16_t* low_sums;  // The same of `low`.
-  // [tokens][columns / 32]: 0 where a block's low part is all zero and need not be multiplied.
-  // nullptr: none is known to be.
-  std::uint8_t* low_used;
-  float* scaled_sums;      // [tokens][columns / 32]: scale · sum of the block's `values`.
-  float* low_scaled_sums;  // The same of `low`.
-  int columns;
-  // [tokens][columns / 32]: of the values that a block was rounded from, to 16 bits. nullptr: not
-  // wanted.
-  float* squares = nullptr;
-  // gather_low_blocks fills these in. Of each group of kLowGroup tokens and each block, the low
-  // parts that are not all zero, by token; room for all of them.
-  LowBlock* low_blocks = nullptr;      // [tokens / kLowGroup][columns / 32][kLowGroup]
-  std::uint8_t* low_counts = nullptr;  // [tokens / kLowGroup][columns / 32]
-  bool low_gathered = false;           // Whether products may rely on them; from token 0 on.
-};
-
-/// Gathers the low parts of tokens [0, tokens) in blocks [first, first + count) of their columns,
-/// where `low_used` says that there are some.
-void gather_low_blocks(const QuantizedInput& input, int tokens, int first, int count);
 
 /// One matrix product: `out[t · out_stride + r]` for rows r of panels [panel_begin, panel_end)
 /// (counted from panel_begin) and tokens [0, tokens).
@@ -172,7 +126,7 @@ struct PixelTaps {
 };
 
 /// What 64 bytes of a row of kQ6Split's low plane multiply: x of 256 values, in 16 bits.
-struct alignas(64) PairInput {
+struct alignas(64) TwoBitInput {
   std::int8_t high[4][64], low[4][64];  // [f][j]: x of the value in bits 2f and 2f+1 of byte j.
   float centres[16];                    // Of each half of a block: 1.5 · the sum of its x, in …
   float scales[16];                     // … units of this.
@@ -181,10 +135,10 @@ struct alignas(64) PairInput {
 /// What a token's vector x is to the bounds and the low plane of a matrix in planes (split.h),
 /// where the estimates come from the upper four (five) bits.
 struct ScreenInput {
-  int blocks;                // Of 32 values.
-  const std::int8_t* norms;  // [blocks, to a multiple of 4], 0 … kNormLevels: in units of …
-  float norm_unit;           // … this, at least the length of each block of x; with slack.
-  const PairInput* pairs;    // [blocks / 8], of kQ6Split. The rest is kQ8Split's:
+  int blocks;                   // Of 32 values.
+  const std::int8_t* norms;     // [blocks, to a multiple of 4], 0 … kNormLevels: in units of …
+  float norm_unit;              // … this, at least the length of each block of x; with slack.
+  const TwoBitInput* two_bits;  // [blocks / 8], of kQ6Split. The rest is kQ8Split's:
   const float* low;     // [blocks][16]: x of k = j, what byte j of the low plane multiplies …
   const float* high;    // [blocks][16]: … and its upper nibble: x of k = j + 16 less 16 · low.
   const float* centre;  // [blocks][16]: lane 0 is -7.5 (-3.5) · the sum of the block, others 0.
@@ -198,8 +152,8 @@ struct Kernels {
   /// k in order, then, for affine packings, acc = fma(−min, scaled_sum, acc) of the same block; one
   /// accumulator, whatever the number of tokens.
   void (*matmul[kPanelPackings])(const MatmulArgs&);
-  /// The same with 16-bit activations: fma(product with `low`, kLowShare, product with `values`),
-  /// both as above.
+  /// The same with 16-bit activations: fma(product with the low plane, kLowShare, product with the
+  /// high one), both as above.
   void (*matmul16[kPanelPackings])(const MatmulArgs&);
   /// As matmul16, for packing number kPanelPackings and those behind it.
   void (*matmul_planes[kPlanePackings])(const PlanesMatmulArgs&);
@@ -207,12 +161,13 @@ struct Kernels {
   void (*quantize)(const float* x, int columns, const QuantizedInput& out, int token);
   void (*quantize16)(const float* x, int columns, const QuantizedInput& out, int token);
   /// Blocks [first / 32, (first + count) / 32) of `token` alone, from `x` (count values).
-  void (*quantize_part)(const float* x, int first, int count, const QuantizedInput& out, int token);
-  void (*quantize16_part)(const float* x, int first, int count, const QuantizedInput& out,
-                          int token);
-  /// Drops the low parts of those blocks of `token` whose values are not far above the root mean
+  void (*quantize_columns)(const float* x, int first, int count, const QuantizedInput& out,
+                           int token);
+  void (*quantize16_columns)(const float* x, int first, int count, const QuantizedInput& out,
+                             int token);
+  /// Drops the low blocks of those blocks of `token` whose values are not far above the root mean
   /// square of all, by `squares`: they become zero, and sums follow. Fills in low_used.
-  void (*round_fine_blocks)(const QuantizedInput& out, int token);
+  void (*drop_low_blocks)(const QuantizedInput& out, int token);
 
   /// out = x · rsqrt(mean(x²) + epsilon) · weight; `out` may be `x`. n is a multiple of 16.
   void (*rmsnorm)(const float* x, const float* weight, int n, float epsilon, float* out);
@@ -263,7 +218,7 @@ struct Kernels {
   /// What the low plane adds to the estimate of row `row` of a low panel, to within rounding: of
   /// kQ8Split and of kQ6Split.
   float (*screen_row)(const std::byte* low, int row, const ScreenInput& x);
-  float (*screen_pairs_row)(const std::byte* low, int row, const ScreenInput& x);
+  float (*screen_two_bit_row)(const std::byte* low, int row, const ScreenInput& x);
 
   /// Multiplications and additions of the int8 dot product done by `iterations` rounds of it in
   /// registers.

@@ -121,7 +121,7 @@ inline Ints bound_sum(const Ints& sum, const std::uint8_t* bounds, const std::in
 }
 // Bits 2 kField and 2 kField + 1 of 64 bytes times 64 bytes of x, four for each lane.
 template <int kField>
-inline Ints pair_sum(const Ints& sum, const std::uint8_t* pairs, const std::int8_t* x) {
-  const Bytes weights = bit_field<2, 2 * kField>(load_group(pairs));
+inline Ints two_bit_sum(const Ints& sum, const std::uint8_t* bits, const std::int8_t* x) {
+  const Bytes weights = bit_field<2, 2 * kField>(load_group(bits));
   return add(sum, widen(products_each(weights, x), ones()));
 }

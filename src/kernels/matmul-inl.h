@@ -1,5 +1,5 @@
-// Quantised products. A stream is a token's int8 activations; 16-bit activations are two, the high
-// and the low part, each with sums of its own. The ISA says how many integer sums its registers
+// Quantised products. A stream is a token's int8 activations; activations in 16 bits are two, the
+// high plane's and the low one's. The ISA says how many integer sums its registers
 // hold:
 //   kTile         streams of one panel, whose weights are unpacked in registers
 //   kPlainPanels  panels that share each activation when their weights are unpacked before …
@@ -19,56 +19,44 @@
 inline constexpr int kUnpackTokens = 2 * kTile + 1;
 static_assert(kUnpackTokens <= kGatherTokens);
 
-// What a tile makes of its tokens.
-enum class Part {
-  kHigh,  // The product with `values`.
-  kBoth,  // That, and kLowShare times the product with `low`.
-  kLow,   // kLowShare times the product with `low`, added to what is in `out`.
+// Which planes of its tokens a tile multiplies.
+enum class Planes {
+  kHigh,  // The high one.
+  kBoth,  // That, and kLowShare times the product with the low one.
+  kLow,   // kLowShare times the product with the low one, added to what is in `out`.
 };
 
 // Where some tokens' activations stand, block by block: token t's are t · columns (or blocks)
 // further on.
-template <Part kPart>
+template <Planes kPlanes>
 struct InputCursor {
-  const std::int8_t* values;
-  const std::int8_t* low;
-  const std::int16_t* sums;
-  const std::int16_t* low_sums;
+  ActivationPlane first;  // The low plane, of kLow; else the high one, …
+  ActivationPlane low;    // … and of kBoth this beside it.
   const float* scales;
-  const float* scaled_sums;
-  const float* low_scaled_sums;
   const std::uint8_t* low_used;
   std::size_t blocks;  // Of one token.
 
   InputCursor(const QuantizedInput& in, int token) {
-    const std::size_t block = first_block(in, token);
-    blocks = first_block(in, 1);
-    values = (kPart == Part::kLow ? in.low : in.values) + block * kBlock;
-    sums = (kPart == Part::kLow ? in.low_sums : in.sums) + block * kBlockSums;
-    scaled_sums = (kPart == Part::kLow ? in.low_scaled_sums : in.scaled_sums) + block;
+    const std::size_t block = in.blocks(token);
+    blocks = in.blocks(1);
+    first = (kPlanes == Planes::kLow ? in.low : in.high).from(block);
     scales = in.scales + block;
-    if constexpr (kPart == Part::kBoth) {
-      low = in.low + block * kBlock;
-      low_sums = in.low_sums + block * kBlockSums;
-      low_scaled_sums = in.low_scaled_sums + block;
+    if constexpr (kPlanes == Planes::kBoth) {
+      low = in.low.from(block);
       low_used = in.low_used != nullptr ? in.low_used + block : nullptr;
     }
   }
   LAPIDARY_INLINE void step() {
-    values += kBlock;
-    sums += kBlockSums;
+    first = first.from(1);
     ++scales;
-    ++scaled_sums;
-    if constexpr (kPart == Part::kBoth) {
-      low += kBlock;
-      low_sums += kBlockSums;
-      ++low_scaled_sums;
+    if constexpr (kPlanes == Planes::kBoth) {
+      low = low.from(1);
       if (low_used != nullptr) ++low_used;
     }
   }
-  // Whether one of the next `tokens` tokens has a low part in this block.
+  // Whether one of the next `tokens` tokens has a low block here.
   LAPIDARY_INLINE bool uses_low(int tokens) const {
-    if constexpr (kPart != Part::kBoth) return false;
+    if constexpr (kPlanes != Planes::kBoth) return false;
     if (low_used == nullptr) return true;
     unsigned used = 0;
     for (int t = 0; t < tokens; ++t) used |= low_used[static_cast<std::size_t>(t) * blocks];
@@ -97,20 +85,20 @@ LAPIDARY_INLINE void add_block(const BlockSum<kPacking>* exact, int stride, cons
   }
 }
 
-// One block of a tile; kLow: with its low part.
-template <Packing kPacking, int kPanels, int kTokens, bool kLow, class Groups, Part kPart>
+// One block of a tile; kLow: with its low plane.
+template <Packing kPacking, int kPanels, int kTokens, bool kLow, class Groups, Planes kPlanes>
 LAPIDARY_INLINE void multiply_block(const Groups* groups, const BlockScales* s,
-                                    const InputCursor<kPart>& x, Floats* acc, Floats* low_acc) {
+                                    const InputCursor<kPlanes>& x, Floats* acc, Floats* low_acc) {
   constexpr int kStreams = kLow ? 2 * kTokens : kTokens;
   const std::int8_t* values[kStreams];
   const std::int16_t* sums[kStreams];
   for (int t = 0; t < kTokens; ++t) {
     const std::size_t at = static_cast<std::size_t>(t) * x.blocks;
-    values[t] = x.values + at * kBlock;
-    sums[t] = x.sums + at * kBlockSums;
+    values[t] = x.first.values + at * kBlock;
+    sums[t] = x.first.sums + at * kBlockSums;
     if constexpr (kLow) {
-      values[kTokens + t] = x.low + at * kBlock;
-      sums[kTokens + t] = x.low_sums + at * kBlockSums;
+      values[kTokens + t] = x.low.values + at * kBlock;
+      sums[kTokens + t] = x.low.sums + at * kBlockSums;
     }
   }
   BlockSum<kPacking> exact[kPanels * kStreams];
@@ -119,25 +107,25 @@ LAPIDARY_INLINE void multiply_block(const Groups* groups, const BlockScales* s,
   const auto scale = [&](int t) { return x.scales[at(t)]; };
   leave_in_memory<kPanels * kTokens>(acc);
   add_block<kPacking, kPanels, kTokens>(
-      exact, kStreams, s, scale, [&](int t) { return x.scaled_sums[at(t)]; }, acc);
+      exact, kStreams, s, scale, [&](int t) { return x.first.scaled_sums[at(t)]; }, acc);
   if constexpr (kLow) {
     leave_in_memory<kPanels * kTokens>(low_acc);
     add_block<kPacking, kPanels, kTokens>(
-        exact + kTokens, kStreams, s, scale, [&](int t) { return x.low_scaled_sums[at(t)]; },
+        exact + kTokens, kStreams, s, scale, [&](int t) { return x.low.scaled_sums[at(t)]; },
         low_acc);
   }
 }
 
 // high + kLowShare · low: the order on every path.
-LAPIDARY_INLINE Floats join_parts(Floats high, Floats low) {
+LAPIDARY_INLINE Floats join_planes(Floats high, Floats low) {
   return fma(low, broadcast(kLowShare), high);
 }
 
 // A tile: some tokens of some panels, whose blocks lie as `panels` [kPanels] says.
-template <Packing kPacking, int kPanels, int kTokens, Part kPart, class Blocks>
+template <Packing kPacking, int kPanels, int kTokens, Planes kPlanes, class Blocks>
 void multiply_tile(const MatmulArgs& a, const Blocks* panels, int token, float* out) {
   constexpr int kCells = kPanels * kTokens;
-  InputCursor<kPart> x(*a.input, a.token_begin + token);
+  InputCursor<kPlanes> x(*a.input, a.token_begin + token);
   Floats acc[kCells], low_acc[kCells];
   for (int i = 0; i < kCells; ++i) acc[i] = low_acc[i] = broadcast(0.0F);
   int b = 0;
@@ -148,8 +136,9 @@ void multiply_tile(const MatmulArgs& a, const Blocks* panels, int token, float* 
       s[p] = panels[p].scales(b);
       groups[p] = panels[p].groups(b);
     }
-    if (kPart == Part::kBoth && x.uses_low(kTokens)) {
-      multiply_block<kPacking, kPanels, kTokens, kPart == Part::kBoth>(groups, s, x, acc, low_acc);
+    if (kPlanes == Planes::kBoth && x.uses_low(kTokens)) {
+      multiply_block<kPacking, kPanels, kTokens, kPlanes == Planes::kBoth>(groups, s, x, acc,
+                                                                           low_acc);
     } else {
       multiply_block<kPacking, kPanels, kTokens, false>(groups, s, x, acc, low_acc);
     }
@@ -158,22 +147,22 @@ void multiply_tile(const MatmulArgs& a, const Blocks* panels, int token, float* 
   for (int i = 0; i < kCells; ++i) {
     const auto t = static_cast<std::size_t>(token + i % kTokens);
     float* to = out + t * a.out_stride + i / kTokens * kPanelRows;
-    if constexpr (kPart == Part::kHigh) store(to, acc[i]);
-    if constexpr (kPart == Part::kBoth) store(to, join_parts(acc[i], low_acc[i]));
-    if constexpr (kPart == Part::kLow) store(to, join_parts(load(to), acc[i]));
+    if constexpr (kPlanes == Planes::kHigh) store(to, acc[i]);
+    if constexpr (kPlanes == Planes::kBoth) store(to, join_planes(acc[i], low_acc[i]));
+    if constexpr (kPlanes == Planes::kLow) store(to, join_planes(load(to), acc[i]));
   }
 }
 
 // Tokens [token, end) in tiles of kTokens, and what is left in smaller ones.
-template <Packing kPacking, int kPanels, int kTokens, Part kPart, class Blocks>
+template <Packing kPacking, int kPanels, int kTokens, Planes kPlanes, class Blocks>
 void multiply_tiles(const MatmulArgs& a, const Blocks* panels, int token, int end, float* out) {
   for (; token + kTokens <= end; token += kTokens)
-    multiply_tile<kPacking, kPanels, kTokens, kPart>(a, panels, token, out);
+    multiply_tile<kPacking, kPanels, kTokens, kPlanes>(a, panels, token, out);
   if constexpr (kTokens > 1)
-    multiply_tiles<kPacking, kPanels, kTokens / 2, kPart>(a, panels, token, end, out);
+    multiply_tiles<kPacking, kPanels, kTokens / 2, kPlanes>(a, panels, token, end, out);
 }
 
-// acc [kLowGroup][kPanels][16] += the products of some low parts of one block.
+// acc [kLowTokens][kPanels][16] += the products of some low blocks at one place.
 template <Packing kPacking, int kPanels, int kCount, class Groups>
 LAPIDARY_INLINE void add_low_blocks(const Groups* groups, const BlockScales* s, const LowBlock* low,
                                     const LowBlock* end, float* acc) {
@@ -199,19 +188,19 @@ LAPIDARY_INLINE void add_low_blocks(const Groups* groups, const BlockScales* s, 
   if constexpr (kCount > 1) add_low_blocks<kPacking, kPanels, kCount / 2>(groups, s, low, end, acc);
 }
 
-// Adds to `out` what the low parts of all tokens come to, where few blocks have one: a group of
-// tokens after the other, and in it block by block, so that a block's weights are read once.
+// Adds to `out` what the low planes of all tokens come to, where few blocks have one: kLowTokens
+// after the other, and in it block by block, so that a block's weights are read once.
 template <Packing kPacking, int kPanels, class Blocks>
 void add_gathered_low(const MatmulArgs& a, const Blocks* panels, float* out) {
   const int blocks = a.columns / kBlock;
-  alignas(64) float acc[kLowGroup * kPanels * kPanelRows];
-  for (int first = 0; first < a.tokens; first += kLowGroup) {
+  alignas(64) float acc[kLowTokens * kPanels * kPanelRows];
+  for (int first = 0; first < a.tokens; first += kLowTokens) {
     std::memset(acc, 0, sizeof acc);
     for (int b = 0; b < blocks; ++b) {
       const std::size_t bucket =
-          static_cast<std::size_t>(first / kLowGroup * blocks) + static_cast<std::size_t>(b);
-      const LowBlock* low = a.input->low_blocks + bucket * kLowGroup;
-      if (a.input->low_counts[bucket] == 0) continue;
+          static_cast<std::size_t>(first / kLowTokens * blocks) + static_cast<std::size_t>(b);
+      const LowBlock* low = a.input->gathered.blocks + bucket * kLowTokens;
+      if (a.input->gathered.counts[bucket] == 0) continue;
       BlockScales s[kPanels];
       decltype(panels->groups(b)) groups[kPanels];
       for (int p = 0; p < kPanels; ++p) {
@@ -219,23 +208,23 @@ void add_gathered_low(const MatmulArgs& a, const Blocks* panels, float* out) {
         groups[p] = panels[p].groups(b);
       }
       add_low_blocks<kPacking, kPanels, kPlainTokens>(groups, s, low,
-                                                      low + a.input->low_counts[bucket], acc);
+                                                      low + a.input->gathered.counts[bucket], acc);
     }
-    const int count = a.tokens - first < kLowGroup ? a.tokens - first : kLowGroup;
+    const int count = a.tokens - first < kLowTokens ? a.tokens - first : kLowTokens;
     for (int i = 0; i < count * kPanels; ++i) {
       float* to = out + static_cast<std::size_t>(first + i / kPanels) * a.out_stride +
                   i % kPanels * kPanelRows;
-      store(to, join_parts(load(to), load(acc + i * kPanelRows)));
+      store(to, join_planes(load(to), load(acc + i * kPanelRows)));
     }
   }
 }
 
 // All tokens of `count` panels that follow each other in the matrix. `blocks(i)` says how the
 // blocks of the i-th lie.
-template <Packing kPacking, bool kWide, class Panels>
+template <Packing kPacking, bool k16Bits, class Panels>
 void multiply_panels(const MatmulArgs& a, int count, const Panels& blocks) {
-  constexpr int kFew = kWide ? kTile / 2 : kTile;
-  constexpr Part kPart = kWide ? Part::kBoth : Part::kHigh;
+  constexpr int kFew = k16Bits ? kTile / 2 : kTile;
+  constexpr Planes kPlanes = k16Bits ? Planes::kBoth : Planes::kHigh;
   static_assert(kPlainPanels <= kMostPlainPanels, "scratch has no room for them");
   static_assert(kPlainBlock<kPacking> <= most_plain_block_bytes());
   int p = 0;
@@ -250,27 +239,28 @@ void multiply_panels(const MatmulArgs& a, int count, const Panels& blocks) {
         plain[i] = {scratch};
       }
       float* out = a.out + p * kPanelRows;
-      multiply_tiles<kPacking, kPlainPanels, kPlainTokens, Part::kHigh>(a, plain, 0, a.tokens, out);
-      if constexpr (kWide) {
-        if (a.input->low_gathered) {
+      multiply_tiles<kPacking, kPlainPanels, kPlainTokens, Planes::kHigh>(a, plain, 0, a.tokens,
+                                                                          out);
+      if constexpr (k16Bits) {
+        if (a.input->gathered.ready) {
           add_gathered_low<kPacking, kPlainPanels>(a, plain, out);
         } else {
-          multiply_tiles<kPacking, kPlainPanels, kPlainTokens, Part::kLow>(a, plain, 0, a.tokens,
-                                                                           out);
+          multiply_tiles<kPacking, kPlainPanels, kPlainTokens, Planes::kLow>(a, plain, 0, a.tokens,
+                                                                             out);
         }
       }
     }
   }
   for (; p < count; ++p) {
     const auto panel = blocks(p);
-    multiply_tiles<kPacking, 1, kFew, kPart>(a, &panel, 0, a.tokens, a.out + p * kPanelRows);
+    multiply_tiles<kPacking, 1, kFew, kPlanes>(a, &panel, 0, a.tokens, a.out + p * kPanelRows);
   }
 }
 
-template <Packing kPacking, bool kWide>
+template <Packing kPacking, bool k16Bits>
 void matmul_quantized(const MatmulArgs& a) {
   const auto* first = reinterpret_cast<const std::uint8_t*>(a.panels);
-  multiply_panels<kPacking, kWide>(a, a.panel_end - a.panel_begin, [&](int i) {
+  multiply_panels<kPacking, k16Bits>(a, a.panel_end - a.panel_begin, [&](int i) {
     const auto panel = static_cast<std::size_t>(a.panel_begin + i);
     return PackedBlocks<kPacking>{first + panel * a.panel_bytes};
   });

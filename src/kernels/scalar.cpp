@@ -21,7 +21,7 @@ float add_block(const RowBlock& w, const std::int8_t* values, float scale, float
 }
 
 // `read(panel, block, row, RowBlock&)` gives a row's share of a block.
-template <Packing kPacking, bool kWide, class Read>
+template <Packing kPacking, bool k16Bits, class Read>
 void matmul_rows(const MatmulArgs& a, Read read) {
   const QuantizedInput& in = *a.input;
   const int blocks = a.columns / kBlock;
@@ -32,22 +32,22 @@ void matmul_rows(const MatmulArgs& a, Read read) {
       for (int b = 0; b < blocks; ++b) {
         RowBlock w;
         read(panel, b, row % kPanelRows, w);
-        const std::size_t at = first_block(in, a.token_begin + t) + static_cast<std::size_t>(b);
-        high = add_block<kPacking>(w, in.values + at * kBlock, in.scales[at], in.scaled_sums[at],
-                                   high);
-        if (kWide)
-          low = add_block<kPacking>(w, in.low + at * kBlock, in.scales[at], in.low_scaled_sums[at],
-                                    low);
+        const std::size_t at = in.blocks(a.token_begin + t) + static_cast<std::size_t>(b);
+        high = add_block<kPacking>(w, in.high.values + at * kBlock, in.scales[at],
+                                   in.high.scaled_sums[at], high);
+        if (k16Bits)
+          low = add_block<kPacking>(w, in.low.values + at * kBlock, in.scales[at],
+                                    in.low.scaled_sums[at], low);
       }
       a.out[static_cast<std::size_t>(t) * a.out_stride + static_cast<std::size_t>(row)] =
-          kWide ? std::fma(low, kLowShare, high) : high;
+          k16Bits ? std::fma(low, kLowShare, high) : high;
     }
   }
 }
 
-template <Packing kPacking, bool kWide>
+template <Packing kPacking, bool k16Bits>
 void matmul_quantized(const MatmulArgs& a) {
-  matmul_rows<kPacking, kWide>(a, [&](std::size_t panel, int block, int row, RowBlock& out) {
+  matmul_rows<kPacking, k16Bits>(a, [&](std::size_t panel, int block, int row, RowBlock& out) {
     read_row_block(kPacking, a.panels + panel * a.panel_bytes, block, row, out);
   });
 }
@@ -80,9 +80,9 @@ inline Ints bound_sum(const Ints& sum, const std::uint8_t* bounds, const std::in
   return out;
 }
 template <int kField>
-inline Ints pair_sum(const Ints& sum, const std::uint8_t* pairs, const std::int8_t* x) {
+inline Ints two_bit_sum(const Ints& sum, const std::uint8_t* bits, const std::int8_t* x) {
   Ints out = sum;
-  for (int i = 0; i < 64; ++i) out.lane[i / 4] += (pairs[i] >> 2 * kField & 3) * x[i];
+  for (int i = 0; i < 64; ++i) out.lane[i / 4] += (bits[i] >> 2 * kField & 3) * x[i];
   return out;
 }
 

@@ -1,5 +1,5 @@
-// What a screened head does beyond products. Its sums, bound_sum and pair_sum, are beside those of
-// blocks.
+// What a screened head does beyond products. Its sums, bound_sum and two_bit_sum, are beside those
+// of blocks.
 #pragma once
 
 #include "kernels/float-inl.h"
@@ -40,17 +40,17 @@ float screen_row(const std::byte* low, int row, const ScreenInput& x) {
 }
 
 template <int kField>
-LAPIDARY_INLINE void add_pairs(const std::uint8_t* pairs, const PairInput& x, Ints& high,
-                               Ints& low) {
+LAPIDARY_INLINE void add_two_bits(const std::uint8_t* bits, const TwoBitInput& x, Ints& high,
+                                  Ints& low) {
   if constexpr (kField < 4) {
-    high = pair_sum<kField>(high, pairs, x.high[kField]);
-    low = pair_sum<kField>(low, pairs, x.low[kField]);
-    add_pairs<kField + 1>(pairs, x, high, low);
+    high = two_bit_sum<kField>(high, bits, x.high[kField]);
+    low = two_bit_sum<kField>(low, bits, x.low[kField]);
+    add_two_bits<kField + 1>(bits, x, high, low);
   }
 }
 
 // 256 values at a time, whose sixteen half blocks are the lanes.
-float screen_pairs_row(const std::byte* low, int row, const ScreenInput& x) {
+float screen_two_bit_row(const std::byte* low, int row, const ScreenInput& x) {
   const SplitLayout layout(Packing::kQ6Split, x.blocks * kBlock);
   const auto* panel = reinterpret_cast<const std::uint8_t*>(low);
   const std::uint8_t* bytes = panel + layout.low_row(row);
@@ -63,14 +63,14 @@ float screen_pairs_row(const std::byte* low, int row, const ScreenInput& x) {
     store(scale, load_half(scales));  // May read on into the rests, no further.
     const int end = first + 16 < supers ? first + 16 : supers;
     for (int s = first; s < end; ++s) {
-      const PairInput& pairs = x.pairs[s];
+      const TwoBitInput& part = x.two_bits[s];
       Ints high_sum = broadcast_int(0), low_sum = high_sum;
-      add_pairs<0>(bytes + 64 * s, pairs, high_sum, low_sum);
+      add_two_bits<0>(bytes + 64 * s, part, high_sum, low_sum);
       const Floats both = fma(to_float(low_sum), broadcast(kLowShare), to_float(high_sum));
       const Floats half_scale =
           sub(to_float(load_u8_rows(half_scales + 16 * s)), broadcast(128.0F));
-      const Floats unit = mul(mul(half_scale, load(pairs.scales)), broadcast(scale[s - first]));
-      sum = fma(sub(both, load(pairs.centres)), unit, sum);
+      const Floats unit = mul(mul(half_scale, load(part.scales)), broadcast(scale[s - first]));
+      sum = fma(sub(both, load(part.centres)), unit, sum);
     }
   }
   return reduce_add(sum);

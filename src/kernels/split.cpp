@@ -95,11 +95,11 @@ struct NibbleSquares {
   }
 };
 
-/// Of four pairs of bits in a byte: the squares of twice their distances from 1.5, summed.
-struct PairSquares {
+/// Of the four fields of two bits in a byte: the squares of twice their distances from 1.5, summed.
+struct TwoBitSquares {
   std::uint8_t sum[256];
 
-  constexpr PairSquares() : sum() {
+  constexpr TwoBitSquares() : sum() {
     for (int byte = 0; byte < 256; ++byte) {
       for (int shift = 0; shift < 8; shift += 2) {
         const int twice = 2 * (byte >> shift & 3) - 3;
@@ -108,7 +108,7 @@ struct PairSquares {
     }
   }
 };
-constexpr PairSquares kPairSquares;
+constexpr TwoBitSquares kTwoBitSquares;
 
 /// Four bytes at a time: groups of four k, whose bytes are w + 128.
 void write_block(const SplitBlock& in, const SplitLayout& layout, int row, int block,
@@ -211,8 +211,8 @@ bool pack_row(BlockType type, const Byte* data, const SplitLayout& layout, int r
 }
 
 /// As write_block; the bytes of a group are q, 0 … 63.
-void write_pairs_block(const FileBlock& in, const SplitLayout& layout, int row, int block,
-                       const Planes& planes) {
+void write_two_bit_block(const FileBlock& in, const SplitLayout& layout, int row, int block,
+                         const Planes& planes) {
   constexpr PackedTraits kTop = packed_traits(Packing::kQ6Top);
   constexpr std::uint32_t kPair = 0x03030303, kNibble = 0x0F0F0F0F;
   const auto b = static_cast<std::size_t>(block), r = static_cast<std::size_t>(row);
@@ -235,23 +235,23 @@ void write_pairs_block(const FileBlock& in, const SplitLayout& layout, int row, 
 }
 
 /// The length of what a block lacks without the low plane.
-float pairs_length(const FileBlock& in, const Byte* low) {
+float two_bit_length(const FileBlock& in, const Byte* low) {
   int squares = 0;
   for (int half = 0; half < 2; ++half) {
     const int scale = static_cast<std::int8_t>(in.scales[half]);
-    for (int i = 0; i < 4; ++i) squares += scale * scale * kPairSquares.sum[low[4 * half + i]];
+    for (int i = 0; i < 4; ++i) squares += scale * scale * kTwoBitSquares.sum[low[4 * half + i]];
   }
   return above(std::fabs(read_half(in.header)) / 2 * std::sqrt(static_cast<float>(squares)));
 }
 
-bool pack_pairs_row(const Byte* data, const SplitLayout& layout, int row, const Planes& planes) {
+bool pack_two_bit_row(const Byte* data, const SplitLayout& layout, int row, const Planes& planes) {
   constexpr const BlockTraits& kQ6 = *find_block_traits(BlockType::kQ6_K);
   FileBlock block;
   RowBounds bounds;
   for (int b = 0; b < layout.blocks; ++b) {
     if (!read_file_block(kQ6, data, b, block)) return false;
-    write_pairs_block(block, layout, row, b, planes);
-    bounds.lengths[b] = pairs_length(block, planes.low + layout.low_row(row) + 8 * b);
+    write_two_bit_block(block, layout, row, b, planes);
+    bounds.lengths[b] = two_bit_length(block, planes.low + layout.low_row(row) + 8 * b);
   }
   bounds.write(layout, row, planes.top + layout.bounds(), planes.top + layout.units());
   return true;
@@ -261,8 +261,8 @@ bool pack_pairs_row(const Byte* data, const SplitLayout& layout, int row, const 
 
 bool pack_split_panel(BlockType type, const std::byte* rows_data, std::size_t row_stride, int rows,
                       int columns, const SplitPanels& out) {
-  const bool pairs = type == BlockType::kQ6_K;
-  const SplitLayout layout(pairs ? Packing::kQ6Split : Packing::kQ8Split, columns);
+  const bool two_bits = type == BlockType::kQ6_K;
+  const SplitLayout layout(two_bits ? Packing::kQ6Split : Packing::kQ8Split, columns);
   std::memset(out.top, 0, layout.top_bytes());
   if (layout.has_middle()) std::memset(out.middle, 0, layout.middle_bytes());
   std::memset(out.low, 0, layout.low_bytes());
@@ -272,9 +272,9 @@ bool pack_split_panel(BlockType type, const std::byte* rows_data, std::size_t ro
   bool finite = true;
   for (int r = 0; r < rows; ++r) {
     const Byte* row = data + static_cast<std::size_t>(r) * row_stride;
-    finite =
-        (pairs ? pack_pairs_row(row, layout, r, planes) : pack_row(type, row, layout, r, planes)) &&
-        finite;
+    finite = (two_bits ? pack_two_bit_row(row, layout, r, planes)
+                       : pack_row(type, row, layout, r, planes)) &&
+             finite;
   }
   return finite;
 }
@@ -286,10 +286,10 @@ void read_split_block(const SplitLayout& layout, const std::byte* top, const std
   const Byte* plane = panel + block_offset(traits, block);
   const Byte* bytes = reinterpret_cast<const Byte*>(low) + layout.low_row(row) +
                       layout.row_bytes() / layout.count() * static_cast<std::size_t>(block);
-  const bool pairs = layout.packing == Packing::kQ6Split;
+  const bool two_bits = layout.packing == Packing::kQ6Split;
   for (int k = 0; k < kBlock; ++k) {
     const int upper = top_nibble(plane, row, k) - 8;
-    if (pairs) {
+    if (two_bits) {
       const int lower = bytes[k / 16 * 4 + k % 4] >> 2 * (k / 4 % 4) & 3;
       const auto scale = static_cast<std::int8_t>(plane[256 + 16 * (k / 16) + row]);
       out.values[k] = scale * (4 * upper + lower);
@@ -297,7 +297,7 @@ void read_split_block(const SplitLayout& layout, const std::byte* top, const std
       out.values[k] = 16 * upper + (bytes[k % 16] >> (k < 16 ? 0 : 4) & 15);
     }
   }
-  out.scale = read_half((pairs ? panel + super_offset(traits, block) : plane + 256) + 2 * row);
+  out.scale = read_half((two_bits ? panel + super_offset(traits, block) : plane + 256) + 2 * row);
   out.offset = 0.0F;
 }
 

@@ -10,12 +10,12 @@
 #include "kernels/split-inl.h"
 #endif
 
-template <Packing kPacking, bool kWide>
+template <Packing kPacking, bool k16Bits>
 constexpr auto product() -> void (*)(const MatmulArgs&) {
   if constexpr (!is_quantized(kPacking)) {
     return matmul_dense<kPacking == Packing::kF16>;
   } else {
-    return matmul_quantized<kPacking, kWide>;
+    return matmul_quantized<kPacking, k16Bits>;
   }
 }
 
@@ -56,9 +56,9 @@ inline constexpr Kernels make_table(const char* name) {
       .matmul_planes = {},
       .quantize = quantize,
       .quantize16 = quantize16,
-      .quantize_part = quantize_part,
-      .quantize16_part = quantize16_part,
-      .round_fine_blocks = round_fine_blocks,
+      .quantize_columns = quantize_columns,
+      .quantize16_columns = quantize16_columns,
+      .drop_low_blocks = drop_low_blocks,
       .rmsnorm = rmsnorm,
       .rmsnorm_add = rmsnorm_add,
       .rope = rope,
@@ -75,7 +75,7 @@ inline constexpr Kernels make_table(const char* name) {
       .bfp_softmax = bfp_softmax,
       .screen_panel = screen_panel,
       .screen_row = screen_row,
-      .screen_pairs_row = screen_pairs_row,
+      .screen_two_bit_row = screen_two_bit_row,
       .int8_peak = int8_peak,
       .resample_rows = resample_rows,
       .resample_pixels = resample_pixels,

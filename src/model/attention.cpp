@@ -209,7 +209,7 @@ void Attention::merge_segments(const Scratch& scratch, int layer, const Run& run
 void Attention::store(const AttentionPart& part, int token, int head, int heads) const {
   const int column = head * c_.head_dim, count = heads * c_.head_dim;
   std::copy_n(part.output, count, s_.attended.dense[token] + column);
-  kernels_.quantize_part(part.output, column, count, s_.attended.quantized, token);
+  kernels_.quantize_columns(part.output, column, count, s_.attended.quantized, token);
 }
 
 }  // namespace lapidary

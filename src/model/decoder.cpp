@@ -169,13 +169,13 @@ void Decoder::set_angles(int t) {
 void Decoder::attention_block(Worker& worker, int i) {
   const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
   const LinearJob qkv[] = {{&layer.query, s_.q}, {&layer.key, s_.k}, {&layer.value, s_.v}};
-  linear(worker, kernels_, s_.normed, tokens_, qkv, scratch(worker).matmul, false,
+  linear(worker, kernels_, s_.normed, tokens_, qkv, scratch(worker).matmul,
          [&](int t) { rotate_and_store(i, t); });
   // The keys and values of the last layer are all that the rows without logits are needed for.
   if (i + 1 == c_.layers && first_row_ > 0) worker.barrier([&] { drop_first_rows(); });
   attention_.run(worker, i, runs_);
   const LinearJob output[] = {{&layer.output, s_.projected}};
-  linear(worker, kernels_, s_.attended, tokens_, output, scratch(worker).matmul, false,
+  linear(worker, kernels_, s_.attended, tokens_, output, scratch(worker).matmul,
          [&](int t) { add_normed(layer.post_attention_norm, layer.ffn_norm, t); });
 }
 
@@ -186,7 +186,7 @@ void Decoder::feed_forward_block(Worker& worker, int i) {
   gated(worker, kernels_, s_.normed, tokens_, {layer.gate, layer.up}, scratch(worker),
         layer.down.quantized(), s_.hidden);
   const LinearJob down[] = {{&layer.down, s_.projected}};
-  linear(worker, kernels_, s_.hidden, tokens_, down, scratch(worker).matmul, true,
+  linear(worker, kernels_, s_.hidden, tokens_, down, scratch(worker).matmul,
          [&](int t) { add_normed(layer.post_ffn_norm, next, t); });
 }
 

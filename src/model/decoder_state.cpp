@@ -7,33 +7,14 @@
 namespace lapidary {
 namespace {
 
-LinearInput make_input(Layout& layout, int tokens, int columns, bool wide = false) {
-  const auto t = static_cast<std::size_t>(tokens);
-  const auto n = static_cast<std::size_t>(columns);
-  const std::size_t blocks = t * n / kernels::kBlock;
+using kernels::ActivationBits;
+
+LinearInput make_input(Layout& layout, int tokens, int columns,
+                       ActivationBits bits = ActivationBits::k8) {
   LinearInput in;
   in.dense = layout.rows<float>(tokens, columns);
-  in.quantized.values = layout.take<std::int8_t>(t * n);
-  in.quantized.low = wide ? layout.take<std::int8_t>(t * n) : nullptr;
-  in.quantized.scales = layout.take<float>(blocks);
-  in.quantized.sums = layout.take<std::int16_t>(kernels::kBlockSums * blocks);
-  in.quantized.low_sums = wide ? layout.take<std::int16_t>(kernels::kBlockSums * blocks) : nullptr;
-  in.quantized.low_used = nullptr;
-  in.quantized.scaled_sums = layout.take<float>(blocks);
-  in.quantized.low_scaled_sums = wide ? layout.take<float>(blocks) : nullptr;
-  in.quantized.columns = columns;
+  in.quantized = kernels::place_input(layout, tokens, columns, bits);
   return in;
-}
-
-/// What it takes to leave low parts to few blocks, and to multiply those of many tokens.
-void add_gathered(Layout& layout, int tokens, kernels::QuantizedInput& in) {
-  const int groups = (tokens + kernels::kLowGroup - 1) / kernels::kLowGroup;
-  const auto blocks = static_cast<std::size_t>(in.columns / kernels::kBlock);
-  const std::size_t buckets = static_cast<std::size_t>(groups) * blocks;
-  in.squares = layout.take<float>(static_cast<std::size_t>(tokens) * blocks);
-  in.low_used = layout.take<std::uint8_t>(static_cast<std::size_t>(tokens) * blocks);
-  in.low_blocks = layout.take<kernels::LowBlock>(buckets * kernels::kLowGroup);
-  in.low_counts = layout.take<std::uint8_t>(buckets);
 }
 
 kernels::AttentionPart make_part(Layout& layout, int rows, int head_dim) {
@@ -48,8 +29,8 @@ Scratch make_scratch(Layout& layout, const Config& c, int chunk) {
   const int widest = std::max({c.width, c.feed_forward, c.query_width()});
   Scratch s{};
   s.gated.matmul = layout.take<std::byte>(kernels::matmul_scratch_bytes(widest));
-  s.gated.gate = layout.rows<float>(chunk, kPairRows);
-  s.gated.up = layout.rows<float>(chunk, kPairRows);
+  s.gated.gate = layout.rows<float>(chunk, kGateRows);
+  s.gated.up = layout.rows<float>(chunk, kGateRows);
   s.queries = layout.rows<float>(kAttentionRows, c.head_dim);
   s.scores = layout.take<float>(kAttentionRows, kernels::kSegment);
   s.part = make_part(layout, kAttentionRows, c.head_dim);
@@ -75,9 +56,8 @@ State make_state(Layout& layout, const Config& c, int context, int chunk, int th
   s.v = layout.rows<float>(chunk, c.kv_width());
   s.attended = make_input(layout, chunk, c.query_width());
   s.projected = layout.rows<float>(chunk, c.width);
-  s.hidden = make_input(layout, chunk, c.feed_forward, true);
-  add_gathered(layout, chunk, s.hidden.quantized);
-  s.final = make_input(layout, chunk, c.width, true);
+  s.hidden = make_input(layout, chunk, c.feed_forward, ActivationBits::k16Sparse);
+  s.final = make_input(layout, chunk, c.width, ActivationBits::k16);
   for (int kind = 0; kind < 2; ++kind) {
     s.cosine[kind] = layout.rows<float>(chunk, c.head_dim / 2);
     s.sine[kind] = layout.rows<float>(chunk, c.head_dim / 2);

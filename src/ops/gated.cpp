@@ -7,15 +7,15 @@
 namespace lapidary {
 namespace {
 
-constexpr int kGatherBlocks = 16;  // Blocks whose low parts one task gathers.
+constexpr int kGatherBlocks = 16;  // Blocks whose low planes one task gathers.
 
-/// Columns [column, column + kPairRows) of a token.
+/// Columns [column, column + kGateRows) of a token.
 void store_columns(const kernels::Kernels& kernels, const float* values, int column, bool quantized,
                    const LinearInput& out, int token) {
   if (quantized) {
-    kernels.quantize16_part(values, column, kPairRows, out.quantized, token);
+    kernels.quantize16_columns(values, column, kGateRows, out.quantized, token);
   } else {
-    std::copy_n(values, kPairRows, out.dense[token] + column);
+    std::copy_n(values, kGateRows, out.dense[token] + column);
   }
 }
 
@@ -23,21 +23,21 @@ void store_columns(const kernels::Kernels& kernels, const float* values, int col
 void make_columns(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input,
                   int tokens, const GatedMatrices& m, const GatedScratch& own, bool quantized,
                   const LinearInput& out, FunctionRef<void()> then) {
-  const int pairs = m.gate.rows / kPairRows;
+  const int blocks = m.gate.rows / kGateRows;
   const int step = std::max(1, panels_per_task(m.gate, tokens) / 4);
-  const auto multiply = [&](const PackedMatrix& matrix, int pair, const Rows<float>& product) {
-    linear_panels(kernels, input, 0, tokens, matrix, 2 * pair, 2 * pair + 2, product, own.matmul);
+  const auto multiply = [&](const PackedMatrix& matrix, int block, const Rows<float>& product) {
+    linear_panels(kernels, input, 0, tokens, matrix, 2 * block, 2 * block + 2, product, own.matmul);
   };
   const auto make = [&](int task) {
-    for (int pair = task * step; pair < std::min(pairs, (task + 1) * step); ++pair) {
-      multiply(m.gate, pair, own.gate);
-      multiply(m.up, pair, own.up);
-      kernels.gelu_mul(own.gate.data, own.up.data, tokens * kPairRows);
+    for (int block = task * step; block < std::min(blocks, (task + 1) * step); ++block) {
+      multiply(m.gate, block, own.gate);
+      multiply(m.up, block, own.up);
+      kernels.gelu_mul(own.gate.data, own.up.data, tokens * kGateRows);
       for (int t = 0; t < tokens; ++t)
-        store_columns(kernels, own.gate[t], pair * kPairRows, quantized, out, t);
+        store_columns(kernels, own.gate[t], block * kGateRows, quantized, out, t);
     }
   };
-  worker.for_each((pairs + step - 1) / step, make, then);
+  worker.for_each((blocks + step - 1) / step, make, then);
 }
 
 void gather_low(Worker& worker, const kernels::QuantizedInput& input, int tokens) {
@@ -65,11 +65,11 @@ void gated(Worker& worker, const kernels::Kernels& kernels, const LinearInput& i
       worker, tokens,
       [&](FunctionRef<void()> then) {
         make([&] {
-          out.quantized.low_gathered = gather;
+          out.quantized.gathered.ready = gather;
           then();
         });
       },
-      [&](int t) { kernels.round_fine_blocks(out.quantized, t); });
+      [&](int t) { kernels.drop_low_blocks(out.quantized, t); });
   if (gather) gather_low(worker, out.quantized, tokens);
 }
 

@@ -30,8 +30,7 @@ void head_panels(const kernels::Kernels& kernels, const LinearInput& input, int 
     planes_panels(kernels, input, token_begin, tokens, weights.planes, weights.planes.packing,
                   begin, end, out, scratch);
   } else {
-    linear_panels(kernels, input, token_begin, tokens, weights.panels, begin, end, out, scratch,
-                  true);
+    linear_panels(kernels, input, token_begin, tokens, weights.panels, begin, end, out, scratch);
   }
 }
 

@@ -24,7 +24,7 @@ int panels_per_task(std::size_t panel_bytes, int tokens) {
 
 void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, int token_begin,
                    int tokens, const PackedMatrix& matrix, int begin, int end,
-                   const Rows<float>& out, std::byte* scratch, bool wide) {
+                   const Rows<float>& out, std::byte* scratch) {
   const kernels::MatmulArgs args{.panels = matrix.panels,
                                  .panel_bytes = matrix.panel_bytes(),
                                  .columns = matrix.columns,
@@ -38,12 +38,11 @@ void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, in
                                  .out_stride = out.stride,
                                  .scratch = scratch};
   const auto index = static_cast<std::size_t>(matrix.packing);
-  (wide ? kernels.matmul16[index] : kernels.matmul[index])(args);
+  (input.quantized.in_16_bits() ? kernels.matmul16[index] : kernels.matmul[index])(args);
 }
 
 void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input, int tokens,
-            std::span<const LinearJob> jobs, std::byte* scratch, bool wide,
-            FunctionRef<void(int)> each) {
+            std::span<const LinearJob> jobs, std::byte* scratch, FunctionRef<void(int)> each) {
   const auto tasks_of = [&](const PackedMatrix& matrix) {
     const int step = panels_per_task(matrix, tokens);
     return (matrix.panel_count() + step - 1) / step;
@@ -58,7 +57,7 @@ void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& 
     const int begin = task * step;
     const int end = std::min(begin + step, matrix.panel_count());
     const Rows<float> out{job->out.data + begin * kernels::kPanelRows, job->out.stride};
-    linear_panels(kernels, input, 0, tokens, matrix, begin, end, out, scratch, wide);
+    linear_panels(kernels, input, 0, tokens, matrix, begin, end, out, scratch);
   };
   for_tokens_after(
       worker, tokens, [&](FunctionRef<void()> then) { worker.for_each(total, run_task, then); },

@@ -42,16 +42,15 @@ struct LinearJob {
 /// Splits several products over tokens [0, tokens) of one input among the workers, in pieces of
 /// about 64 KiB of weights (of two panels when there are many tokens, which is then work enough),
 /// and does `each` for every token behind them. For every worker of a team; ends with a barrier.
-/// `scratch` is this worker's own. With `wide`, the input is in 16 bits.
+/// `scratch` is this worker's own.
 void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input, int tokens,
-            std::span<const LinearJob> jobs, std::byte* scratch, bool wide,
-            FunctionRef<void(int)> each);
+            std::span<const LinearJob> jobs, std::byte* scratch, FunctionRef<void(int)> each);
 
 /// Panels [begin, end) of one product, on this thread; column 0 of `out` is the first of them's
 /// first row.
 void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, int token_begin,
                    int tokens, const PackedMatrix& matrix, int begin, int end,
-                   const Rows<float>& out, std::byte* scratch, bool wide = false);
+                   const Rows<float>& out, std::byte* scratch);
 
 /// Panels of so many bytes that one task takes, by the rule above.
 int panels_per_task(std::size_t panel_bytes, int tokens);

@@ -26,9 +26,9 @@ constexpr double kManyLowRows = 0.05;
 constexpr int kFiveBitSearches = 64;
 // Of kQ6Split, where four bits of every row cost 0.86 of the full head and a row of the lower plane
 // 0.9 of a row: with more rows than this a search takes longer than the full head, …
-constexpr double kPaidPairRows = 0.15;
+constexpr double kPaidTwoBitRows = 0.15;
 // … but once begun it is ended unless there are more than these.
-constexpr double kMostPairRows = 0.5;
+constexpr double kMostTwoBitRows = 0.5;
 // After searches that did not pay, so many are not tried: 1, 3, 7, …
 constexpr int kMostSkips = 63;
 
@@ -56,7 +56,7 @@ std::size_t float_count(std::size_t padded) {
 float value_at(const kernels::QuantizedInput& q, std::size_t block, std::size_t k) {
   const std::size_t at = block * kBlock + k;
   return q.scales[block] * kernels::kLowShare *
-         static_cast<float>(kernels::kHighBase * q.values[at] + q.low[at]);
+         static_cast<float>(kernels::kHighBase * q.high.values[at] + q.low.values[at]);
 }
 
 /// The length of a block, rounded up.
@@ -77,17 +77,18 @@ void spread_block(const kernels::QuantizedInput& q, std::size_t block, float* lo
   }
 }
 
-/// Eight blocks, of which `first` is the first, as screen_pairs_row takes them.
-void spread_pairs(const kernels::QuantizedInput& q, std::size_t first, kernels::PairInput& out) {
+/// Eight blocks, of which `first` is the first, as screen_two_bit_row takes them.
+void spread_two_bits(const kernels::QuantizedInput& q, std::size_t first,
+                     kernels::TwoBitInput& out) {
   for (std::size_t half = 0; half < 16; ++half) {
     const std::size_t block = first + half / 2, at = block * kBlock + half % 2 * 16;
     float sum = 0.0F;
     for (std::size_t k = 0; k < 16; ++k) {
       const std::size_t to = 4 * half + k % 4;
-      out.high[k / 4][to] = q.values[at + k];
-      out.low[k / 4][to] = q.low[at + k];
-      sum += static_cast<float>(q.values[at + k]) +
-             kernels::kLowShare * static_cast<float>(q.low[at + k]);
+      out.high[k / 4][to] = q.high.values[at + k];
+      out.low[k / 4][to] = q.low.values[at + k];
+      sum += static_cast<float>(q.high.values[at + k]) +
+             kernels::kLowShare * static_cast<float>(q.low.values[at + k]);
     }
     out.centres[half] = 1.5F * sum;
     out.scales[half] = q.scales[block];
@@ -122,8 +123,8 @@ ScreenedHead::ScreenedHead(const HeadWeights& head, const kernels::Kernels& kern
       listed_(padded_ / kPanelRows),
       found_(kTokens) {
   const auto blocks = static_cast<std::size_t>(planes_.columns / kBlock);
-  if (pairs()) {
-    pairs_.resize(kTokens * blocks / 8);
+  if (two_bits()) {
+    two_bit_inputs_.resize(kTokens * blocks / 8);
   } else {
     lanes_.resize(kTokens * 3 * blocks * 16);
   }
@@ -148,14 +149,14 @@ bool ScreenedHead::search(Worker& worker, const LinearInput& input, int tokens,
     return false;
   }
   // Four bits do for the best row, mostly, five for more.
-  const bool four = pairs() || (query.count == 1 && five_bits_ == 0);
+  const bool four = two_bits() || (query.count == 1 && five_bits_ == 0);
   bool found = four && search_with(4, worker, input, tokens, query, scratch);
   const int low_rows = low_rows_.load(std::memory_order_relaxed);
-  if (!found && !pairs()) found = search_with(5, worker, input, tokens, query, scratch);
+  if (!found && !two_bits()) found = search_with(5, worker, input, tokens, query, scratch);
   worker.barrier([&] {
     if (four && low_rows > kManyLowRows * query.rows) five_bits_ = kFiveBitSearches;
     if (!four && five_bits_ > 0) --five_bits_;
-    const bool paid = found && (!pairs() || low_rows <= kPaidPairRows * query.rows);
+    const bool paid = found && (!two_bits() || low_rows <= kPaidTwoBitRows * query.rows);
     skips_ = next_skips_ = paid ? 0 : std::min(2 * next_skips_ + 1, kMostSkips);
     count_search(tokens, found);
   });
@@ -212,9 +213,10 @@ void ScreenedHead::prepare(int bits, const LinearInput& input, int token) {
 void ScreenedHead::spread(int bits, const kernels::QuantizedInput& q, std::size_t token,
                           kernels::ScreenInput& out) {
   const std::size_t count = blocks(), first = token * count;
-  if (pairs()) {
-    out.pairs = pairs_.data() + first / 8;
-    for (std::size_t b = 0; b < count; b += 8) spread_pairs(q, first + b, pairs_[(first + b) / 8]);
+  if (two_bits()) {
+    out.two_bits = two_bit_inputs_.data() + first / 8;
+    for (std::size_t b = 0; b < count; b += 8)
+      spread_two_bits(q, first + b, two_bit_inputs_[(first + b) / 8]);
     return;
   }
   float* low = lanes_.data() + first * 3 * 16;
@@ -222,7 +224,8 @@ void ScreenedHead::spread(int bits, const kernels::QuantizedInput& q, std::size_
   float* centre = high + count * 16;
   for (std::size_t b = 0; b < count; ++b) {
     spread_block(q, first + b, low + 16 * b, high + 16 * b);
-    const float sum = q.scaled_sums[first + b] + kernels::kLowShare * q.low_scaled_sums[first + b];
+    const float sum =
+        q.high.scaled_sums[first + b] + kernels::kLowShare * q.low.scaled_sums[first + b];
     centre[16 * b] = (bits == 4 ? -7.5F : -3.5F) * sum;
   }
   out.low = low;
@@ -288,7 +291,7 @@ void ScreenedHead::pick_seeds(int token, const HeadQuery& query) {
   panel_count_.store(0, std::memory_order_relaxed);
   low_rows_.store(0, std::memory_order_relaxed);
   gave_up_.store(false, std::memory_order_relaxed);
-  limit_ = static_cast<int>((pairs() ? kMostPairRows : kMostLowRows) * query.rows);
+  limit_ = static_cast<int>((two_bits() ? kMostTwoBitRows : kMostLowRows) * query.rows);
   const int panels = (query.rows + kPanelRows - 1) / kPanelRows;
   const float* peaks = peaks_ + static_cast<std::size_t>(token * planes_.panel_count());
   const auto seeds =
@@ -370,7 +373,7 @@ void ScreenedHead::filter(int token, int begin, int end, int rows, float least) 
 
 void ScreenedHead::refine(int token, std::span<const std::int32_t> rows, float least) {
   const SplitLayout layout = planes_.layout();
-  const auto screen_row = pairs() ? kernels_.screen_pairs_row : kernels_.screen_row;
+  const auto screen_row = two_bits() ? kernels_.screen_two_bit_row : kernels_.screen_row;
   const auto t = static_cast<std::size_t>(token);
   for (const std::int32_t row : rows) {
     const auto at = static_cast<std::size_t>(row);

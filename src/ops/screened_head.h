@@ -65,7 +65,7 @@ class ScreenedHead {
 
   /// Whether the planes are a copy.
   bool copied() const { return !head_.in_planes(); }
-  bool pairs() const { return planes_.packing == kernels::Packing::kQ6Split; }
+  bool two_bits() const { return planes_.packing == kernels::Packing::kQ6Split; }
   std::size_t blocks() const { return planes_.layout().count(); }
   float* estimates(int token) { return estimates_ + static_cast<std::size_t>(token) * padded_; }
   float* uppers(int token) { return uppers_ + static_cast<std::size_t>(token) * padded_; }
@@ -81,14 +81,14 @@ class ScreenedHead {
   float* peaks_;              // [kTokens][panels]: the largest estimate of a panel
   float* exact_;              // [kMostPanels][16]: logits of the panels listed in panels_
   std::vector<float> lanes_;  // [kTokens][3][blocks][16]: ScreenInput's arrays, or
-  std::vector<kernels::PairInput> pairs_;     // [kTokens][blocks / 8]
-  std::vector<std::int8_t> norms_;            // [kTokens][blocks to a multiple of 4]
-  std::vector<kernels::ScreenInput> inputs_;  // [kTokens]
-  std::vector<double> block_lengths_;         // [kTokens][blocks]: at least |x| of each block
-  std::vector<float> lengths_;                // [kTokens]: at least |x|
-  std::vector<std::int32_t> panels_;          // [kMostPanels]: to be multiplied in full.
-  std::vector<std::uint8_t> listed_;          // [panels]
-  std::vector<ScoredRow> rows_;               // Candidates of one token.
+  std::vector<kernels::TwoBitInput> two_bit_inputs_;  // [kTokens][blocks / 8]
+  std::vector<std::int8_t> norms_;                    // [kTokens][blocks to a multiple of 4]
+  std::vector<kernels::ScreenInput> inputs_;          // [kTokens]
+  std::vector<double> block_lengths_;  // [kTokens][blocks]: at least |x| of each block
+  std::vector<float> lengths_;         // [kTokens]: at least |x|
+  std::vector<std::int32_t> panels_;   // [kMostPanels]: to be multiplied in full.
+  std::vector<std::uint8_t> listed_;   // [panels]
+  std::vector<ScoredRow> rows_;        // Candidates of one token.
   std::vector<std::vector<ScoredRow>> found_;
   int five_bits_ = 0;   // Searches for the best row that shall begin with five bits, not four.
   int skips_ = 0;       // Searches that shall not be tried, …

@@ -14,7 +14,7 @@ using kernels::kBfpBlock;
 using kernels::kPanelRows;
 
 constexpr int kRowsPerTask = 16;  // Tokens that one task norms.
-constexpr int kGroupColumns = kBfpBlock;
+constexpr int kTaskColumns = kBfpBlock;
 
 int parts(int n, int step) { return (n + step - 1) / step; }
 
@@ -58,7 +58,7 @@ class Encoder::Pass {
   void project(Worker& worker, float* out) {
     worker.for_each(c_.tokens(), [&](int token) { pool(scratch(worker), token); });
     const BfpMatrix& m = w_.projection;
-    const int groups = parts(m.panel_count(), kGroupColumns / kPanelRows);
+    const int groups = parts(m.panel_count(), kTaskColumns / kPanelRows);
     worker.for_each(groups * parts(c_.tokens(), kTokenBlock), [&](int task) {
       const Tile tile = make_tile(task, groups, m, c_.tokens());
       const Rows<float> product = multiply(scratch(worker), b_.pooled, m, tile);
@@ -79,15 +79,15 @@ class Encoder::Pass {
 
   /// Tasks run through the groups of columns first, so that a block of tokens stays in cache.
   static Tile make_tile(int task, int groups, const BfpMatrix& m, int all_tokens) {
-    constexpr int kPanels = kGroupColumns / kPanelRows;
+    constexpr int kPanels = kTaskColumns / kPanelRows;
     Tile tile{};
     tile.token = task / groups * kTokenBlock;
     tile.tokens = std::min(kTokenBlock, all_tokens - tile.token);
     tile.panel = task % groups * kPanels;
     tile.panels = std::min(kPanels, m.panel_count() - tile.panel);
     tile.column = tile.panel * kPanelRows;
-    tile.columns = std::min(kGroupColumns, m.rows - tile.column);
-    tile.stride = kGroupColumns;
+    tile.columns = std::min(kTaskColumns, m.rows - tile.column);
+    tile.stride = kTaskColumns;
     return tile;
   }
 
@@ -138,7 +138,7 @@ class Encoder::Pass {
 
   /// x += input · Wᵀ + bias
   void add_product(Worker& worker, const BfpRows& input, const BiasedMatrix& m) {
-    const int groups = parts(m.matrix.panel_count(), kGroupColumns / kPanelRows);
+    const int groups = parts(m.matrix.panel_count(), kTaskColumns / kPanelRows);
     worker.for_each(groups * parts(c_.patches(), kTokenBlock), [&](int task) {
       const Tile tile = make_tile(task, groups, m.matrix, c_.patches());
       const Rows<float> product = multiply(scratch(worker), input, m.matrix, tile);
@@ -151,8 +151,8 @@ class Encoder::Pass {
 
   /// hidden = gelu_tanh(normed · Wᵀ + bias); a group of columns is one block of it.
   void feed_forward(Worker& worker, const BiasedMatrix& m) {
-    static_assert(kGroupColumns == kBfpBlock);
-    const int groups = parts(m.matrix.panel_count(), kGroupColumns / kPanelRows);
+    static_assert(kTaskColumns == kBfpBlock);
+    const int groups = parts(m.matrix.panel_count(), kTaskColumns / kPanelRows);
     worker.for_each(groups * parts(c_.patches(), kTokenBlock), [&](int task) {
       const Tile tile = make_tile(task, groups, m.matrix, c_.patches());
       const Rows<float> product = multiply(scratch(worker), b_.normed, m.matrix, tile);
@@ -169,7 +169,7 @@ class Encoder::Pass {
   /// heads of one of the three, for a block of tokens.
   void project_heads(Worker& worker, const VisionLayer& layer) {
     const BiasedMatrix* matrices[] = {&layer.query, &layer.key, &layer.value};
-    const int heads = heads_per_group(c_);
+    const int heads = heads_per_task(c_);
     const int groups = c_.heads / heads;
     worker.for_each(3 * groups * parts(c_.patches(), kTokenBlock), [&](int task) {
       const int part = task % 3, group = task / 3 % groups;

@@ -28,7 +28,7 @@ HeadCache make_head(Layout& layout, const VisionConfig& c) {
 }
 
 EncoderScratch make_scratch(Layout& layout, const VisionConfig& c) {
-  const int group = (heads_per_group(c) * c.head_dim + kPanelRows - 1) / kPanelRows * kPanelRows;
+  const int group = (heads_per_task(c) * c.head_dim + kPanelRows - 1) / kPanelRows * kPanelRows;
   EncoderScratch s{};
   // Value panels read whole panels: up to 15 floats behind a head's last column.
   s.out = layout.take<float>(kTokenBlock + 1, std::max(group, kBfpBlock));
@@ -44,7 +44,7 @@ EncoderScratch make_scratch(Layout& layout, const VisionConfig& c) {
 
 }  // namespace
 
-int heads_per_group(const VisionConfig& c) {
+int heads_per_task(const VisionConfig& c) {
   int heads = 1;
   while (heads < c.heads && (heads * c.head_dim % kPanelRows != 0 || c.heads % heads != 0)) ++heads;
   while (heads * 2 <= c.heads && c.heads % (heads * 2) == 0 &&

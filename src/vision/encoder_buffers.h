@@ -51,7 +51,7 @@ inline int dim_panels(const VisionConfig& c) {
 }
 
 /// Heads whose columns one task of the first product takes: whole panels, if that can be.
-int heads_per_group(const VisionConfig& c);
+int heads_per_task(const VisionConfig& c);
 
 EncoderBuffers make_encoder_buffers(Layout& layout, const VisionConfig& c, int threads);
 

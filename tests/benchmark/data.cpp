@@ -12,6 +12,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/layout.h"
 #include "kernels/half.h"
 #include "kernels/split.h"
 
@@ -150,28 +151,14 @@ void repeat(const std::byte* pattern, std::size_t length, std::byte* out, std::s
     std::memcpy(out + at, pattern, std::min(length, bytes - at));
 }
 
-void quantize(Activations& a, int tokens, int columns, bool wide) {
-  a.high.resize(a.values.size());
-  a.low.resize(a.values.size());
-  a.scales.resize(a.values.size() / kBlock);
-  a.scaled_sums.resize(a.scales.size());
-  a.low_scaled_sums.resize(a.scales.size());
-  a.sums.resize(kernels::kBlockSums * a.scales.size());
-  a.low_sums.resize(kernels::kBlockSums * a.scales.size());
-  a.quantized = {.values = a.high.data(),
-                 .low = a.low.data(),
-                 .scales = a.scales.data(),
-                 .sums = a.sums.data(),
-                 .low_sums = a.low_sums.data(),
-                 .low_used = nullptr,
-                 .scaled_sums = a.scaled_sums.data(),
-                 .low_scaled_sums = a.low_scaled_sums.data(),
-                 .columns = columns};
-  const kernels::Kernels& table = *kernels::best();  // All tables give the same bits.
-  for (int t = 0; t < tokens; ++t) {
-    const float* x = a.values.data() + static_cast<std::ptrdiff_t>(t) * columns;
-    (wide ? table.quantize16 : table.quantize)(x, columns, a.quantized, t);
-  }
+std::size_t input_bytes(int tokens, int columns, kernels::ActivationBits bits) {
+  Layout layout(nullptr);
+  kernels::place_input(layout, tokens, columns, bits);
+  return layout.bytes();
+}
+
+kernels::ActivationBits bits_of(bool in_16_bits) {
+  return in_16_bits ? kernels::ActivationBits::k16 : kernels::ActivationBits::k8;
 }
 
 }  // namespace
@@ -229,15 +216,22 @@ const Matrix& streamed_matrix(const Form& form, int columns) {
   return filled;
 }
 
-const Activations& activations(int tokens, int columns, bool wide) {
-  static std::map<std::tuple<int, int, bool>, std::unique_ptr<Activations>> made;
-  std::unique_ptr<Activations>& found = made[{tokens, columns, wide}];
-  if (found == nullptr) {
-    found = std::make_unique<Activations>();
-    found->values =
-        random_floats(static_cast<std::size_t>(tokens) * static_cast<std::size_t>(columns));
-    quantize(*found, tokens, columns, wide);
+Activations::Activations(int tokens, int columns, bool in_16_bits)
+    : values(random_floats(static_cast<std::size_t>(tokens) * static_cast<std::size_t>(columns))),
+      arena(input_bytes(tokens, columns, bits_of(in_16_bits))) {
+  Layout layout(&arena);
+  quantized = kernels::place_input(layout, tokens, columns, bits_of(in_16_bits));
+  const kernels::Kernels& table = *kernels::best();  // All tables give the same bits.
+  for (int t = 0; t < tokens; ++t) {
+    const float* x = values.data() + static_cast<std::ptrdiff_t>(t) * columns;
+    (in_16_bits ? table.quantize16 : table.quantize)(x, columns, quantized, t);
   }
+}
+
+const Activations& activations(int tokens, int columns, bool in_16_bits) {
+  static std::map<std::tuple<int, int, bool>, std::unique_ptr<Activations>> made;
+  std::unique_ptr<Activations>& found = made[{tokens, columns, in_16_bits}];
+  if (found == nullptr) found = std::make_unique<Activations>(tokens, columns, in_16_bits);
   return *found;
 }
 

@@ -43,15 +43,16 @@ std::span<std::byte> large_memory();
 /// All of large_memory() filled with panels; valid until it is filled with others.
 const Matrix& streamed_matrix(const Form& form, int columns);
 
-/// Activations of some tokens, in fp32 and quantised. Made once, as matrices are.
+/// Activations of some tokens, in fp32 and quantised, in 8 or in 16 bits.
 struct Activations {
+  Activations(int tokens, int columns, bool in_16_bits);
+
   std::vector<float> values;  // [tokens][columns]
-  std::vector<std::int8_t> high, low;
-  std::vector<float> scales, scaled_sums, low_scaled_sums;
-  std::vector<std::int16_t> sums, low_sums;
+  Arena arena;
   kernels::QuantizedInput quantized;
 };
-const Activations& activations(int tokens, int columns, bool wide);
+/// Made once, as matrices are.
+const Activations& activations(int tokens, int columns, bool in_16_bits);
 
 /// Normally distributed with deviation `size`, none of it nearer to 0 than size / 1000.
 std::vector<float> random_floats(std::size_t count, float size = 1.0F);

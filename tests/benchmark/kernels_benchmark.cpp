@@ -84,23 +84,23 @@ std::byte* matmul_scratch() {
 
 struct Product {
   Form form;
-  bool wide;  // 16-bit activations.
+  bool in_16_bits;  // 16-bit activations.
   int columns;
   int tokens;
 
   double operations(int panels) const {
     const double weights = double{kPanelRows} * columns * panels;
-    return 2 * weights * tokens * (wide ? 2 : 1);
+    return 2 * weights * tokens * (in_16_bits ? 2 : 1);
   }
   std::string bits() const {
     if (!kernels::is_quantized(form.packing)) return "fp32";
-    return wide ? "16bit" : "8bit";
+    return in_16_bits ? "16bit" : "8bit";
   }
   bool in_planes() const { return static_cast<int>(form.packing) >= kernels::kPanelPackings; }
 };
 
 kernels::PlanesMatmulArgs arguments(const Product& p, const Matrix& m, std::vector<float>& out) {
-  const Activations& x = activations(p.tokens, p.columns, p.wide);
+  const Activations& x = activations(p.tokens, p.columns, p.in_16_bits);
   out.resize(static_cast<std::size_t>(m.panel_count) * kPanelRows *
              static_cast<std::size_t>(p.tokens));
   return {.top = {.panels = m.panels,
@@ -123,7 +123,7 @@ void multiply(const Kernels& table, const Product& p, const kernels::PlanesMatmu
   if (p.in_planes()) {
     table.matmul_planes[packing - kernels::kPanelPackings](args);
   } else {
-    (p.wide ? table.matmul16 : table.matmul)[packing](args.top);
+    (p.in_16_bits ? table.matmul16 : table.matmul)[packing](args.top);
   }
 }
 
@@ -157,10 +157,10 @@ void run_stream(benchmark::State& state, const Table& table, const Product& p, d
 
 void add_products(const Table& table, const std::string& isa, double reads) {
   for (const Form& form : forms()) {
-    for (const bool wide : {false, true}) {
-      Product p{form, wide, kColumns, 1};
+    for (const bool in_16_bits : {false, true}) {
+      Product p{form, in_16_bits, kColumns, 1};
       // Dense products have one kind of input, those in planes 16 bits.
-      if (wide ? !kernels::is_quantized(form.packing) : p.in_planes()) continue;
+      if (in_16_bits ? !kernels::is_quantized(form.packing) : p.in_planes()) continue;
       const std::string what = isa + "/" + std::string(form.name) + "/" + p.bits();
       add("stream/" + what + "/tokens:1",
           [=](benchmark::State& state) { run_stream(state, table, p, reads); });
@@ -241,28 +241,20 @@ void run_gelu_mul(benchmark::State& state, const Table& table, int n) {
 }
 
 /// A comparison, a multiplication and a rounding for each value.
-void run_quantize(benchmark::State& state, const Table& table, int n, bool wide) {
-  Activations a = activations(1, n, wide);
-  kernels::QuantizedInput out = a.quantized;
-  out.values = a.high.data();
-  out.low = a.low.data();
-  out.scales = a.scales.data();
-  out.sums = a.sums.data();
-  out.low_sums = a.low_sums.data();
-  out.scaled_sums = a.scaled_sums.data();
-  out.low_scaled_sums = a.low_scaled_sums.data();
-  const auto kernel = wide ? table.kernels->quantize16 : table.kernels->quantize;
-  measure(state, float_work(table, (wide ? 6.0 : 5.0) * n, 3.0 * n),
-          [&] { kernel(a.values.data(), n, out, 0); });
+void run_quantize(benchmark::State& state, const Table& table, int n, bool in_16_bits) {
+  const Activations a(1, n, in_16_bits);
+  const auto kernel = in_16_bits ? table.kernels->quantize16 : table.kernels->quantize;
+  measure(state, float_work(table, (in_16_bits ? 6.0 : 5.0) * n, 3.0 * n),
+          [&] { kernel(a.values.data(), n, a.quantized, 0); });
 }
 
 void add_vectors(const Table& table, const std::string& isa) {
   for (const int n : {kSmallerColumns[0], kSmallerColumns[1], kColumns}) {
     const std::string columns = "/columns:" + std::to_string(n);
     add("rmsnorm/" + isa + columns, [=](benchmark::State& s) { run_rmsnorm(s, table, n); });
-    for (const bool wide : {false, true}) {
-      add("quantize/" + isa + (wide ? "/16bit" : "/8bit") + columns,
-          [=](benchmark::State& s) { run_quantize(s, table, n, wide); });
+    for (const bool in_16_bits : {false, true}) {
+      add("quantize/" + isa + (in_16_bits ? "/16bit" : "/8bit") + columns,
+          [=](benchmark::State& s) { run_quantize(s, table, n, in_16_bits); });
     }
   }
   for (const int n : kFeedForward) {
@@ -319,8 +311,8 @@ struct Screen {
   std::vector<std::int8_t> norms = std::vector<std::int8_t>(kBlocks, kernels::kNormLevels / 2);
   std::vector<float> low = random_floats(kBlocks * 16), high = random_floats(kBlocks * 16),
                      centre = random_floats(kBlocks * 16);
-  std::vector<kernels::PairInput> pairs = std::vector<kernels::PairInput>(kBlocks / 8);
-  kernels::ScreenInput view{kBlocks,    norms.data(), 0.125F,        pairs.data(),
+  std::vector<kernels::TwoBitInput> two_bits = std::vector<kernels::TwoBitInput>(kBlocks / 8);
+  kernels::ScreenInput view{kBlocks,    norms.data(), 0.125F,        two_bits.data(),
                             low.data(), high.data(),  centre.data(), 0xFF};
 };
 
@@ -343,7 +335,7 @@ void run_screen_panel(benchmark::State& state, const Table& table) {
 void run_screen_row(benchmark::State& state, const Table& table, Packing packing) {
   const Matrix& m = cached_matrix(form_of(packing), kColumns);
   const auto screen_row =
-      packing == Packing::kQ6Split ? table.kernels->screen_pairs_row : table.kernels->screen_row;
+      packing == Packing::kQ6Split ? table.kernels->screen_two_bit_row : table.kernels->screen_row;
   const Screen x;
   const Work work =
       float_work(table, static_cast<double>(m.low_bytes), 2.0 * kColumns * kPanelRows);
@@ -370,7 +362,7 @@ void add_table(const Table& table, double reads) {
   add("screen_panel/" + isa, [=](benchmark::State& s) { run_screen_panel(s, table); });
   add("screen_row/" + isa,
       [=](benchmark::State& s) { run_screen_row(s, table, Packing::kQ8Split); });
-  add("screen_pairs_row/" + isa,
+  add("screen_two_bit_row/" + isa,
       [=](benchmark::State& s) { run_screen_row(s, table, Packing::kQ6Split); });
 }
 

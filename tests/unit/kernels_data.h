@@ -6,9 +6,11 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "kernels/pack.h"
+#include "owned_input.h"
 
 /// For the tests of the quantised kernels: matrices as files have them, packed, and activations.
 namespace lapidary {
@@ -75,63 +77,16 @@ inline Matrix pack(Packing packing, BlockType type, const std::vector<std::byte>
   return m;
 }
 
-/// Owns a QuantizedInput.
-struct Input {
-  Input(int tokens, int columns)
-      : values(static_cast<std::size_t>(tokens * columns)),
-        low(values.size()),
-        scales(values.size() / kBlock),
-        sums(kernels::kBlockSums * scales.size()),
-        low_sums(sums.size()),
-        low_used(scales.size()),
-        scaled_sums(scales.size()),
-        low_scaled_sums(scales.size()),
-        view{.values = values.data(),
-             .low = low.data(),
-             .scales = scales.data(),
-             .sums = sums.data(),
-             .low_sums = low_sums.data(),
-             .low_used = nullptr,
-             .scaled_sums = scaled_sums.data(),
-             .low_scaled_sums = low_scaled_sums.data(),
-             .columns = columns} {}
+using Input = OwnedInput;
 
-  /// Fills in what follows from `values`, `low` and `scales`.
-  void finish() {
-    for (std::size_t b = 0; b < scales.size(); ++b) {
-      scaled_sums[b] = scales[b] * static_cast<float>(sum_block(values, b, sums));
-      low_scaled_sums[b] = scales[b] * static_cast<float>(sum_block(low, b, low_sums));
-    }
+/// Drops all low blocks but about one in three, and tells `low_used` which are left.
+inline void drop_some_low(Input& input, std::mt19937& random) {
+  for (std::size_t b = 0; b < input.scales.size(); ++b) {
+    input.low_used[b] = random() % 3U == 0 ? 1 : 0;
+    if (input.low_used[b] == 0) std::fill_n(&input.low[b * kBlock], kBlock, std::int8_t{0});
   }
-
-  /// Drops all low parts but about one in three, and tells `low_used` which are left.
-  void drop_low_parts(std::mt19937& random) {
-    for (std::size_t b = 0; b < scales.size(); ++b) {
-      low_used[b] = random() % 3U == 0 ? 1 : 0;
-      if (low_used[b] == 0) std::fill_n(&low[b * kBlock], kBlock, std::int8_t{0});
-    }
-    finish();
-  }
-
-  static int sum_block(const std::vector<std::int8_t>& x, std::size_t block,
-                       std::vector<std::int16_t>& sums) {
-    int of[kernels::kBlockSums] = {};
-    for (std::size_t i = 0; i < kBlock; ++i) {
-      of[i / 2 % 2] += x[block * kBlock + i];
-      if (i < kBlock / 2) of[2 + i / 2 % 2] += x[block * kBlock + i];
-    }
-    for (std::size_t j = 0; j < kernels::kBlockSums; ++j)
-      sums[block * kernels::kBlockSums + j] = static_cast<std::int16_t>(of[j]);
-    return of[0] + of[1];
-  }
-
-  std::vector<std::int8_t> values, low;
-  std::vector<float> scales;
-  std::vector<std::int16_t> sums, low_sums;
-  std::vector<std::uint8_t> low_used;  // `view` does not point at it.
-  std::vector<float> scaled_sums, low_scaled_sums;
-  QuantizedInput view;
-};
+  input.finish();
+}
 
 /// `extreme`: every value is +127 or -127, by runs, so that sums reach their bounds.
 inline void fill_input(Input& input, bool extreme, std::mt19937& random) {
@@ -150,7 +105,7 @@ inline void fill_input(Input& input, bool extreme, std::mt19937& random) {
   input.finish();
 }
 
-inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+inline bool same_bits(std::span<const float> a, std::span<const float> b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 

@@ -14,7 +14,7 @@
 namespace lapidary {
 namespace {
 
-std::vector<float> multiply(const Kernels& table, Packing packing, bool wide, const Matrix& m,
+std::vector<float> multiply(const Kernels& table, Packing packing, bool in_16_bits, const Matrix& m,
                             int columns, const QuantizedInput* input, const float* dense,
                             int token_begin, int tokens) {
   constexpr std::size_t kStride = 2 * kPanelRows + 3;
@@ -35,12 +35,12 @@ std::vector<float> multiply(const Kernels& table, Packing packing, bool wide, co
                                  out.data(),
                                  kStride,
                                  static_cast<std::byte*>(scratch)};
-  (wide ? table.matmul16 : table.matmul)[static_cast<int>(packing)](args);
+  (in_16_bits ? table.matmul16 : table.matmul)[static_cast<int>(packing)](args);
   return out;
 }
 
 /// The contract of kernels.h, with sums in 64 bits.
-float expected(Packing packing, bool wide, const Matrix& m, int columns, const Input& input,
+float expected(Packing packing, bool in_16_bits, const Matrix& m, int columns, const Input& input,
                int row, int token) {
   float high_product = 0.0F, low_product = 0.0F;
   for (int b = 0; b < columns / kBlock; ++b) {
@@ -60,30 +60,31 @@ float expected(Packing packing, bool wide, const Matrix& m, int columns, const I
     low_product = std::fma(static_cast<float>(low), scale, low_product);
     low_product = std::fma(w.offset, input.low_scaled_sums[block], low_product);
   }
-  return wide ? std::fma(low_product, 1.0F / 254, high_product) : high_product;
+  return in_16_bits ? std::fma(low_product, 1.0F / 254, high_product) : high_product;
 }
 
 void check_matrix(const BlockTraits& type, const Matrix& m, int columns, bool extreme,
                   std::mt19937& random) {
   constexpr int kTokens[] = {1, 2, 3, 4, 5, 7, 8, 9, 13, 19};
-  for (const bool wide : {false, true}) {
+  for (const bool in_16_bits : {false, true}) {
     Input input(21, columns);
     fill_input(input, extreme, random);
     for (const int tokens : kTokens) {
-      const auto reference =
-          multiply(scalar_table(), type.packing, wide, m, columns, &input.view, nullptr, 2, tokens);
+      const auto reference = multiply(scalar_table(), type.packing, in_16_bits, m, columns,
+                                      &input.view, nullptr, 2, tokens);
       for (const int row : {0, 5, 15, 19}) {
         const std::size_t last =
             static_cast<std::size_t>(tokens - 1) * 35 + static_cast<std::size_t>(row);
-        ASSERT_EQ(reference[last], expected(type.packing, wide, m, columns, input, row, tokens + 1))
+        ASSERT_EQ(reference[last],
+                  expected(type.packing, in_16_bits, m, columns, input, row, tokens + 1))
             << type.name;
       }
       for (const Kernels* table : all_tables()) {
         const auto got =
-            multiply(*table, type.packing, wide, m, columns, &input.view, nullptr, 2, tokens);
+            multiply(*table, type.packing, in_16_bits, m, columns, &input.view, nullptr, 2, tokens);
         ASSERT_TRUE(same_bits(got, reference))
             << table->name << ' ' << type.name << " columns " << columns << " tokens " << tokens
-            << (wide ? " 16 bits" : " 8 bits") << (extreme ? " extreme" : " random");
+            << (in_16_bits ? " 16 bits" : " 8 bits") << (extreme ? " extreme" : " random");
       }
     }
   }
@@ -179,7 +180,7 @@ TEST(KernelsMatmul, DenseMatricesOnEveryIsa) {
   }
 }
 
-TEST(KernelsMatmul, LowPartsThatAreSkippedChangeNothing) {
+TEST(KernelsMatmul, LowBlocksThatAreSkippedChangeNothing) {
   std::mt19937 random(37);
   constexpr int kColumns = 512, kTokens = 13;
   for (const BlockTraits& type : quantized_types()) {
@@ -187,7 +188,7 @@ TEST(KernelsMatmul, LowPartsThatAreSkippedChangeNothing) {
         pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
     Input input(kTokens, kColumns);
     fill_input(input, false, random);
-    input.drop_low_parts(random);
+    drop_some_low(input, random);
     for (const int tokens : {1, 2, 3, 4, kTokens}) {
       const auto want = multiply(scalar_table(), type.packing, true, m, kColumns, &input.view,
                                  nullptr, 0, tokens);
@@ -202,43 +203,36 @@ TEST(KernelsMatmul, LowPartsThatAreSkippedChangeNothing) {
   }
 }
 
-/// Room for the low parts of all blocks, which gather_low_blocks fills.
-struct Gathered {
-  Gathered(const QuantizedInput& input, int tokens) : view(input) {
-    const int groups = (tokens + kernels::kLowGroup - 1) / kernels::kLowGroup;
-    const auto buckets = static_cast<std::size_t>(groups * (input.columns / kBlock));
-    counts.resize(buckets, 77);  // What an earlier product left there.
-    blocks.resize(buckets * kernels::kLowGroup);
-    view.low_blocks = blocks.data();
-    view.low_counts = counts.data();
-    view.low_gathered = true;
-    kernels::gather_low_blocks(view, tokens, 0, 5);
-    kernels::gather_low_blocks(view, tokens, 5, input.columns / kBlock - 5);
-  }
-  std::vector<kernels::LowBlock> blocks;
-  std::vector<std::uint8_t> counts;
-  QuantizedInput view;
-};
+/// `input` with the low blocks gathered.
+QuantizedInput gather(const Input& input, int tokens) {
+  QuantizedInput view = input.view;
+  view.low_used = input.low_used.data();
+  view.gathered = input.gathered;
+  view.gathered.ready = true;
+  const std::size_t counts = view.blocks((tokens + kernels::kLowTokens - 1) / kernels::kLowTokens);
+  std::fill_n(view.gathered.counts, counts, std::uint8_t{77});  // What an earlier product left.
+  kernels::gather_low_blocks(view, tokens, 0, 5);
+  kernels::gather_low_blocks(view, tokens, 5, view.columns / kBlock - 5);
+  return view;
+}
 
-TEST(KernelsMatmul, GatheredLowPartsGiveTheSameBits) {
+TEST(KernelsMatmul, GatheredLowBlocksGiveTheSameBits) {
   std::mt19937 random(41);
-  constexpr int kColumns = 256, kTokens = kernels::kLowGroup + 37;
+  constexpr int kColumns = 256, kTokens = kernels::kLowTokens + 37;
   for (const BlockTraits& type : quantized_types()) {
     const Matrix m =
         pack(type.packing, type.type, file_rows(type, kRows, kColumns, -1, random), kColumns);
     Input input(kTokens, kColumns);
     fill_input(input, false, random);
-    input.drop_low_parts(random);
-    input.view.low_used = input.low_used.data();
-    std::fill_n(input.low_used.begin() + 3, 1, 1);  // A low part that is used and zero.
-    for (const int tokens : {kernels::kGatherTokens, kernels::kLowGroup, kTokens}) {
-      const Gathered gathered(input.view, tokens);
+    drop_some_low(input, random);
+    std::fill_n(input.low_used.begin() + 3, 1, 1);  // A low block that is used and zero.
+    for (const int tokens : {kernels::kGatherTokens, kernels::kLowTokens, kTokens}) {
+      const QuantizedInput gathered = gather(input, tokens);
       const auto want = multiply(scalar_table(), type.packing, true, m, kColumns, &input.view,
                                  nullptr, 0, tokens);
       for (const Kernels* table : all_tables()) {
         EXPECT_TRUE(same_bits(
-            multiply(*table, type.packing, true, m, kColumns, &gathered.view, nullptr, 0, tokens),
-            want))
+            multiply(*table, type.packing, true, m, kColumns, &gathered, nullptr, 0, tokens), want))
             << table->name << ' ' << type.name << " tokens " << tokens;
       }
     }

@@ -13,6 +13,7 @@
 #include "kernels/pack.h"
 #include "kernels/split.h"
 #include "kernels_tables.h"
+#include "owned_input.h"
 
 namespace lapidary {
 namespace {
@@ -84,30 +85,10 @@ struct Matrices {
   }
 };
 
-/// Some tokens' activations in 16 bits.
-struct Input {
-  std::vector<std::int8_t> values, low;
-  std::vector<float> scales, scaled_sums, low_scaled_sums;
-  std::vector<std::int16_t> sums, low_sums;
-  QuantizedInput view;
-
+/// Activations of kTokens tokens in 16 bits.
+struct Input : OwnedInput {
   Input(const Kernels& table, const std::vector<float>& x, int columns)
-      : values(x.size()),
-        low(x.size()),
-        scales(x.size() / kBlock),
-        scaled_sums(scales.size()),
-        low_scaled_sums(scales.size()),
-        sums(kernels::kBlockSums * scales.size()),
-        low_sums(kernels::kBlockSums * scales.size()),
-        view{.values = values.data(),
-             .low = low.data(),
-             .scales = scales.data(),
-             .sums = sums.data(),
-             .low_sums = low_sums.data(),
-             .low_used = nullptr,
-             .scaled_sums = scaled_sums.data(),
-             .low_scaled_sums = low_scaled_sums.data(),
-             .columns = columns} {
+      : OwnedInput(kTokens, columns) {
     for (int t = 0; t < kTokens; ++t)
       table.quantize16(x.data() + static_cast<std::size_t>(t * columns), columns, view, t);
   }
@@ -242,7 +223,7 @@ TEST_P(KernelsSplit, AScaleThatIsNotFiniteIsRefused) {
 struct Screen {
   std::vector<std::int8_t> norms;
   std::vector<float> low, high, centre;
-  std::vector<kernels::PairInput> pairs;
+  std::vector<kernels::TwoBitInput> two_bits;
   kernels::ScreenInput view;
 
   Screen(const Input& input, int blocks, int bits)
@@ -250,7 +231,7 @@ struct Screen {
         low(static_cast<std::size_t>(16 * blocks)),
         high(low.size()),
         centre(low.size()),
-        pairs(static_cast<std::size_t>((blocks + 7) / 8)) {
+        two_bits(static_cast<std::size_t>((blocks + 7) / 8)) {
     std::vector<double> lengths;
     double longest = 0;
     for (std::size_t b = 0; b < static_cast<std::size_t>(blocks); ++b) {
@@ -264,19 +245,20 @@ struct Screen {
       for (std::size_t j = 0; j < 16; ++j) high[16 * b + j] -= 16 * low[16 * b + j];
       centre[16 * b] =
           (bits == 4 ? -7.5F : -3.5F) * (input.scaled_sums[b] + input.low_scaled_sums[b] / 254);
-      set_pairs(input, b);
+      set_two_bits(input, b);
       lengths.push_back(std::sqrt(sum));
       longest = std::max(longest, lengths.back());
     }
     const double unit = longest / kernels::kNormLevels * (1 + 1e-5);
     for (std::size_t b = 0; b < lengths.size(); ++b)
       norms[b] = static_cast<std::int8_t>(std::ceil(lengths[b] / unit));
-    view = {blocks,      norms.data(),  static_cast<float>(unit * 1.02), pairs.data(), low.data(),
-            high.data(), centre.data(), bits == 4 ? 0xFF : 0x77};
+    view = {
+        blocks,      norms.data(),  static_cast<float>(unit * 1.02), two_bits.data(), low.data(),
+        high.data(), centre.data(), bits == 4 ? 0xFF : 0x77};
   }
 
-  void set_pairs(const Input& input, std::size_t b) {
-    kernels::PairInput& to = pairs[b / 8];
+  void set_two_bits(const Input& input, std::size_t b) {
+    kernels::TwoBitInput& to = two_bits[b / 8];
     for (std::size_t k = 0; k < kBlock; ++k) {
       const std::size_t byte = b % 8 * 8 + k / 16 * 4 + k % 4;
       to.high[k / 4 % 4][byte] = input.values[b * kBlock + k];
@@ -292,7 +274,7 @@ struct Screen {
 /// Bounds from the upper `bits` bits hold, and the low plane closes them.
 void check_bounds(Matrices& m, const Input& input, int bits) {
   const Screen screen(input, m.layout.blocks, bits);
-  const bool pairs = m.form.split == Packing::kQ6Split;
+  const bool two_bits = m.form.split == Packing::kQ6Split;
   const Packing packing = bits == 4 ? m.layout.top_packing() : Packing::kQ8Top5;
   const auto estimates = multiply(scalar_table(), packing, m, input.view, kTokens);
   const auto exact = multiply(scalar_table(), m.form.plain, m, input.view, kTokens);
@@ -311,7 +293,7 @@ void check_bounds(Matrices& m, const Input& input, int bits) {
         ASSERT_LE(want, upper[r]) << table->name << " row " << r << " bits " << bits;
         ASSERT_GE(want, estimate[r] - bound) << table->name << " row " << r << " bits " << bits;
         const float low =
-            (pairs ? table->screen_pairs_row : table->screen_row)(planes.low, r, screen.view);
+            (two_bits ? table->screen_two_bit_row : table->screen_row)(planes.low, r, screen.view);
         ASSERT_NEAR(estimate[r] + low, want, 0.005F * bound)
             << table->name << " row " << r << " bits " << bits;
       }
@@ -344,7 +326,7 @@ TEST(KernelsSplitPairs, BoundsAreNotWiderThanWhatTheLowPlaneCanAdd) {
     scalar_table().screen_panel(m.planes(0).top + m.layout.bounds(), screen.view, estimates.data(),
                                 upper);
     for (int r = 0; r < kPanelRows; ++r) {
-      const float low = scalar_table().screen_pairs_row(m.planes(0).low, r, screen.view);
+      const float low = scalar_table().screen_two_bit_row(m.planes(0).low, r, screen.view);
       const float bound = upper[r] - estimates[static_cast<std::size_t>(r)];
       EXPECT_LE(bound, 1.2F * std::fabs(low)) << "row " << r;
     }

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "base/layout.h"
 #include "base/memory.h"
 #include "kernels/pack.h"
 #include "kernels/split.h"
@@ -141,18 +142,10 @@ struct HeadInput {
   LinearInput view;
 
   HeadInput(const std::vector<std::vector<float>>& tokens, int columns) : arena(1 << 20) {
-    const std::size_t count = tokens.size() * static_cast<std::size_t>(columns);
-    view.dense = {arena.allocate_array<float>(count).data(), static_cast<std::size_t>(columns)};
-    view.quantized = {
-        arena.allocate_array<std::int8_t>(count).data(),
-        arena.allocate_array<std::int8_t>(count).data(),
-        arena.allocate_array<float>(count / kernels::kBlock).data(),
-        arena.allocate_array<std::int16_t>(count / kernels::kBlock * kernels::kBlockSums).data(),
-        arena.allocate_array<std::int16_t>(count / kernels::kBlock * kernels::kBlockSums).data(),
-        nullptr,
-        arena.allocate_array<float>(count / kernels::kBlock).data(),
-        arena.allocate_array<float>(count / kernels::kBlock).data(),
-        columns};
+    Layout layout(&arena);
+    const int count = static_cast<int>(tokens.size());
+    view.dense = layout.rows<float>(count, columns);
+    view.quantized = kernels::place_input(layout, count, columns, kernels::ActivationBits::k16);
     for (std::size_t t = 0; t < tokens.size(); ++t) {
       std::copy(tokens[t].begin(), tokens[t].end(), view.dense[static_cast<int>(t)]);
       kernels::best()->quantize16(tokens[t].data(), columns, view.quantized, static_cast<int>(t));

@@ -17,7 +17,7 @@ void store_u16(Byte* p, std::uint16_t value) { std::memcpy(p, &value, 2); }
 /// Four bytes at a time: a word is a group of four k of one row.
 template <int kBits>
 void write_quants(const FileBlock& in, int row, Byte* block) {
-  constexpr std::uint32_t kNibble = 0x0F0F0F0F, kBit = 0x01010101, kPair = 0x03030303;
+  constexpr std::uint32_t kNibble = 0x0F0F0F0F, kBit = 0x01010101, kTwoBits = 0x03030303;
   Byte* words = block + 4 * row;
   std::uint32_t q[8];
   std::memcpy(q, in.q, sizeof q);
@@ -36,7 +36,7 @@ void write_quants(const FileBlock& in, int row, Byte* block) {
   }
   if constexpr (kBits == 6) {
     std::uint32_t planes[2] = {};
-    for (unsigned g = 0; g < 8; ++g) planes[g / 4] |= (q[g] >> 4 & kPair) << 2 * (g % 4);
+    for (unsigned g = 0; g < 8; ++g) planes[g / 4] |= (q[g] >> 4 & kTwoBits) << 2 * (g % 4);
     for (std::size_t half = 0; half < 2; ++half)
       std::memcpy(words + 256 + 64 * half, planes + half, 4);
   }

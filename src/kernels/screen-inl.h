@@ -30,9 +30,9 @@ float screen_row(const std::byte* low, int row, const ScreenInput& x) {
     store(scale, load_half(scales));  // May read on into the rests, no further.
     const int end = first + 16 < x.blocks ? first + 16 : x.blocks;
     for (int b = first; b < end; ++b) {
-      const Ints pair = mask_lanes(load_u8_rows(bytes + 16 * b), x.mask);
-      Floats block = fma(to_float(pair), load(x.low + 16 * b), load(x.centre + 16 * b));
-      block = fma(to_float(shift_right<4>(pair)), load(x.high + 16 * b), block);
+      const Ints nibbles = mask_lanes(load_u8_rows(bytes + 16 * b), x.mask);
+      Floats block = fma(to_float(nibbles), load(x.low + 16 * b), load(x.centre + 16 * b));
+      block = fma(to_float(shift_right<4>(nibbles)), load(x.high + 16 * b), block);
       sum = fma(block, broadcast(scale[b - first]), sum);
     }
   }

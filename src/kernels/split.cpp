@@ -214,12 +214,12 @@ bool pack_row(BlockType type, const Byte* data, const SplitLayout& layout, int r
 void write_two_bit_block(const FileBlock& in, const SplitLayout& layout, int row, int block,
                          const Planes& planes) {
   constexpr PackedTraits kTop = packed_traits(Packing::kQ6Top);
-  constexpr std::uint32_t kPair = 0x03030303, kNibble = 0x0F0F0F0F;
+  constexpr std::uint32_t kTwoBits = 0x03030303, kNibble = 0x0F0F0F0F;
   const auto b = static_cast<std::size_t>(block), r = static_cast<std::size_t>(row);
   Byte* plane = planes.top + block_offset(kTop, block);
   std::uint32_t groups[8], lower[2] = {};
   std::memcpy(groups, in.q, sizeof groups);
-  for (unsigned g = 0; g < 8; ++g) lower[g / 4] |= (groups[g] & kPair) << 2 * (g % 4);
+  for (unsigned g = 0; g < 8; ++g) lower[g / 4] |= (groups[g] & kTwoBits) << 2 * (g % 4);
   for (std::size_t p = 0; p < 4; ++p) {
     const std::uint32_t upper = (groups[p] >> 2 & kNibble) | (groups[p + 4] >> 2 & kNibble) << 4;
     std::memcpy(plane + 64 * p + 4 * r, &upper, 4);

@@ -37,7 +37,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 /// What a bound is enlarged by, relative to itself: docs/numerics.md.
 float slack_of(const HeadWeights& head) {
   const int columns = head.planes.columns;
-  float slack = static_cast<float>(columns / kBlock + 16) * 0x1p-14F;
+  const int roundings = columns / kBlock + 16;
+  float slack = static_cast<float>(roundings) * 0x1p-14F;
   if (!head.in_planes()) slack += static_cast<float>(columns) * 0x1p-15F + 1.0F / 44;
   return slack;
 }

@@ -22,7 +22,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 std::vector<float> logits(const Head& head, const HeadInput& input, int tokens, int threads) {
   std::vector<float> out(static_cast<std::size_t>((tokens + 1) * kRows), -7.0F);
   Team team(threads);
-  std::vector<Scratch> scratch;
+  std::vector<TestScratch> scratch;
   for (int i = 0; i < threads; ++i) scratch.emplace_back(kColumns);
   auto body = [&](Worker& worker) {
     worker.for_each(tokens, [&](int t) { head.quantize(input.view, t); });

@@ -21,7 +21,7 @@ constexpr float kEverything = std::numeric_limits<float>::infinity();
 /// All logits of one token, best first, as the full head computes them.
 std::vector<ScoredRow> full(const kernels::Kernels& table, const HeadWeights& head,
                             const LinearInput& input, int token, int rows) {
-  Scratch scratch(input.quantized.columns);
+  TestScratch scratch(input.quantized.columns);
   std::vector<float> out(static_cast<std::size_t>(head.panel_count() * kPanelRows));
   head_panels(table, input, token, 1, head, 0, head.panel_count(), {out.data(), out.size()},
               scratch.data);
@@ -36,7 +36,7 @@ std::vector<ScoredRow> full(const kernels::Kernels& table, const HeadWeights& he
 bool search(Team& team, ScreenedHead& screened, const LinearInput& input, int tokens,
             const HeadQuery& query) {
   bool done = false;
-  std::vector<Scratch> scratch;
+  std::vector<TestScratch> scratch;
   for (int i = 0; i < team.threads(); ++i) scratch.emplace_back(input.quantized.columns);
   auto body = [&](Worker& worker) {
     const bool result = screened.search(worker, input, tokens, query,

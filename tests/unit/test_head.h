@@ -153,10 +153,10 @@ struct HeadInput {
   }
 };
 
-struct Scratch {
+struct TestScratch {
   Arena arena;
   std::byte* data;
-  explicit Scratch(int columns)
+  explicit TestScratch(int columns)
       : arena(Arena::planned(kernels::matmul_scratch_bytes(columns))),
         data(arena.allocate(kernels::matmul_scratch_bytes(columns))) {}
 };

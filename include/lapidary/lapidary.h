@@ -9,6 +9,7 @@
 //     std::cout << piece << std::flush;
 //   }
 
+#include "lapidary/engine.h"         // IWYU pragma: export
 #include "lapidary/error.h"          // IWYU pragma: export
 #include "lapidary/export.h"         // IWYU pragma: export
 #include "lapidary/image.h"          // IWYU pragma: export
@@ -17,6 +18,7 @@
 #include "lapidary/model.h"          // IWYU pragma: export
 #include "lapidary/prompt.h"         // IWYU pragma: export
 #include "lapidary/sampling.h"       // IWYU pragma: export
+#include "lapidary/scheduler.h"      // IWYU pragma: export
 #include "lapidary/session.h"        // IWYU pragma: export
 #include "lapidary/stats.h"          // IWYU pragma: export
 #include "lapidary/tokenizer.h"      // IWYU pragma: export

@@ -20,6 +20,12 @@
 
 namespace lapidary {
 
+/// How keys and values are kept.
+enum class KvType {
+  kBf16,  ///< 16 bits each.
+  kInt8,  ///< 8 bits and a scale for each 32: about half the memory (docs/numerics.md).
+};
+
 /// How a session computes, and what it may take.
 struct SessionOptions {
   int context = 0;  ///< Tokens, up to 268,435,456; 0: the smaller of what the model was trained for
@@ -32,6 +38,7 @@ struct SessionOptions {
   /// A smaller model of the same vocabulary that drafts tokens for this one. It reads every prompt
   /// as well, pictures left out. Changes speed and memory, never a bit.
   std::optional<Model> draft = {};
+  KvType kv = KvType::kBf16;  ///< How its keys and values are kept.
 };
 
 /// What a process takes at most that loads a model and has one session of it, in bytes. The pages
@@ -94,6 +101,7 @@ struct Completion {
 /// cancels. Must not call back into the session; what it throws ends the generation.
 using OnText = std::function<bool(std::string_view piece)>;
 
+class Engine;
 class Reply;
 
 /// One sequence of tokens with its KV cache. Belongs to one thread at a time, and to the process
@@ -111,6 +119,12 @@ class LAPIDARY_API Session {
   /// Throws Error(kMemory) with the bytes needed, Error(kUsage) for options out of range or a draft
   /// model of another vocabulary, Error(kFailed) when not as many threads can be made as asked.
   explicit Session(const Model& model, const SessionOptions& options = {});
+
+  /// One that shares the threads, buffers and memory of `engine`. `options.context` 0: the
+  /// engine's; `threads`, `memory_limit` and `kv` must be left as they are. Throws Error(kMemory)
+  /// with both numbers when the engine's memory of keys and values has no room for the context,
+  /// Error(kUsage) for options out of range.
+  explicit Session(const Engine& engine, const SessionOptions& options = {});
   ~Session();
   Session(Session&&) noexcept;             ///< Leaves an empty one.
   Session& operator=(Session&&) noexcept;  ///< Leaves an empty one; frees what was there.

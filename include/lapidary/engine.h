@@ -11,6 +11,8 @@
 
 namespace lapidary {
 
+class EngineCore;
+
 /// How an engine computes, and what it may take.
 struct EngineOptions {
   int threads = 0;  ///< 0: physical cores within the cgroup's quota and affinity.
@@ -58,7 +60,7 @@ class LAPIDARY_API Engine {
   Engine& operator=(Engine&&) noexcept;       ///< Leaves an empty one.
 
   /// Whether this is an engine, not an empty one.
-  explicit operator bool() const noexcept { return impl_ != nullptr; }
+  explicit operator bool() const noexcept { return core_ != nullptr; }
 
   const Model& model() const;  ///< As long as the engine is there.
   int threads() const;         ///< That compute, the calling one included.
@@ -69,10 +71,9 @@ class LAPIDARY_API Engine {
  private:
   friend class Session;
   friend class Scheduler;
-  class LAPIDARY_NO_EXPORT Impl;
-  Impl& impl() const;
+  LAPIDARY_NO_EXPORT const std::shared_ptr<EngineCore>& core() const;
 
-  std::shared_ptr<Impl> impl_;
+  std::shared_ptr<EngineCore> core_;
 };
 
 }  // namespace lapidary

@@ -161,15 +161,15 @@ class LAPIDARY_API Session {
 
   /// Next-token logits after the last id, ModelInfo::vocabulary floats, computed when first asked
   /// for; empty before the first id.
-  /// Valid until the session is next used.
-  std::span<const float> logits() const;
+  /// Valid until the session, or another of its engine, is next used.
+  std::span<const float> logits();
 
   /// Draws the id that would follow, as generate() draws it, and does not add it. Throws
   /// Error(kUsage) when the session is empty, and for options out of range; Error(kFailed) when no
   /// logit is a number.
-  TokenId draw(const SamplingOptions& options) const;
+  TokenId draw(const SamplingOptions& options);
 
-  /// What drawing read of the output matrix so far.
+  /// What drawing read of the output matrix so far, by all sessions of the engine.
   HeadStats head_stats() const;
 
   /// Draws tokens behind what is there until a stop. Throws as draw() does; a cancel is no error,
@@ -284,7 +284,7 @@ class LAPIDARY_API Reply {
 };
 
 /// Most sessions that can go on together.
-inline constexpr int kMostTogether = 16;
+inline constexpr int kMostTogether = 64;
 
 /// Adds ids[i] to sessions[i], all in one pass over the weights, which takes little longer than one
 /// id alone. Every session is then as after its own append(), with the same bits, and has its

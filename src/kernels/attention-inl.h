@@ -12,10 +12,28 @@ inline constexpr int kValuePanels = 2;  // Whose values are added before the nex
 template <int kRows>  // More than eight streams of keys are too many for the caches.
 inline constexpr int kAcross = kAttentionChains / kRows < 8 ? kAttentionChains / kRows : 8;
 
-inline const std::uint16_t* cache_panel(const std::uint16_t* base, const AttentionArgs& a,
-                                        std::int64_t panel) {
-  const auto slot = static_cast<std::size_t>(panel % a.panel_ring);
-  return base + slot * static_cast<std::size_t>(a.head_dim) * kKeyPanel;
+inline const std::uint16_t* keys_of(const AttentionArgs& a, std::int64_t panel) {
+  return reinterpret_cast<const std::uint16_t*>(
+      a.cache.keys(panel, kv_panel_bytes(KvFormat::kBf16, a.head_dim)));
+}
+inline const std::uint16_t* values_of(const AttentionArgs& a, std::int64_t panel) {
+  return reinterpret_cast<const std::uint16_t*>(
+      a.cache.values(panel, kv_panel_bytes(KvFormat::kBf16, a.head_dim)));
+}
+
+void store_kv(KvFormat, const float* key, const float* value, int head_dim, std::byte* head,
+              int place) {
+  const auto dim = static_cast<std::size_t>(head_dim);
+  const auto panel = static_cast<std::size_t>(place / kKeyPanel);
+  const auto lane = static_cast<std::size_t>(place % kKeyPanel);
+  auto* keys = reinterpret_cast<std::uint16_t*>(head) + panel * kKeyPanel * dim + 2 * lane;
+  auto* values = reinterpret_cast<std::uint16_t*>(head) + (kPagePanels + panel) * kKeyPanel * dim +
+                 lane / 2 * 2 * dim + lane % 2;
+  for (std::size_t d = 0; d < dim; d += 2) {
+    keys[d * kKeyPanel] = float_to_bf16(key[d]);
+    keys[d * kKeyPanel + 1] = float_to_bf16(key[d + 1]);
+  }
+  for (std::size_t d = 0; d < dim; ++d) values[2 * d] = float_to_bf16(value[d]);
 }
 
 // Few rows read the cache past once, many again and again. `ahead`: how many values further on it
@@ -44,7 +62,7 @@ inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel, st
   const auto tile = static_cast<std::size_t>(a.head_dim) * kKeyPanel * kPanels;
   const std::size_t ahead = panel + 2 * kPanels <= end ? tile : 0;
   const std::uint16_t* k[kPanels];
-  for (int p = 0; p < kPanels; ++p) k[p] = cache_panel(a.keys, a, panel + p);
+  for (int p = 0; p < kPanels; ++p) k[p] = keys_of(a, panel + p);
   Floats sums[kRows][kPanels];
   for (int r = 0; r < kRows; ++r) {
     for (int p = 0; p < kPanels; ++p) sums[r][p] = broadcast(0.0F);
@@ -112,7 +130,7 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
           first ? broadcast(0.0F) : load(out + static_cast<std::size_t>(r) * stride + 16 * c);
   }
   for (std::int64_t panel = begin; panel < end; ++panel) {
-    const std::uint16_t* v = cache_panel(a.values, a, panel) + 2 * d;
+    const std::uint16_t* v = values_of(a, panel) + 2 * d;
     const float* p = a.scores + row * kSegment + panel * kKeyPanel % kSegment;
     for (int pair = 0; pair < kKeyPanel / 2; ++pair, v += 2 * stride, p += 2) {
       FloatPair two[kColumns];

@@ -5,6 +5,7 @@
 
 #include "formats/blocks.h"
 #include "kernels/activations.h"
+#include "kernels/kv_layout.h"
 
 /// Everything that depends on an instruction set, behind one table of function pointers. No
 /// threads, no allocation, no exceptions, no standard containers. Every function gives the same
@@ -13,7 +14,6 @@
 namespace lapidary::kernels {
 
 inline constexpr int kPanelRows = 16;  // Rows of a weight matrix that lie interleaved.
-inline constexpr int kKeyPanel = 16;   // Keys of the KV cache that lie interleaved.
 inline constexpr int kSegment =
     512;  // Keys whose softmax is finished before they are merged; aligned to positions.
 inline constexpr int kResampleBits = 22;   // Weights of a resize: 1 is 2^22.
@@ -83,12 +83,11 @@ struct AttentionPart {
 
 /// Some query rows of one KV head against the cached keys of one segment.
 struct AttentionArgs {
-  const float* queries;         // [rows][head_dim], already scaled.
-  int rows;                     // Query rows: (token, head of the group).
-  int head_dim;                 // A multiple of 16.
-  const std::uint16_t* keys;    // Panels of kKeyPanel keys: [head_dim / 2][16 keys][2] bf16
-  const std::uint16_t* values;  // [8 key pairs][head_dim][2] bf16
-  int panel_ring;               // Panels in the cache: panel p lies at p % panel_ring.
+  const float* queries;  // [rows][head_dim], already scaled.
+  int rows;              // Query rows: (token, head of the group).
+  int head_dim;          // A multiple of 16.
+  KvFormat format;
+  KvPages cache;
   std::int64_t first_key,
       last_key;  // Absolute, inclusive: the keys that any row sees. Within one segment.
   const std::int64_t* row_first;  // Per row, the first and …
@@ -179,6 +178,10 @@ struct Kernels {
   /// gate = gelu_tanh(gate) · up. n is a multiple of 16.
   void (*gelu_mul)(float* gate, const float* up, int n);
 
+  /// Puts one position's key and value, head_dim values each, where a KV head's part of a page
+  /// begins; `place` is the position's place in the page.
+  void (*store_kv)(KvFormat format, const float* key, const float* value, int head_dim,
+                   std::byte* head, int place);
   void (*attention)(const AttentionArgs&);
   /// Adds what the rows got from the next segment to what they have got so far; segments are merged
   /// in the order of their keys. At first, output and sum are 0 and maximum is -inf.

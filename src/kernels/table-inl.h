@@ -63,6 +63,7 @@ inline constexpr Kernels make_table(const char* name) {
       .rmsnorm_add = rmsnorm_add,
       .rope = rope,
       .gelu_mul = gelu_mul,
+      .store_kv = store_kv,
       .attention = attention,
       .attention_merge = attention_merge,
       .attention_finish = attention_finish,

@@ -139,13 +139,11 @@ void Attention::gather(const Scratch& scratch, int layer, const Queries& queries
 
 AttentionArgs Attention::arguments(const Scratch& scratch, int layer,
                                    const Queries& queries) const {
-  const KvCache::Head cache = queries.run->cache->head(layer, queries.kv_head);
   return {.queries = scratch.queries.data,
           .rows = queries.count(),
           .head_dim = c_.head_dim,
-          .keys = cache.keys,
-          .values = cache.values,
-          .panel_ring = cache.panels,
+          .format = queries.run->table->pool().format(),
+          .cache = queries.run->table->head(layer, queries.kv_head),
           .first_key = 0,
           .last_key = 0,
           .row_first = scratch.row_first,

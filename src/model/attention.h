@@ -7,14 +7,14 @@
 #include "base/team.h"
 #include "model/config.h"
 #include "model/decoder_state.h"
-#include "model/kv_cache.h"
+#include "model/page_table.h"
 
 namespace lapidary {
 
 /// Tokens [begin, begin + count) of a forward pass that follow each other in one sequence, from
-/// `position` on, and the sequence's cache. The runs of a pass follow each other.
+/// `position` on, and the sequence's keys and values. The runs of a pass follow each other.
 struct Run {
-  KvCache* cache;
+  const PageTable* table;
   int begin;
   int count;
   std::int64_t position;

@@ -23,74 +23,55 @@ std::vector<double> rope_frequencies(int head_dim, float base, float factor) {
 
 }  // namespace
 
-std::uint64_t Decoder::memory_bytes(const Config& config, int context, int chunk, int threads) {
-  return kv_cache_bytes(config, context, chunk) + state_bytes(config, context, chunk, threads) +
+std::uint64_t Decoder::memory_bytes(const Config& config, int context, int pass, int threads) {
+  return state_bytes(config, context, pass, threads) +
          Head::memory_bytes(config.vocabulary, config.width, config.screened_head);
 }
 
-Decoder::Decoder(const Weights& weights, Team& team, int context, int chunk)
+Decoder::Decoder(const Weights& weights, Team& team, int context, int pass)
     : w_(weights),
       c_(weights.config),
       kernels_(*weights.kernels),
       team_(team),
-      cache_(c_, context, chunk),
-      arena_(state_bytes(c_, context, chunk, team.threads()), Pages::kSmall),
+      arena_(state_bytes(c_, context, pass, team.threads()), Pages::kSmall),
       attention_(c_, kernels_, s_),
       head_(w_.head, c_.logit_softcap, kernels_),
       frequencies_{rope_frequencies(c_.head_dim, c_.global_rope_base, c_.global_rope_factor),
                    rope_frequencies(c_.head_dim, c_.local_rope_base, 1.0F)} {
-  runs_.reserve(kMostTogether);
+  runs_.reserve(static_cast<std::size_t>(pass));
   Layout layout(&arena_);
-  s_ = make_state(layout, c_, context, chunk, team.threads());
+  s_ = make_state(layout, c_, context, pass, team.threads());
 }
 
-void Decoder::forward(std::span<const std::int32_t> ids, int position,
-                      std::span<const ImageRows> images, int first_row,
-                      const std::atomic<bool>* cancel) {
+void Decoder::forward(std::span<const Piece> pieces, const std::atomic<bool>* cancel) {
   runs_.clear();
-  runs_.push_back({&cache_, 0, static_cast<int>(ids.size()), position});
-  first_row_ = first_row;
-  place_tokens();
-  place_images(images);
-  compute(ids, cancel);
-}
-
-void Decoder::forward_together(std::span<Decoder* const> sequences,
-                               std::span<const std::int32_t> ids, std::span<const int> positions) {
-  runs_.clear();
-  for (std::size_t i = 0; i < ids.size(); ++i)
-    runs_.push_back({&sequences[i]->cache_, static_cast<int>(i), 1, positions[i]});
-  first_row_ = 0;
-  place_tokens();
-  compute(ids, nullptr);
-}
-
-void Decoder::compute(std::span<const std::int32_t> ids, const std::atomic<bool>* cancel) {
+  tokens_ = 0;
+  for (const Piece& piece : pieces) place(piece);
   auto body = [&](Worker& worker) {
-    embed(worker, ids);
+    embed(worker);
     for (int i = 0; i < c_.layers; ++i) {
-      attention_block(worker, i);
+      attention_block(worker, i, pieces);
       feed_forward_block(worker, i);
     }
   };
   team_.run(body, cancel);
 }
 
-void Decoder::logits(int first, int count, std::span<float> out) {
+void Decoder::logits(std::span<const float* const> rows, const Rows<float>& out) {
   auto body = [&](Worker& worker) {
-    norm_for_head(worker, first - first_row_, count);
-    head_.logits(worker, s_.final, count, {out.data(), static_cast<std::size_t>(c_.vocabulary)},
-                 scratch(worker).matmul);
+    norm_for_head(worker, rows);
+    head_.logits(worker, s_.final, static_cast<int>(rows.size()), out, scratch(worker).matmul);
   };
   team_.run(body);
 }
 
-bool Decoder::best_logits(int first, int count, const HeadQuery& query) {
+bool Decoder::best_logits(std::span<const float* const> rows, const HeadQuery& query) {
   if (!head_.searchable()) return false;
   bool found = false;
   auto body = [&](Worker& worker) {
-    norm_for_head(worker, first - first_row_, count);
-    const bool all = head_.best(worker, s_.final, count, query, scratch(worker).matmul);
+    norm_for_head(worker, rows);
+    const bool all =
+        head_.best(worker, s_.final, static_cast<int>(rows.size()), query, scratch(worker).matmul);
     if (worker.index() == 0) found = all;
   };
   team_.run(body);
@@ -100,54 +81,60 @@ bool Decoder::best_logits(int first, int count, const HeadQuery& query) {
 std::span<const ScoredRow> Decoder::best(int row) const { return head_.found(row); }
 HeadStats Decoder::head_stats() const { return head_.stats(); }
 
-void Decoder::place_tokens() {
-  tokens_ = 0;
-  for (const Run& run : runs_) {
-    for (int i = 0; i < run.count; ++i, ++tokens_) {
-      s_.features[tokens_] = nullptr;
-      s_.position[tokens_] = s_.last_key[tokens_] = run.position + i;
-      s_.cache[tokens_] = run.cache;
-    }
+/// Appends a piece to the runs and its tokens to those of the pass.
+void Decoder::place(const Piece& piece) {
+  const int count = static_cast<int>(piece.ids.size()), begin = tokens_;
+  piece.table->prepare(piece.position, piece.position + count);
+  runs_.push_back({piece.table, begin, count, piece.position});
+  for (int i = 0; i < count; ++i, ++tokens_) {
+    s_.ids[tokens_] = piece.ids[static_cast<std::size_t>(i)];
+    s_.features[tokens_] = nullptr;
+    s_.position[tokens_] = s_.last_key[tokens_] = piece.position + i;
+    s_.table[tokens_] = piece.table;
+  }
+  for (const ImageRows& image : piece.images)
+    place_image(image, begin + image.begin - piece.position, image.begin);
+}
+
+/// From token `begin` on, at `position`.
+void Decoder::place_image(const ImageRows& image, int begin, int position) {
+  const Rows<const float> features{image.features, static_cast<std::size_t>(c_.width)};
+  for (int i = 0; i < image.count; ++i) {
+    s_.features[begin + i] = features[i];
+    s_.last_key[begin + i] = position + image.count - 1;
   }
 }
 
-void Decoder::place_images(std::span<const ImageRows> images) {
-  const std::int64_t begin = s_.position[0];
-  for (const ImageRows& image : images) {
-    const Rows<const float> features{image.features, static_cast<std::size_t>(c_.width)};
-    const int end = image.begin + image.count;
-    for (int p = image.begin; p < end; ++p) {
-      s_.features[p - begin] = features[p - image.begin];
-      s_.last_key[p - begin] = end - 1;
-    }
+/// Goes on with the rows from each piece's first_row on, which move to the front.
+void Decoder::drop_first_rows(std::span<const Piece> pieces) {
+  int kept = 0;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    Run& run = runs_[i];
+    const int first = run.begin + pieces[i].first_row, end = run.begin + run.count;
+    const auto keep = [&](auto* all) { std::copy(all + first, all + end, all + kept); };
+    const auto keep_rows = [&](const Rows<float>& all) {
+      std::copy(all[first], all[end], all[kept]);
+    };
+    keep_rows(s_.x);
+    keep_rows(s_.q);
+    keep(s_.position);
+    keep(s_.last_key);
+    run = {run.table, kept, end - first, s_.position[kept]};
+    kept += end - first;
   }
-}
-
-/// Of the one run, goes on with the rows from first_row_ on, which move to the front.
-void Decoder::drop_first_rows() {
-  const auto keep = [&](auto* all) { std::copy(all + first_row_, all + tokens_, all); };
-  const auto keep_rows = [&](const Rows<float>& all) {
-    std::copy(all[first_row_], all[tokens_], all[0]);
-  };
-  keep_rows(s_.x);
-  keep_rows(s_.q);
-  keep(s_.position);
-  keep(s_.last_key);
-  keep(s_.cache);
-  tokens_ -= first_row_;
-  runs_.front() = {runs_.front().cache, 0, tokens_, s_.position[0]};
+  tokens_ = kept;
 }
 
 /// x = embed[token] · sqrt(d), or an image's row as it is, the angles of RoPE, and the first
 /// layer's norm.
-void Decoder::embed(Worker& worker, std::span<const std::int32_t> ids) {
+void Decoder::embed(Worker& worker) {
   const float scale = std::sqrt(static_cast<float>(c_.width));
   worker.for_each(tokens_, [&](int t) {
     float* x = s_.x[t];
     if (s_.features[t] != nullptr) {
       std::copy_n(s_.features[t], c_.width, x);
     } else {
-      head_.copy_row(ids[static_cast<std::size_t>(t)], x);
+      head_.copy_row(s_.ids[t], x);
       for (int i = 0; i < c_.width; ++i) x[i] *= scale;
     }
     set_angles(t);
@@ -166,13 +153,15 @@ void Decoder::set_angles(int t) {
   }
 }
 
-void Decoder::attention_block(Worker& worker, int i) {
+void Decoder::attention_block(Worker& worker, int i, std::span<const Piece> pieces) {
   const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
   const LinearJob qkv[] = {{&layer.query, s_.q}, {&layer.key, s_.k}, {&layer.value, s_.v}};
   linear(worker, kernels_, s_.normed, tokens_, qkv, scratch(worker).matmul,
          [&](int t) { rotate_and_store(i, t); });
-  // The keys and values of the last layer are all that the rows without logits are needed for.
-  if (i + 1 == c_.layers && first_row_ > 0) worker.barrier([&] { drop_first_rows(); });
+  // The keys and values of the last layer are all that the other rows are needed for.
+  const auto drops = [](const Piece& piece) { return piece.first_row > 0; };
+  if (i + 1 == c_.layers && std::ranges::any_of(pieces, drops))
+    worker.barrier([&] { drop_first_rows(pieces); });
   attention_.run(worker, i, runs_);
   const LinearJob output[] = {{&layer.output, s_.projected}};
   linear(worker, kernels_, s_.attended, tokens_, output, scratch(worker).matmul,
@@ -206,7 +195,10 @@ void Decoder::rotate_and_store(int i, int t) {
     float* k = s_.k[t] + h * c_.head_dim;
     kernels_.rmsnorm(k, layer.key_norm, c_.head_dim, c_.norm_epsilon, k);
     kernels_.rope(k, cosine, sine, c_.head_dim);
-    s_.cache[t]->write(i, h, s_.position[t], k, s_.v[t] + h * c_.head_dim);
+    const PageTable& table = *s_.table[t];
+    kernels_.store_kv(table.pool().format(), k, s_.v[t] + h * c_.head_dim, c_.head_dim,
+                      table.head_at(i, h, s_.position[t]),
+                      static_cast<int>(s_.position[t] % kernels::kPagePositions));
   }
 }
 
@@ -222,10 +214,11 @@ void Decoder::add_normed(const float* weight, const float* next, int t) {
   if (next != nullptr) norm_for(next, t);
 }
 
-/// The last norm of rows [first, first + count) of those that were kept, as the head reads them.
-void Decoder::norm_for_head(Worker& worker, int first, int count) {
-  worker.for_each(count, [&](int t) {
-    kernels_.rmsnorm(s_.x[first + t], w_.output_norm, c_.width, c_.norm_epsilon, s_.final.dense[t]);
+/// The last norm of `rows`, as the head reads them.
+void Decoder::norm_for_head(Worker& worker, std::span<const float* const> rows) {
+  worker.for_each(static_cast<int>(rows.size()), [&](int t) {
+    kernels_.rmsnorm(rows[static_cast<std::size_t>(t)], w_.output_norm, c_.width, c_.norm_epsilon,
+                     s_.final.dense[t]);
     head_.quantize(s_.final, t);
   });
 }

@@ -13,7 +13,7 @@
 #include "model/attention.h"
 #include "model/config.h"
 #include "model/decoder_state.h"
-#include "model/kv_cache.h"
+#include "model/page_table.h"
 #include "ops/head.h"
 
 namespace lapidary {
@@ -60,83 +60,81 @@ struct ImageRows {
   const float* features;
 };
 
-/// The transformer over one sequence: KV cache and work buffers of one session. One thread at a
+/// Tokens of one sequence that a pass computes: positions [position, position + ids.size()) behind
+/// those that `table` has, to which theirs are added.
+struct Piece {
+  PageTable* table;
+  std::span<const std::int32_t> ids;  // Within the vocabulary, those of an image excepted.
+  int position;
+  /// Each lies within the positions as a whole, in order and apart; its tokens see each other.
+  std::span<const ImageRows> images = {};
+  int first_row = 0;  // < ids.size(): the first whose hidden row is wanted.
+};
+
+/// The transformer: work buffers for one pass at a time over any mix of sequences. One thread at a
 /// time.
 class Decoder {
  public:
-  /// Everything that a decoder takes, KV cache included.
-  static std::uint64_t memory_bytes(const Config& config, int context, int chunk, int threads);
+  /// Everything that a decoder takes.
+  static std::uint64_t memory_bytes(const Config& config, int context, int pass, int threads);
 
-  /// `weights` and `team` must outlive it. Throws Error(kMemory).
-  Decoder(const Weights& weights, Team& team, int context, int chunk);
+  /// For passes of at most `pass` tokens over sequences of at most `context`. `weights` and `team`
+  /// must outlive it. Throws Error(kMemory).
+  Decoder(const Weights& weights, Team& team, int context, int pass);
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  /// Computes positions [position, position + ids.size()) from ids and the cache of all positions
-  /// before, and adds theirs to the cache. 1 ≤ ids.size() ≤ chunk; position + ids.size() ≤ context;
-  /// ids within the vocabulary, those of an image excepted. Every one of `images` lies within the
-  /// positions as a whole, in order and apart; its tokens see each other. `position` may go back to
-  /// 0, or by at most `chunk` + 1 positions from the highest end since position 0: local layers
-  /// keep a window and that much more, so what was written ahead has taken nothing that a window
-  /// still sees. Only rows from `first_row` < ids.size() on get logits; of the others the last
-  /// layer is spared all but keys and values. Once `cancel` is set, throws Error(kInterrupted)
-  /// after the tasks that are under way: these positions are not computed then, and no rows have
-  /// logits. Allocates nothing, takes no lock.
-  void forward(std::span<const std::int32_t> ids, int position,
-               std::span<const ImageRows> images = {}, int first_row = 0,
-               const std::atomic<bool>* cancel = nullptr);
+  /// Computes `pieces` of different sequences, at most `pass` tokens in all, each with the bits of
+  /// a forward of it alone. A position may go back to 0, or by at most kMostRewind from the highest
+  /// end since position 0. Rows from each piece's first_row on get hidden rows; of the others the
+  /// last layer is spared all but keys and values. Once `cancel` is set, throws Error(kInterrupted)
+  /// after the tasks that are under way: these positions are not computed then. Takes pages, and
+  /// allocates nothing else.
+  void forward(std::span<const Piece> pieces, const std::atomic<bool>* cancel = nullptr);
 
-  static constexpr int kMostTogether = 16;
-  /// The next position of several sequences in one pass over the weights: ids[i] at positions[i],
-  /// behind the cache of sequences[i] and added to it, with the bits of a forward of each alone.
-  /// Rows of logits() are of this decoder, whose buffers and team do the work. `sequences` are
-  /// different decoders of the same weights, at most kMostTogether and this one's chunk. Allocates
-  /// nothing.
-  void forward_together(std::span<Decoder* const> sequences, std::span<const std::int32_t> ids,
-                        std::span<const int> positions);
+  /// Hidden rows of the last forward, [width] each, piece by piece, before the last norm.
+  int rows() const { return tokens_; }
+  const float* row(int i) const { return s_.x[i]; }
 
-  /// Logits of rows [first, first + count) of the last forward, `count` × vocabulary floats; none
-  /// before its first_row. Allocates nothing.
-  void logits(int first, int count, std::span<float> out);
-
-  /// The best of these rows' logits instead of all: those that `query` asks for, for each of
-  /// `count` (1 to HeadQuery::kMostTokens) rows. False: all must be computed, or are cheaper so.
+  /// All logits of `rows`, each a hidden row: out[i] is that of rows[i]. At most kHeadRows.
   /// Allocates nothing.
-  bool best_logits(int first, int count, const HeadQuery& query);
+  void logits(std::span<const float* const> rows, const Rows<float>& out);
 
-  /// What the last best_logits found for row `first + row`, best first, then query.also.
+  /// The best of these rows' logits instead of all: those that `query` asks for, for each of 1 to
+  /// HeadQuery::kMostTokens rows. False: all must be computed, or are cheaper so. Allocates
+  /// nothing.
+  bool best_logits(std::span<const float* const> rows, const HeadQuery& query);
+
+  /// What the last best_logits found for its row `row`, best first, then query.also.
   std::span<const ScoredRow> best(int row) const;
 
   HeadStats head_stats() const;
 
  private:
-  void place_tokens();
-  void place_images(std::span<const ImageRows> images);
-  void drop_first_rows();
-  void compute(std::span<const std::int32_t> ids, const std::atomic<bool>* cancel);
-  void embed(Worker& worker, std::span<const std::int32_t> ids);
+  void place(const Piece& piece);
+  void place_image(const ImageRows& image, int begin, int position);
+  void drop_first_rows(std::span<const Piece> pieces);
+  void embed(Worker& worker);
   void set_angles(int t);
-  void attention_block(Worker& worker, int i);
+  void attention_block(Worker& worker, int i, std::span<const Piece> pieces);
   void feed_forward_block(Worker& worker, int i);
   void rotate_and_store(int i, int t);
   void norm_for(const float* weight, int t);
   void add_normed(const float* weight, const float* next, int t);
-  void norm_for_head(Worker& worker, int first, int count);
+  void norm_for_head(Worker& worker, std::span<const float* const> rows);
   const GatedScratch& scratch(const Worker& worker) const;
 
   const Weights& w_;
   const Config& c_;
   const kernels::Kernels& kernels_;
   Team& team_;
-  KvCache cache_;
   Arena arena_;
   State s_;
   Attention attention_;
   Head head_;
   std::vector<double> frequencies_[2];  // By layer kind; radians a position.
   std::vector<Run> runs_;               // Of the last forward, …
-  int tokens_ = 0;                      // … and their tokens; behind it, those with logits.
-  int first_row_ = 0;                   // The first of the last forward that has.
+  int tokens_ = 0;                      // … and their tokens; behind it, those with hidden rows.
 };
 
 }  // namespace lapidary

@@ -45,8 +45,9 @@ Scratch make_scratch(Layout& layout, const Config& c, int chunk) {
 State make_state(Layout& layout, const Config& c, int context, int chunk, int threads) {
   const auto t = static_cast<std::size_t>(chunk);
   State s;
+  s.ids = layout.take<std::int32_t>(t);
   s.features = layout.take<const float*>(t);
-  s.cache = layout.take<KvCache*>(t);
+  s.table = layout.take<const PageTable*>(t);
   s.position = layout.take<std::int64_t>(t);
   s.last_key = layout.take<std::int64_t>(t);
   s.x = layout.rows<float>(chunk, c.width);
@@ -57,7 +58,7 @@ State make_state(Layout& layout, const Config& c, int context, int chunk, int th
   s.attended = make_input(layout, chunk, c.query_width());
   s.projected = layout.rows<float>(chunk, c.width);
   s.hidden = make_input(layout, chunk, c.feed_forward, ActivationBits::k16Sparse);
-  s.final = make_input(layout, chunk, c.width, ActivationBits::k16);
+  s.final = make_input(layout, kHeadRows, c.width, ActivationBits::k16);
   for (int kind = 0; kind < 2; ++kind) {
     s.cosine[kind] = layout.rows<float>(chunk, c.head_dim / 2);
     s.sine[kind] = layout.rows<float>(chunk, c.head_dim / 2);

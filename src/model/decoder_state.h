@@ -12,10 +12,11 @@
 
 namespace lapidary {
 
-class KvCache;
+class PageTable;
 
 inline constexpr int kAttentionRows =
-    32;  // Query rows of one attention task: their scores stay in L2.
+    32;                               // Query rows of one attention task: their scores stay in L2.
+inline constexpr int kHeadRows = 64;  // Rows that the head takes at a time.
 
 /// What each thread needs for itself.
 struct Scratch {
@@ -29,20 +30,21 @@ struct Scratch {
 
 /// Everything between the layers, for one chunk of tokens.
 struct State {
-  const float** features;  // [chunk]: the row of an image that stands for the token, or nullptr
-  KvCache** cache;         // [chunk]: of the token's sequence
-  std::int64_t* position;  // [chunk]: in that sequence
-  std::int64_t* last_key;  // [chunk]: the last position that the token sees
-  Rows<float> x;           // [chunk][width]: the residual stream
-  LinearInput normed;      // [chunk][width]: what a block of the layer reads
-  Rows<float> q;           // [chunk][query_width]
-  Rows<float> k;           // [chunk][kv_width]
-  Rows<float> v;           // [chunk][kv_width]
-  LinearInput attended;    // [chunk][query_width]
-  Rows<float> projected;   // [chunk][width]: what a block of the layer adds
+  std::int32_t* ids;        // [chunk]
+  const float** features;   // [chunk]: the row of an image that stands for the token, or nullptr
+  const PageTable** table;  // [chunk]: of the token's sequence
+  std::int64_t* position;   // [chunk]: in that sequence
+  std::int64_t* last_key;   // [chunk]: the last position that the token sees
+  Rows<float> x;            // [chunk][width]: the residual stream
+  LinearInput normed;       // [chunk][width]: what a block of the layer reads
+  Rows<float> q;            // [chunk][query_width]
+  Rows<float> k;            // [chunk][kv_width]
+  Rows<float> v;            // [chunk][kv_width]
+  LinearInput attended;     // [chunk][query_width]
+  Rows<float> projected;    // [chunk][width]: what a block of the layer adds
   // [chunk][feed_forward], in 16 bits: its outliers cost the most (docs/numerics.md)
   LinearInput hidden;
-  LinearInput final;      // [chunk][width]: the head's input, in 16 bits
+  LinearInput final;      // [kHeadRows][width]: the head's input, in 16 bits
   Rows<float> cosine[2];  // [chunk][head_dim / 2], by layer kind: global, local
   Rows<float> sine[2];
   kernels::AttentionPart parts;  // [part_segments][kAttentionRows]

@@ -60,10 +60,9 @@ std::size_t DraftModel::draft(std::span<const TokenId> ids, std::size_t drawable
                               const SamplingOptions& sampling, std::span<TokenId> out) {
   take(ids);
   if (sequence_.ids.empty()) return 0;
-  const std::span<const TokenId> stops = sequence_.model.tokenizer().stop_ids();
+  const std::span<const TokenId> stops = sequence_.engine->model.tokenizer().stop_ids();
   for (std::size_t i = 0; i < out.size(); ++i) {
-    sequence_.compute();
-    const TokenId id = sequence_.draw(sequence_.last_row(), history_, drawable, sampling);
+    const TokenId id = sequence_.draw(history_, drawable, sampling);
     if (std::find(stops.begin(), stops.end(), id) != stops.end()) return i;
     out[i] = id;
     history_.push_back(id);

@@ -1,36 +1,49 @@
 #include "lapidary/engine.h"
 
 #include "base/boundary.h"
-#include "runtime/engine_impl.h"
-#include "runtime/session_impl.h"
+#include "runtime/engine_core.h"
 
 namespace lapidary {
 
 namespace {
-constexpr const char* kName = "the engine";
+
+std::shared_ptr<EngineCore> make_core(const Model& model, const EngineOptions& options) {
+  const int threads = checked_threads(options.threads);
+  return std::make_shared<EngineCore>(model, make_plan(model, options, threads), threads);
+}
+
 }  // namespace
 
 Engine::Engine() noexcept = default;
 Engine::Engine(const Model& model, const EngineOptions& options)
-    : impl_(at_boundary([&] { return std::make_shared<Impl>(model, options); })) {}
+    : core_(at_boundary([&] { return make_core(model, options); })) {}
 Engine::~Engine() = default;
 Engine::Engine(const Engine&) noexcept = default;
 Engine& Engine::operator=(const Engine&) noexcept = default;
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 
-Engine::Impl& Engine::impl() const {
-  if (impl_ == nullptr) at_boundary([] { throw_empty(kName); });
-  return *impl_;
+const std::shared_ptr<EngineCore>& Engine::core() const {
+  if (core_ == nullptr) at_boundary([] { throw_empty("the engine"); });
+  return core_;
 }
 
-const Model& Engine::model() const { return impl().model; }
-int Engine::threads() const { return Session(impl().model).threads(); }
-int Engine::context() const { return Session(impl().model, {.context = impl().options.context}).context(); }
-EngineStats Engine::stats() const { return {}; }
-void Engine::forget() { impl(); }
+const Model& Engine::model() const { return core()->model; }
+int Engine::threads() const { return core()->team.threads(); }
+int Engine::context() const { return core()->plan.context; }
 
-Session::Session(const Engine& engine, const SessionOptions& options)
-    : Session(engine.model(), options) {}
+EngineStats Engine::stats() const {
+  return at_boundary([&] {
+    const Turn turn(*core());
+    return core_->stats();
+  });
+}
+
+void Engine::forget() {
+  at_boundary([&] {
+    const Turn turn(*core());
+    core_->kept.clear();
+  });
+}
 
 }  // namespace lapidary

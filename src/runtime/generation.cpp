@@ -40,22 +40,31 @@ void Generation::check(const GenerateOptions& options) {
 }
 
 Generation::Generation(Sequence& session, const GenerateOptions& options)
-    : session_(session), options_(options), detokenizer_(session.model.tokenizer()) {
+    : session_(session), options_(options), detokenizer_(session.engine->model.tokenizer()) {
   check(options_);
   if (session_.ids.empty()) {
     throw Error(ErrorCode::kUsage,
                 "nothing to continue: the session holds no token (append at least <bos>)");
   }
+  if (options_.speculation != Speculation::kOff) prepare_drafts();
   const std::size_t room = static_cast<std::size_t>(session_.plan.context) - session_.ids.size();
   limit_ = options_.max_tokens < 0 ? room
                                    : std::min(room, static_cast<std::size_t>(options_.max_tokens));
-  drawable_ = drawable_ids(session_.model);
+  drawable_ = drawable_ids(session_.engine->model);
   completion_.ids.reserve(limit_);
-  completion_.text.reserve(limit_ * session_.model.tokenizer().longest_piece() +
+  completion_.text.reserve(limit_ * session_.engine->model.tokenizer().longest_piece() +
                            kReplacement.size());
   completion_.usage.prompt_tokens = static_cast<int>(session_.ids.size());
   completion_.usage.cached_tokens = session_.cached;
   completion_.usage.prefill_seconds = session_.prefill_seconds;
+}
+
+void Generation::prepare_drafts() {
+  if (session_.speculator == nullptr) {
+    session_.speculator =
+        std::make_unique<Speculator>(session_.engine->model, session_.plan, SessionOptions{});
+  }
+  session_.allow_drafts();
 }
 
 bool Generation::step() {
@@ -88,7 +97,7 @@ TokenId Generation::next_id() {
   const std::span<const TokenId> draft = make_draft();
   const auto start = std::chrono::steady_clock::now();
   session_.compute(draft);
-  const TokenId id = session_.draw(session_.last_row(), session_.ids, drawable_, options_.sampling);
+  const TokenId id = session_.draw(session_.ids, drawable_, options_.sampling);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   if (options_.speculation == Speculation::kOff) return id;
   const int rows = forward ? 1 + static_cast<int>(draft.size()) : 0;
@@ -104,7 +113,7 @@ void Generation::draw() {
   std::vector<TokenId>& ids = session_.ids;
   completion_.ids.push_back(id);
   completion_.usage.completion_tokens += 1;
-  const std::span<const TokenId> stop_ids = session_.model.tokenizer().stop_ids();
+  const std::span<const TokenId> stop_ids = session_.engine->model.tokenizer().stop_ids();
   if (std::find(stop_ids.begin(), stop_ids.end(), id) != stop_ids.end())
     return finish(FinishReason::kStop);
   ids.push_back(id);  // Computed with the next draw, or with what is appended next.

@@ -39,6 +39,7 @@ class Generation {
   const Completion& completion() const { return completion_; }
 
  private:
+  void prepare_drafts();
   void draw();
   TokenId next_id();
   std::span<const TokenId> make_draft();

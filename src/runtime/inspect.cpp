@@ -6,7 +6,7 @@
 #include "base/format.h"
 #include "lapidary/model.h"
 #include "model/decoder.h"
-#include "model/kv_cache.h"
+#include "model/page_table.h"
 #include "runtime/memory_plan.h"
 #include "runtime/model_impl.h"
 #include "text/chat_template.h"
@@ -46,7 +46,9 @@ std::uint64_t bytes_of_keys_and_values(const ModelInfo& info, int tokens, bool g
   // How the kinds alternate does not matter here.
   config.local.assign(static_cast<std::size_t>(info.layers), true);
   std::fill_n(config.local.begin(), info.global_layers, false);
-  return kv_cache_bytes(config, tokens, std::min(tokens, kInspectChunk), global_only);
+  const std::int64_t pages =
+      sequence_pages(config, tokens, std::min(tokens, kInspectChunk), global_only);
+  return static_cast<std::uint64_t>(pages) * kv_page_bytes(config, kernels::KvFormat::kBf16);
 }
 
 }  // namespace

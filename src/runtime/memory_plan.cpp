@@ -46,9 +46,9 @@ MemoryPlan make_memory_plan(const std::string& path, const ModelOptions& model,
     plan.vision =
         vision_weight_bytes(*vision, vision_config) + Encoder::memory_bytes(vision_config, threads);
   }
-  const SessionPlan own = plan_session(config, view_tokens, session, threads);
-  plan.kv = own.kv_bytes;
-  plan.buffers = own.bytes - own.kv_bytes;
+  const OwnPlan own = plan_session(config, view_tokens, session, threads);
+  plan.kv = own.engine.kv_bytes;
+  plan.buffers = own.bytes() - own.engine.kv_bytes;
   return plan;
 }
 

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/boundary.h"
-#include "runtime/engine_impl.h"
 #include "runtime/generation.h"
 #include "runtime/session_impl.h"
 

@@ -2,25 +2,37 @@
 
 #include <algorithm>
 #include <chrono>
-#include <iterator>
+#include <optional>
 #include <string>
 
 #include "base/boundary.h"
 #include "base/cancel.h"
 #include "base/format.h"
+#include "base/memory.h"
 #include "lapidary/error.h"
 #include "runtime/model_impl.h"
 #include "runtime/prompt_images.h"
 #include "runtime/speculator.h"
-#include "text/chat_template.h"
 
 namespace lapidary {
 
 namespace {
 
 static_assert(kMaxDraft + 1 <= HeadQuery::kMostTokens);
-static_assert(kMostTogether == Decoder::kMostTogether);
-static_assert(kMostTogether <= SessionPlan::kLogitRows);
+static_assert(kMaxDraft + 1 <= kMostRewind);
+
+/// So many positions in common are worth to be kept for others.
+constexpr std::size_t kWorthKeeping = 64;
+
+/// Numbers for `count` hidden rows that no other row of the process has.
+std::uint64_t number_rows(int count) {
+  static std::atomic<std::uint64_t> next{1};
+  return next.fetch_add(static_cast<std::uint64_t>(count), std::memory_order_relaxed);
+}
+
+Digest digest_of(const ImageFeatures& features) {
+  return Hasher().bytes(std::as_bytes(std::span(*features.values))).finish();
+}
 
 /// Adds the seconds of its scope to `sum`, also when the scope is left by an exception.
 class ScopedSeconds {
@@ -39,8 +51,7 @@ class ScopedSeconds {
 
 }  // namespace
 
-/// Takes back ids that an append added and did not come to compute, however it ends. A chunk that
-/// was given up lies where the last row was, so the last id is computed again when it is needed.
+/// Takes back ids that an append added and did not come to compute, however it ends.
 struct Sequence::Rollback {
   Sequence& session;
   std::size_t before;
@@ -48,29 +59,51 @@ struct Sequence::Rollback {
   Rollback(const Rollback&) = delete;
   Rollback& operator=(const Rollback&) = delete;
   ~Rollback() {
-    const auto done = static_cast<std::size_t>(session.computed);
-    session.ids.resize(std::max(before, done));
-    session.images_.clear();
-    if (session.given_up_ && done > 0 && done == session.ids.size()) --session.computed;
-    session.given_up_ = false;
+    session.ids.resize(std::max(before, static_cast<std::size_t>(session.computed)));
+    session.end_append();
   }
 };
 
-Sequence::Sequence(const Model& shared, const SessionOptions& options)
-    : model(shared),
-      team(options.threads),
-      plan(make_plan(model, options, team.threads())),
-      decoder(*model.impl().weights, team, plan.context, plan.longest_chunk),
-      sampler(model.info().vocabulary),
-      logits_(static_cast<std::size_t>(model.info().vocabulary) * SessionPlan::kLogitRows *
-              sizeof(float)) {
+Sequence::Sequence(std::shared_ptr<EngineCore> core, const SessionPlan& settled)
+    : engine(std::move(core)),
+      plan(settled),
+      table(engine->pool, engine->model.impl().config, plan.context, plan.longest_chunk),
+      hidden_(static_cast<std::size_t>(engine->model.info().width)) {
   ids.reserve(static_cast<std::size_t>(plan.context));
-  if (model.vision() != nullptr)
-    images_.reserve(static_cast<std::size_t>(plan.context / model.vision()->tokens));
+  if (const VisionInfo* vision = engine->model.vision())
+    images_.reserve(static_cast<std::size_t>(plan.context / vision->tokens));
+  const Turn turn(*engine);
+  engine->sequences.reserve(engine->sequences.size() + 1);
+  if (!engine->pool.promise(plan.pages)) {
+    const auto promised = static_cast<std::uint64_t>(engine->pool.promised());
+    throw Error(ErrorCode::kMemory,
+                format("a context of {} tokens needs {} of keys and values, but {} of the engine's "
+                       "{} are promised already",
+                       plan.context, format_bytes(plan.kv_bytes),
+                       format_bytes(promised * engine->pool.page_bytes()),
+                       format_bytes(engine->plan.kv_bytes)));
+  }
+  engine->sequences.push_back(this);
 }
-Sequence::~Sequence() = default;
+
+Sequence::Sequence(const Model& model, const SessionOptions& options)
+    : Sequence(make_own(model, options)) {}
+
+Sequence::Own Sequence::make_own(const Model& model, const SessionOptions& options) {
+  const int threads = checked_threads(options.threads);
+  const OwnPlan plan = make_plan(model, options, threads);
+  return {std::make_shared<EngineCore>(model, plan.engine, threads), plan.session};
+}
+
+Sequence::~Sequence() {
+  clear();
+  const Turn turn(*engine, Turn::Within{});
+  engine->pool.give_back(plan.pages);
+  std::erase(engine->sequences, this);
+}
 
 void Sequence::check_ids(std::span<const TokenId> new_ids) const {
+  const Model& model = engine->model;
   const int vocabulary = model.info().vocabulary;
   const TokenId image_token = model.tokenizer().image_token();
   for (std::size_t i = 0; i < new_ids.size(); ++i) {
@@ -86,62 +119,131 @@ void Sequence::check_ids(std::span<const TokenId> new_ids) const {
   throw Error(ErrorCode::kContext, message);
 }
 
-std::span<float> Sequence::logit_rows(int count) const {
-  const std::size_t vocabulary = static_cast<std::size_t>(model.info().vocabulary);
-  return {reinterpret_cast<float*>(logits_.data()), vocabulary * static_cast<std::size_t>(count)};
-}
-
 // Checks everything before it changes anything. Ends with `new_ids` behind the ids and their images
 // placed.
 void Sequence::begin_append(std::span<const TokenId> new_ids,
                             std::span<const ImageFeatures> images) {
   check_ids(new_ids);
-  place_images(model, new_ids, images, static_cast<int>(ids.size()), images_);
+  const std::size_t before = ids.size(), pictures = pictures_.size();
+  place_images(engine->model, new_ids, images, static_cast<int>(before), images_);
+  if (engine->plan.reuse) {
+    pictures_.reserve(pictures + images_.size());
+    for (std::size_t i = 0; i < images_.size(); ++i)
+      pictures_.push_back({images_[i].begin, images_[i].count, digest_of(images[i])});
+  }
   ids.insert(ids.end(), new_ids.begin(), new_ids.end());
 }
 
-// The images of the next chunk, and how many tokens it has.
-std::span<const ImageRows> Sequence::next_chunk(int& count) const {
-  int end = std::min(computed + plan.chunk, static_cast<int>(ids.size()));
+void Sequence::begin(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images) {
+  begin_append(new_ids, images);
+  reuse();
+}
+
+/// Goes on behind what the engine has of these ids already, but for the last one, whose row is
+/// needed.
+void Sequence::reuse() {
+  if (!engine->plan.reuse || ids.empty()) return;
+  const auto done = static_cast<std::size_t>(computed);
+  const PrefixCache::Match found = engine->find(*this, {ids, pictures_}, ids.size() - 1);
+  if (found.count > done) {
+    table.share(*found.table, static_cast<int>(found.count));
+    engine->reused_tokens += found.count - done;
+    computed = cached = static_cast<int>(found.count);
+    ahead_ = {};
+  }
+  const bool worth = found.common >= static_cast<std::size_t>(computed) + kWorthKeeping;
+  split_ = worth ? static_cast<int>(found.common) : 0;
+}
+
+PrefixView Sequence::computed_prefix() const {
+  return PrefixView{ids, pictures_}.first(static_cast<std::size_t>(computed));
+}
+
+/// The images of a piece that ends at `end`, or behind the image that it would cut.
+std::span<const ImageRows> Sequence::images_to(int& end) const {
   std::size_t first = 0;
   while (first < images_.size() && images_[first].begin < computed) ++first;
   std::size_t last = first;
   for (; last < images_.size() && images_[last].begin < end; ++last)
     end = std::max(end, images_[last].begin + images_[last].count);
-  count = end - computed;
   return std::span(images_).subspan(first, last - first);
 }
 
-// Computes the next ids that are not computed, a chunk at most; returns how many. Their logits can
-// be asked for, or those of the last of them alone.
-int Sequence::forward_chunk(LogitsOf rows, std::size_t done, std::size_t total,
+Piece Sequence::next_piece(int most) {
+  int end = std::min(computed + std::min(plan.chunk, most), static_cast<int>(ids.size()));
+  if (split_ > computed) end = std::min(end, split_);
+  const std::span<const ImageRows> images = images_to(end);
+  const auto begin = static_cast<std::size_t>(computed);
+  ahead_ = {};
+  return {&table, std::span(ids).subspan(begin, static_cast<std::size_t>(end) - begin), computed,
+          images, end - computed - 1};
+}
+
+void Sequence::end_piece(const Piece& piece, const Decoder& decoder, int row) {
+  const int count = static_cast<int>(piece.ids.size()) - piece.first_row;
+  take_rows(decoder, row, count, piece.position + piece.first_row);
+  computed = piece.position + static_cast<int>(piece.ids.size());
+  if (computed != split_) return;
+  split_ = 0;
+  engine->kept.keep(computed_prefix(), table);
+}
+
+void Sequence::take_computed(const Piece& piece, const Decoder& decoder, int row) {
+  ids.insert(ids.end(), piece.ids.begin(), piece.ids.end());
+  ahead_ = {};
+  end_piece(piece, decoder, row);
+  if (speculator != nullptr) speculator->follow(ids);
+}
+
+/// Copies rows of positions [position, position + count) that were computed, as many of the last
+/// as there is room for.
+void Sequence::take_rows(const Decoder& decoder, int row, int count, int position) {
+  const auto width = static_cast<std::size_t>(engine->model.info().width);
+  const int keep = std::min(count, static_cast<int>(hidden_.size() / width));
+  for (int i = 0; i < keep; ++i) {
+    std::copy_n(decoder.row(row + count - keep + i), width,
+                hidden_.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(i) * width));
+  }
+  hidden_begin_ = position + count - keep;
+  hidden_count_ = keep;
+  hidden_number_ = number_rows(keep);
+}
+
+bool Sequence::has_row(int position) const {
+  return position >= hidden_begin_ && position < hidden_begin_ + hidden_count_;
+}
+
+HiddenRow Sequence::row(int position) const {
+  const auto i = static_cast<std::size_t>(position - hidden_begin_);
+  return {hidden_.data() + i * static_cast<std::size_t>(engine->model.info().width),
+          hidden_number_ + i};
+}
+
+/// Those of `position` and of the draft behind it.
+std::span<const HiddenRow> Sequence::rows_from(int position) {
+  const std::size_t count = 1 + ahead_.size();
+  for (std::size_t i = 0; i < count; ++i) wanted_[i] = row(position + static_cast<int>(i));
+  return std::span(wanted_).first(count);
+}
+
+// Computes the next ids that are not computed, a chunk at most; returns how many. In turn.
+int Sequence::forward_piece(bool all_rows, std::size_t done, std::size_t total,
                             const std::atomic<bool>* cancel) {
   const auto interrupt = [&] {
     throw Error(ErrorCode::kInterrupted,
                 format("interrupted after {} of {} tokens of the prompt", done, total));
   };
   if (is_set(cancel)) interrupt();
-  int count = 0;
-  const std::span<const ImageRows> images = next_chunk(count);
-  // An image's last token cannot be computed again without the others: see Rollback.
-  const auto begin = static_cast<std::size_t>(computed);
-  const bool behind_image = begin > 0 && ids[begin - 1] == model.tokenizer().image_token();
+  Piece piece = next_piece(plan.chunk);
+  if (all_rows) piece.first_row = 0;
   try {
-    decoder.forward(std::span(ids).subspan(begin, static_cast<std::size_t>(count)), computed,
-                    images, rows == LogitsOf::kLast ? count - 1 : 0,
-                    behind_image ? nullptr : cancel);
+    engine->forward({&piece, 1}, cancel);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kInterrupted) throw;
-    given_up_ = true;
-    logits_count_ = best_count_ = 0;
-    ahead_ = {};
     interrupt();
   }
-  forward_begin_ = computed;
-  computed += count;
-  logits_count_ = best_count_ = 0;
-  ahead_ = {};
-  return count;
+  end_piece(piece, engine->decoder, 0);
+  return static_cast<int>(piece.ids.size());
 }
 
 void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images,
@@ -151,9 +253,16 @@ void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFea
   const std::size_t before = ids.size();
   const Rollback rollback(*this, before);
   begin_append(new_ids, images);
+  {
+    const Turn turn(*engine);
+    reuse();
+  }
   std::size_t done = 0;
   while (static_cast<std::size_t>(computed) < ids.size()) {
-    forward_chunk(LogitsOf::kLast, done, new_ids.size(), cancel);
+    {
+      const Turn turn(*engine);
+      forward_piece(false, done, new_ids.size(), cancel);
+    }
     if (speculator != nullptr)
       speculator->follow(std::span(ids).first(static_cast<std::size_t>(computed)));
     done = static_cast<std::size_t>(std::max(computed - static_cast<int>(before), 0));
@@ -170,44 +279,37 @@ void Sequence::append_with_logits(std::span<const TokenId> new_ids,
   const int before = static_cast<int>(ids.size());
   const Rollback rollback(*this, ids.size());
   begin_append(new_ids, images);
+  const Turn turn(*engine);
+  std::vector<HiddenRow> rows;
+  rows.reserve(kLogitRows);
   while (static_cast<std::size_t>(computed) < ids.size()) {
     const int first = computed;
-    const int rows =
-        forward_chunk(LogitsOf::kAll, static_cast<std::size_t>(std::max(first - before, 0)),
-                      new_ids.size(), cancel);
+    const int count = forward_piece(true, static_cast<std::size_t>(std::max(first - before, 0)),
+                                    new_ids.size(), cancel);
     // A drawn id that was left to compute comes in front of the new ones; its logits are not asked
     // for.
-    for (int row = std::max(before - first, 0); row < rows; row += SessionPlan::kLogitRows) {
-      const int count = std::min(SessionPlan::kLogitRows, rows - row);
-      prepare_logits(row, count);
-      for (int i = 0; i < count; ++i) call_host(on_logits, first + row + i, row_logits(row + i));
+    for (int row = std::max(before - first, 0); row < count; row += kLogitRows) {
+      const int end = std::min(row + kLogitRows, count);
+      const std::uint64_t number = number_rows(end - row);
+      rows.clear();
+      for (int i = row; i < end; ++i)
+        rows.push_back({engine->decoder.row(i), number + static_cast<std::uint64_t>(i - row)});
+      engine->logits.compute(rows);
+      for (int i = row; i < end; ++i) {
+        call_host(on_logits, first + i,
+                  engine->logits.all(rows[static_cast<std::size_t>(i - row)].number));
+      }
     }
   }
 }
 
 std::span<const float> Sequence::logits() {
   if (ids.empty()) return {};
-  compute();
-  prepare_logits(last_row(), 1);
-  return row_logits(last_row());
-}
-
-bool Sequence::has_logits(int row) const {
-  return row >= logits_first_ && row < logits_first_ + logits_count_;
-}
-
-void Sequence::prepare_logits(int first, int count) {
-  if (has_logits(first) && has_logits(first + count - 1)) return;
-  logits_count_ = 0;
-  decoder.logits(first, count, logit_rows(count));
-  logits_first_ = first;
-  logits_count_ = count;
-}
-
-std::span<const float> Sequence::row_logits(int row) const {
-  const std::size_t vocabulary = static_cast<std::size_t>(model.info().vocabulary);
-  return logit_rows(SessionPlan::kLogitRows)
-      .subspan(static_cast<std::size_t>(row - logits_first_) * vocabulary, vocabulary);
+  const Turn turn(*engine);
+  compute_in_turn();
+  const HiddenRow last = last_row();
+  engine->logits.compute({&last, 1});
+  return engine->logits.all(last.number);
 }
 
 bool Sequence::needs_forward() const {
@@ -224,58 +326,56 @@ bool Sequence::take_ahead() {
   return true;
 }
 
+void Sequence::allow_drafts() {
+  hidden_.resize(static_cast<std::size_t>(engine->model.info().width) * (kMaxDraft + 1));
+}
+
 void Sequence::forward_draft(std::span<const TokenId> draft) {
   forward_ids_[0] = ids.back();
   std::copy(draft.begin(), draft.end(), forward_ids_.begin() + 1);
-  decoder.forward(std::span(forward_ids_).first(draft.size() + 1), computed);
-  forward_begin_ = computed;
+  ahead_ = {};
+  const Piece piece{&table, std::span(forward_ids_).first(draft.size() + 1), computed};
+  engine->forward({&piece, 1}, nullptr);
+  take_rows(engine->decoder, 0, static_cast<int>(piece.ids.size()), computed);
   ++computed;
-  logits_count_ = best_count_ = 0;
   ahead_ = std::span(forward_ids_).subspan(1, draft.size());
 }
 
 void Sequence::compute(std::span<const TokenId> draft) {
+  const Turn turn(*engine);
+  compute_in_turn(draft);
+}
+
+void Sequence::compute_in_turn(std::span<const TokenId> draft) {
   if (!draft.empty() && needs_forward() && static_cast<std::size_t>(computed) + 1 == ids.size()) {
     forward_draft(draft);
   } else if (!take_ahead()) {
-    while (static_cast<std::size_t>(computed) < ids.size())
-      forward_chunk(LogitsOf::kLast, 0, 0, nullptr);
+    while (static_cast<std::size_t>(computed) < ids.size()) forward_piece(false, 0, 0, nullptr);
   }
 }
 
 TokenId Sequence::draw(const SamplingOptions& sampling) {
-  compute();
-  return draw(last_row(), ids, drawable_ids(model), sampling);
+  return draw(ids, drawable_ids(engine->model), sampling);
 }
 
-TokenId Sequence::draw(int row, std::span<const TokenId> history, std::size_t drawable,
+TokenId Sequence::draw(std::span<const TokenId> history, std::size_t drawable,
                        const SamplingOptions& sampling) {
+  const Turn turn(*engine);
+  compute_in_turn();
+  const HiddenRow last = last_row();
   const std::span<const TokenId> recent = history.last(std::min(kPenaltyWindow, history.size()));
-  if (!has_logits(row)) {
+  RowLogits& logits = engine->logits;
+  Sampler& sampler = engine->samplers.front();
+  if (!logits.has(last.number)) {
+    const std::span<const HiddenRow> rows = rows_from(computed - 1);
     const std::optional<HeadQuery> query = sampler.query(drawable, recent, sampling);
-    if (query && find_best(row, *query)) {
-      const auto best = decoder.best(row - best_first_);
+    if (query && logits.find_best(rows, *query)) {
+      const auto best = logits.best(last.number);
       if (const auto id = sampler.sample_best(best, *query, sampling, history.size())) return *id;
     }
-    prepare_logits(row, 1 + static_cast<int>(ahead_.size()));
+    logits.compute(rows);
   }
-  return sampler.sample(row_logits(row).first(drawable), recent, sampling, history.size());
-}
-
-// Searches the head for row `row`, and for the draft behind it where the answer will do for that as
-// well.
-bool Sequence::find_best(int row, const HeadQuery& query) {
-  const bool same = query.rows == best_query_.rows && query.count == best_query_.count &&
-                    query.range == best_query_.range && query.also.empty();
-  if (same && row >= best_first_ && row < best_first_ + best_count_) return true;
-  const int count = query.also.empty() ? 1 + static_cast<int>(ahead_.size()) : 1;
-  best_count_ = 0;
-  if (!decoder.best_logits(row, count, query)) return false;
-  best_first_ = row;
-  best_count_ = query.also.empty() ? count : 0;
-  best_query_ = query;
-  best_query_.also = {};
-  return true;
+  return sampler.sample(logits.all(last.number).first(drawable), recent, sampling, history.size());
 }
 
 void Sequence::rewind(std::size_t count) {
@@ -283,94 +383,46 @@ void Sequence::rewind(std::size_t count) {
   ids.resize(count);
   computed = std::min(computed, static_cast<int>(count));
   // The row of the id that is last now may be gone: it is computed anew.
-  if (computed > 0 && computed == static_cast<int>(count)) --computed;
+  if (computed > 0 && computed == static_cast<int>(count) && !has_row(computed - 1)) --computed;
   ahead_ = {};
 }
 
-void Sequence::add_user(std::span<const ContentPart> parts, std::string_view system,
-                        const std::atomic<bool>* cancel) {
-  std::vector<TokenId> before = ids;
-  before.insert(before.end(), queue_.ids.begin(), queue_.ids.end());
-  const Prompt turn =
-      user_turn(model.tokenizer(), parts, system, before, model.info().turns(), cancel);
-  queue_.ids.reserve(queue_.ids.size() + turn.ids.size());
-  queue_.images.reserve(queue_.images.size() + turn.images.size());
-  queue_.ids.insert(queue_.ids.end(), turn.ids.begin(), turn.ids.end());
-  queue_.images.insert(queue_.images.end(), turn.images.begin(), turn.images.end());
-}
-
-GenerateOptions Sequence::reply_options(GenerateOptions options) const {
-  std::ranges::move(turn_stops(model.tokenizer(), model.info().turns()),
-                    std::back_inserter(options.stop));
-  return options;
-}
-
-void Sequence::append_queue(const Progress& progress, const std::atomic<bool>* cancel) {
-  const std::size_t before = ids.size();
-  const auto keep_rest = [&] {
-    drop_front(queue_, ids.size() - before, model.tokenizer().image_token());
+/// Without pictures beyond the ids. Where nothing but what was taken for reuse is there, the last
+/// id has no row, and is computed again when it is needed; of a picture, all of it is given up.
+void Sequence::end_append() {
+  images_.clear();
+  const auto cut = [&] {
+    while (!pictures_.empty() &&
+           static_cast<std::size_t>(pictures_.back().begin + pictures_.back().count) > ids.size())
+      pictures_.pop_back();
   };
-  try {
-    append(queue_.ids, queue_.images, progress, cancel);
-    queue_ = {};
-  } catch (const HostException&) {
-    keep_rest();
-    throw;
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kInterrupted) {
-      keep_rest();
-    } else {
-      queue_ = {};
-    }
-    throw;
-  } catch (...) {
-    queue_ = {};
-    throw;
+  cut();
+  split_ = 0;
+  if (computed == 0 || static_cast<std::size_t>(computed) < ids.size() || has_row(computed - 1))
+    return;
+  while (!pictures_.empty() && pictures_.back().begin + pictures_.back().count == computed) {
+    computed = pictures_.back().begin;
+    ids.resize(static_cast<std::size_t>(computed));
+    cut();
   }
+  if (computed > 0) --computed;
 }
 
 void Sequence::clear() {
+  const Turn turn(*engine, Turn::Within{});
+  try {
+    if (engine->plan.reuse && computed > 0) engine->kept.keep(computed_prefix(), table);
+  } catch (const std::bad_alloc&) {  // A help, no promise.
+  }
+  table.clear();
   ids.clear();
-  queue_ = {};
-  computed = 0;
-  cached = 0;
+  images_.clear();
+  pictures_.clear();
+  computed = cached = split_ = 0;
   prefill_seconds = 0;
-  forward_begin_ = 0;
-  logits_count_ = best_count_ = 0;
+  hidden_count_ = 0;
   ahead_ = {};
   if (speculator != nullptr) speculator->clear();
-}
-
-// The decoder's last forward was not of this id: its row is known by its logits alone.
-void Sequence::take_computed(TokenId id, std::span<const float> logits) {
-  if (logits.data() != logit_rows(1).data())
-    std::copy(logits.begin(), logits.end(), logit_rows(1).begin());
-  ids.push_back(id);
-  forward_begin_ = computed;
-  ++computed;
-  logits_first_ = 0;
-  logits_count_ = 1;
-  best_count_ = 0;
-  ahead_ = {};
-  if (speculator != nullptr) speculator->follow(ids);
-}
-
-void Sequence::append_each(std::span<Sequence* const> sequences, std::span<const TokenId> ids) {
-  const std::size_t count = sequences.size();
-  std::array<Decoder*, kMostTogether> decoders{};
-  std::array<int, kMostTogether> positions{};
-  for (std::size_t i = 0; i < count; ++i) {
-    decoders[i] = &sequences[i]->decoder;
-    positions[i] = sequences[i]->computed;
-  }
-  Sequence& first = *sequences[0];
-  const std::span<float> logits = first.logit_rows(static_cast<int>(count));
-  first.decoder.forward_together(std::span(decoders).first(count), ids,
-                                 std::span(positions).first(count));
-  first.decoder.logits(0, static_cast<int>(count), logits);
-  const std::size_t vocabulary = logits.size() / count;
-  for (std::size_t i = 0; i < count; ++i)
-    sequences[i]->take_computed(ids[i], logits.subspan(i * vocabulary, vocabulary));
 }
 
 }  // namespace lapidary

@@ -1,23 +1,92 @@
 #include "lapidary/session.h"
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 
 #include "base/boundary.h"
 #include "lapidary/error.h"
 #include "runtime/generation.h"
+#include "runtime/model_impl.h"
+#include "runtime/prompt_images.h"
 #include "runtime/session_impl.h"
 #include "runtime/speculator.h"
+#include "text/chat_template.h"
 
 namespace lapidary {
 
 Session::Impl::Impl(const Model& shared, const SessionOptions& options)
-    : Sequence(shared, options) {
-  speculator = std::make_unique<Speculator>(model, plan, options);
+    : Sequence(shared, options), own_engine_(true) {
+  add_draft(options);
+}
+
+Session::Impl::Impl(std::shared_ptr<EngineCore> core, const SessionOptions& options)
+    : Sequence(core, plan_shared(core->model.impl().config, core->plan, options)),
+      own_engine_(false) {
+  add_draft(options);
+}
+
+void Session::Impl::add_draft(const SessionOptions& options) {
+  if (options.draft) speculator = std::make_unique<Speculator>(engine->model, plan, options);
+}
+
+std::uint64_t Session::Impl::memory_bytes() const {
+  return plan.own_bytes + (own_engine_ ? engine->plan.bytes() : plan.kv_bytes);
+}
+
+void Session::Impl::add_user(std::span<const ContentPart> parts, std::string_view system,
+                             const std::atomic<bool>* cancel) {
+  const Model& model = engine->model;
+  std::vector<TokenId> before = ids;
+  before.insert(before.end(), queue_.ids.begin(), queue_.ids.end());
+  const Prompt turn =
+      user_turn(model.tokenizer(), parts, system, before, model.info().turns(), cancel);
+  queue_.ids.reserve(queue_.ids.size() + turn.ids.size());
+  queue_.images.reserve(queue_.images.size() + turn.images.size());
+  queue_.ids.insert(queue_.ids.end(), turn.ids.begin(), turn.ids.end());
+  queue_.images.insert(queue_.images.end(), turn.images.begin(), turn.images.end());
+}
+
+GenerateOptions Session::Impl::reply_options(GenerateOptions options) const {
+  std::ranges::move(turn_stops(engine->model.tokenizer(), engine->model.info().turns()),
+                    std::back_inserter(options.stop));
+  return options;
+}
+
+void Session::Impl::append_queue(const Progress& progress, const std::atomic<bool>* cancel) {
+  const std::size_t before = ids.size();
+  const auto keep_rest = [&] {
+    drop_front(queue_, ids.size() - before, engine->model.tokenizer().image_token());
+  };
+  try {
+    append(queue_.ids, queue_.images, progress, cancel);
+    queue_ = {};
+  } catch (const HostException&) {
+    keep_rest();
+    throw;
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kInterrupted) {
+      keep_rest();
+    } else {
+      queue_ = {};
+    }
+    throw;
+  } catch (...) {
+    queue_ = {};
+    throw;
+  }
+}
+
+void Session::Impl::clear() {
+  Sequence::clear();
+  queue_ = {};
 }
 
 Session::Session() noexcept = default;
 Session::Session(const Model& model, const SessionOptions& options)
     : impl_(at_boundary([&] { return std::make_unique<Impl>(model, options); })) {}
+Session::Session(const Engine& engine, const SessionOptions& options)
+    : impl_(at_boundary([&] { return std::make_unique<Impl>(engine.core(), options); })) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -52,11 +121,11 @@ void Session::append_with_logits(const Prompt& prompt,
       [&](Impl& own) { own.append_with_logits(prompt.ids, prompt.images, on_logits, cancel); });
 }
 
-std::span<const float> Session::logits() const {
+std::span<const float> Session::logits() {
   return use(impl_.get(), Impl::kName, [](Impl& own) { return own.logits(); });
 }
 
-TokenId Session::draw(const SamplingOptions& options) const {
+TokenId Session::draw(const SamplingOptions& options) {
   return use(impl_.get(), Impl::kName, [&](Impl& own) {
     validate(options);
     if (own.ids.empty())
@@ -79,7 +148,12 @@ Completion Session::reply_to_end(const GenerateOptions& options, const OnText& o
   });
 }
 
-HeadStats Session::head_stats() const { return impl().decoder.head_stats(); }
+HeadStats Session::head_stats() const {
+  return at_boundary([&] {
+    const Turn turn(*impl().engine);
+    return impl().engine->decoder.head_stats();
+  });
+}
 
 void Session::add_user(std::string_view text, std::string_view system,
                        const std::atomic<bool>* cancel) {
@@ -93,9 +167,9 @@ void Session::add_user(std::string_view text, const std::vector<Image>& images,
                        std::string_view system, const ImageOptions& options,
                        const std::atomic<bool>* cancel) {
   use(impl_.get(), Impl::kName, [&](Impl& own) {
-    ImageEncoder encoder(own.model, {.threads = own.team.threads(),
-                                     .memory_limit = own.plan.memory_limit,
-                                     .held_bytes = own.plan.bytes});
+    ImageEncoder encoder(own.engine->model, {.threads = own.engine->team.threads(),
+                                             .memory_limit = own.engine->plan.memory_limit,
+                                             .held_bytes = own.memory_bytes()});
     std::vector<ContentPart> parts;
     parts.reserve(images.size() + 1);
     for (const Image& image : images)
@@ -113,11 +187,11 @@ void Session::add_user(std::span<const ContentPart> parts, std::string_view syst
 std::span<const TokenId> Session::ids() const { return impl().ids; }
 int Session::position() const { return static_cast<int>(impl().ids.size()); }
 int Session::context() const { return impl().plan.context; }
-int Session::threads() const { return impl().team.threads(); }
-std::uint64_t Session::memory_bytes() const { return impl().plan.bytes; }
+int Session::threads() const { return impl().engine->team.threads(); }
+std::uint64_t Session::memory_bytes() const { return impl().memory_bytes(); }
 void Session::clear() {
   use(impl_.get(), Impl::kName, [](Impl& own) { own.clear(); });
 }
-const Model& Session::model() const { return impl().model; }
+const Model& Session::model() const { return impl().engine->model; }
 
 }  // namespace lapidary

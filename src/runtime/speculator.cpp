@@ -24,7 +24,7 @@ double expected_cost(const Model& target, const SessionOptions& options) {
 std::uint64_t Speculator::draft_bytes(const SessionPlan& plan, const SessionOptions& options,
                                       int threads) {
   if (!options.draft) return 0;
-  return make_plan(*options.draft, DraftModel::session_options(plan, threads), threads).bytes +
+  return make_plan(*options.draft, DraftModel::session_options(plan, threads), threads).bytes() +
          static_cast<std::uint64_t>(plan.context) * sizeof(TokenId);
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -196,25 +197,31 @@ constexpr int kHeadDim = 256;
 
 void run_attention(benchmark::State& state, const Table& table, int rows) {
   constexpr std::size_t kCached = std::size_t{kernels::kSegment} * kHeadDim;
-  static const std::vector<std::uint16_t> keys = random_bf16(kCached),
-                                          values = random_bf16(kCached);
+  // Pages of one KV head, as they come; keys and values are random alike.
+  static const std::vector<std::uint16_t> cache = random_bf16(2 * kCached);
+  static const std::vector<std::int32_t> pages = [] {
+    std::vector<std::int32_t> all(kernels::kSegment / kernels::kPagePositions);
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+  }();
   const auto count = static_cast<std::size_t>(rows);
   const std::vector<float> queries = random_floats(count * kHeadDim, 1.0F / 16);
   const std::vector<std::int64_t> first(count, 0), last(count, kernels::kSegment - 1);
   std::vector<float> scores(count * kernels::kSegment), output(count * kHeadDim), sum(count),
       maximum(count);
-  const kernels::AttentionArgs args{.queries = queries.data(),
-                                    .rows = rows,
-                                    .head_dim = kHeadDim,
-                                    .keys = keys.data(),
-                                    .values = values.data(),
-                                    .panel_ring = kernels::kSegment / kernels::kKeyPanel,
-                                    .first_key = 0,
-                                    .last_key = kernels::kSegment - 1,
-                                    .row_first = first.data(),
-                                    .row_last = last.data(),
-                                    .scores = scores.data(),
-                                    .part = {output.data(), maximum.data(), sum.data()}};
+  const kernels::AttentionArgs args{
+      .queries = queries.data(),
+      .rows = rows,
+      .head_dim = kHeadDim,
+      .format = kernels::KvFormat::kBf16,
+      .cache = {reinterpret_cast<const std::byte*>(cache.data()),
+                kernels::kv_head_bytes(kernels::KvFormat::kBf16, kHeadDim), pages.data(), 0},
+      .first_key = 0,
+      .last_key = kernels::kSegment - 1,
+      .row_first = first.data(),
+      .row_last = last.data(),
+      .scores = scores.data(),
+      .part = {output.data(), maximum.data(), sum.data()}};
   const Work work = float_work(table, 2.0 * kCached * sizeof(std::uint16_t), 4.0 * kCached * rows);
   measure(state, work, [&] { table.kernels->attention(args); });
 }

@@ -19,6 +19,7 @@ using kernels::AttentionPart;
 using kernels::Kernels;
 using kernels::kKeyPanel;
 using kernels::kSegment;
+using kernels::KvFormat;
 
 constexpr double kEps = 0x1p-24;  // Half a unit in the last place of fp32, relative.
 
@@ -168,43 +169,43 @@ TEST(KernelsFloat, GeluOverItsWholeRange) {
   }
 }
 
-/// Keys and values of `length` positions in a ring of panels, and some query rows that see windows
-/// of them.
+/// Keys and values of `length` positions in pages that lie in no order, and some query rows that
+/// see windows of them.
 struct Scene {
-  Scene(int dim, std::int64_t positions, int panels, int row_count, std::int64_t window,
+  Scene(int dim, std::int64_t positions, int ring, int row_count, std::int64_t window,
         std::mt19937& random)
       : head_dim(dim),
         length(positions),
-        ring(panels),
         rows(row_count),
-        key_cache(static_cast<std::size_t>(panels * kKeyPanel * dim),
-                  0x4680),  // What was never written: large, finite.
-        value_cache(key_cache.size(), 0xC680),
+        pool(static_cast<std::size_t>(ring) * kernels::kv_head_bytes(KvFormat::kBf16, dim),
+             std::byte{0x46}),  // What was never written: large, finite.
         queries(normals(static_cast<std::size_t>(row_count * dim),
                         1.5F / std::sqrt(static_cast<float>(dim)), random)),
         keys(normals(static_cast<std::size_t>(positions * dim), 2.0F, random)),
         values(normals(keys.size(), 3.0F, random)) {
-    for (std::int64_t p = 0; p < length; ++p) {
-      for (int d = 0; d < head_dim; ++d) write(p, d);
-    }
+    for (std::int64_t page = 0; page * kernels::kPagePositions < length; ++page)
+      pages.push_back(static_cast<std::int32_t>(ring - 1 - page % ring));
+    for (std::int64_t p = 0; p < length; ++p) write(p);
     for (int r = 0; r < rows; ++r) {  // Two heads a token: rows share what they see in pairs.
       row_last.push_back(length - 1 - (rows - 1) / 2 + r / 2);
       row_first.push_back(std::max<std::int64_t>(0, row_last.back() - window + 1));
     }
   }
 
-  void write(std::int64_t p, int d) {
-    const auto panel = static_cast<std::size_t>(p / kKeyPanel % ring) *
-                       static_cast<std::size_t>(kKeyPanel * head_dim);
-    const auto in_panel = static_cast<std::size_t>(p % kKeyPanel),
-               dim = static_cast<std::size_t>(d);
-    const auto i = static_cast<std::size_t>(p * head_dim + d);
-    const std::uint16_t k = kernels::float_to_bf16(keys[i]), v = kernels::float_to_bf16(values[i]);
-    key_cache[panel + dim / 2 * 32 + 2 * in_panel + dim % 2] = k;
-    value_cache[panel + in_panel / 2 * 2 * static_cast<std::size_t>(head_dim) + 2 * dim +
-                in_panel % 2] = v;
-    keys[i] = kernels::bf16_to_float(k);
-    values[i] = kernels::bf16_to_float(v);
+  void write(std::int64_t p) {
+    const auto first = static_cast<std::size_t>(p * head_dim),
+               dim = static_cast<std::size_t>(head_dim);
+    scalar_table().store_kv(KvFormat::kBf16, keys.data() + first, values.data() + first, head_dim,
+                            pool.data() + page_of(p),
+                            static_cast<int>(p % kernels::kPagePositions));
+    for (std::size_t i = first; i < first + dim; ++i) {
+      keys[i] = kernels::bf16_to_float(kernels::float_to_bf16(keys[i]));
+      values[i] = kernels::bf16_to_float(kernels::float_to_bf16(values[i]));
+    }
+  }
+  std::size_t page_of(std::int64_t p) const {
+    return static_cast<std::size_t>(pages[static_cast<std::size_t>(p / kernels::kPagePositions)]) *
+           kernels::kv_head_bytes(KvFormat::kBf16, head_dim);
   }
 
   /// Attention of rows [begin, end), segment after segment.
@@ -219,9 +220,10 @@ struct Scene {
     args.queries = queries.data() + begin * head_dim;
     args.rows = end - begin;
     args.head_dim = head_dim;
-    args.keys = key_cache.data();
-    args.values = value_cache.data();
-    args.panel_ring = ring;
+    args.format = KvFormat::kBf16;
+    const std::int64_t seen = row_first[static_cast<std::size_t>(begin)] / kernels::kPagePositions;
+    args.cache = {pool.data(), kernels::kv_head_bytes(KvFormat::kBf16, head_dim),
+                  pages.data() + seen, seen};
     args.row_first = row_first.data() + begin;
     args.row_last = row_last.data() + begin;
     args.scores = scores.data();
@@ -242,8 +244,9 @@ struct Scene {
 
   int head_dim;
   std::int64_t length;
-  int ring, rows;
-  std::vector<std::uint16_t> key_cache, value_cache;
+  int rows;
+  std::vector<std::byte> pool;
+  std::vector<std::int32_t> pages;
   std::vector<float> queries, keys, values;
   std::vector<std::int64_t> row_first, row_last;
 };
@@ -287,7 +290,7 @@ void Scene::expect_near_exact(const std::vector<float>& got) const {
 
 struct SceneShape {
   std::int64_t length, window;
-  int ring;
+  int ring;  // Pages that there are: page p lies where page p + ring did.
 };
 
 class KernelsAttention : public testing::TestWithParam<SceneShape> {};
@@ -320,22 +323,38 @@ constexpr std::int64_t kAll = 1 << 20;
 INSTANTIATE_TEST_SUITE_P(
     Shapes, KernelsAttention,
     testing::Values(SceneShape{1, kAll, 1}, SceneShape{5, kAll, 1}, SceneShape{16, kAll, 1},
-                    SceneShape{17, kAll, 2}, SceneShape{512, kAll, 32}, SceneShape{514, kAll, 33},
-                    SceneShape{1100, kAll, 70},
-                    SceneShape{517, 4, 2},      // Windows of four keys across a segment's end: some
-                                                // rows see nothing of the second.
-                    SceneShape{1100, 128, 10},  // The ring was written several times over.
-                    SceneShape{1540, 512, 34}));
+                    SceneShape{17, kAll, 1}, SceneShape{65, kAll, 2}, SceneShape{512, kAll, 8},
+                    SceneShape{514, kAll, 9}, SceneShape{1100, kAll, 18},
+                    SceneShape{517, 4, 2},     // Windows of four keys across a segment's end: some
+                                               // rows see nothing of the second.
+                    SceneShape{1100, 128, 4},  // The pages were written several times over.
+                    SceneShape{1540, 512, 10}));
+
+TEST(KernelsFloat, KeysAndValuesAreStoredAlikeOnEveryIsa) {
+  std::mt19937 random(43);
+  const std::vector<float> key = normals(256, 3.0F, random), value = normals(256, 3.0F, random);
+  const std::size_t bytes = kernels::kv_head_bytes(KvFormat::kBf16, 256);
+  std::vector<std::byte> want(bytes), got(bytes);
+  for (const Kernels* table : all_tables()) {
+    for (const int place : {0, 1, 15, 16, 63}) {
+      std::ranges::fill(want, std::byte{7});
+      std::ranges::fill(got, std::byte{7});
+      scalar_table().store_kv(KvFormat::kBf16, key.data(), value.data(), 256, want.data(), place);
+      table->store_kv(KvFormat::kBf16, key.data(), value.data(), 256, got.data(), place);
+      EXPECT_EQ(got, want) << table->name << " place " << place;
+    }
+  }
+}
 
 TEST(KernelsFloat, AttentionToOneDominantKeyReturnsItsValue) {
   std::mt19937 random(37);
-  Scene scene(64, 600, 38, 1, kAll, random);
+  Scene scene(64, 600, 10, 1, kAll, random);
   for (int d = 0; d < 64; ++d) {
     scene.queries[static_cast<std::size_t>(d)] = 1.0F;
     scene.keys[static_cast<std::size_t>(77 * 64 + d)] =
         8.0F;  // 512, where no other score comes near: all of exp underflows.
-    scene.write(77, d);
   }
+  scene.write(77);
   for (const Kernels* table : all_tables()) {
     const std::vector<float> got = scene.attend(*table, 0, 1);
     for (std::size_t d = 0; d < 64; ++d)

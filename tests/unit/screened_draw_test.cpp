@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "gguf_builder.h"
-#include "model/decoder.h"
+#include "lone_decoder.h"
 #include "model_fixture.h"
 #include "runtime/model_impl.h"
 #include "runtime/sampler.h"
@@ -29,7 +29,7 @@ class Comparison {
  public:
   explicit Comparison(const Model& model)
       : model_(model),
-        decoder_(*model.impl().weights, team_, 2048, kChunk),
+        decoder_(model, team_, 2048, kChunk),
         sampler_(model.info().vocabulary),
         logits_(static_cast<std::size_t>(kRows) * vocabulary()) {}
 
@@ -93,7 +93,7 @@ class Comparison {
 
   Model model_;
   Team team_;
-  Decoder decoder_;
+  LoneDecoder decoder_;
   Sampler sampler_;
   std::vector<float> logits_;
 };

@@ -5,7 +5,7 @@
 #include <map>
 #include <thread>
 
-#include "model/decoder.h"
+#include "lone_decoder.h"
 #include "model_fixture.h"
 #include "runtime/model_impl.h"
 #include "test_data.h"
@@ -50,7 +50,7 @@ TEST(SessionBits, TinyModelWithLogitsOfTheLastRows) {
   const Model& model = tiny_model();
   const auto vocabulary = static_cast<std::size_t>(model.info().vocabulary);
   Team team(2);
-  Decoder whole(*model.impl().weights, team, 512, 512), part(*model.impl().weights, team, 512, 512);
+  LoneDecoder whole(model, team, 512, 512), part(model, team, 512, 512);
   std::vector<float> expected(vocabulary), got(vocabulary);
   const auto compare = [&](int row) {
     whole.logits(row, 1, expected);
@@ -60,9 +60,9 @@ TEST(SessionBits, TinyModelWithLogitsOfTheLastRows) {
   constexpr int kCount = 150;
   for (int first_row : {1, 7, 133, 148, 149}) {
     whole.forward(std::span(ids).first(kCount), 0);
-    part.forward(std::span(ids).first(kCount), 0, {}, first_row);
+    part.forward(std::span(ids).first(kCount), 0, first_row);
     for (int row = first_row; row < kCount; ++row) compare(row);
-    for (Decoder* decoder : {&whole, &part})
+    for (LoneDecoder* decoder : {&whole, &part})
       decoder->forward(std::span(ids).subspan(kCount, 1), kCount);
     compare(0);
   }

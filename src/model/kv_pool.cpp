@@ -1,0 +1,43 @@
+#include "model/kv_pool.h"
+
+#include "lapidary/error.h"
+
+namespace lapidary {
+
+std::size_t kv_page_bytes(const Config& config, kernels::KvFormat format) {
+  return static_cast<std::size_t>(config.kv_heads) *
+         kernels::kv_head_bytes(format, config.head_dim);
+}
+
+KvPool::KvPool(const Config& config, kernels::KvFormat format, std::int64_t capacity)
+    : format_(format),
+      page_bytes_(kv_page_bytes(config, format)),
+      holders_(static_cast<std::size_t>(capacity)),
+      buffer_(static_cast<std::size_t>(capacity) * page_bytes_) {
+  free_.reserve(holders_.size());
+  for (std::int64_t page = capacity; page-- > 0;) free_.push_back(static_cast<PageId>(page));
+}
+
+bool KvPool::promise(std::int64_t pages) {
+  if (pages > capacity() - promised_) return false;
+  promised_ += pages;
+  return true;
+}
+
+PageId KvPool::take() {
+  while (free_.empty()) {
+    if (!let_go_ || !let_go_())
+      throw Error(ErrorCode::kFailed,
+                  "all pages of keys and values are taken: a fault of Lapidary");
+  }
+  const PageId page = free_.back();
+  free_.pop_back();
+  holders_[static_cast<std::size_t>(page)] = 1;
+  return page;
+}
+
+void KvPool::drop(PageId page) {
+  if (--holders_[static_cast<std::size_t>(page)] == 0) free_.push_back(page);
+}
+
+}  // namespace lapidary

@@ -1,0 +1,131 @@
+#include "model/page_table.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace lapidary {
+
+using kernels::kPagePositions;
+
+std::int64_t layer_pages(const Config& config, bool local, int tokens, int pass) {
+  const std::int64_t all = (std::int64_t{tokens} + kPagePositions - 1) / kPagePositions;
+  // Window and pass may both begin and end within a page.
+  const std::int64_t seen =
+      (std::int64_t{config.sliding_window} + kMostRewind + pass) / kPagePositions + 2;
+  return local ? std::min(seen, all) : all;
+}
+
+std::int64_t sequence_pages(const Config& config, int tokens, int pass, bool global_only) {
+  std::int64_t pages = 0;
+  for (const bool local : config.local)
+    pages += layer_pages(config, local && !global_only, tokens, pass);
+  return pages;
+}
+
+PageTable::PageTable(KvPool& pool, const Config& config, int context, int pass)
+    : pool_(&pool),
+      config_(&config),
+      head_bytes_(kernels::kv_head_bytes(pool.format(), config.head_dim)),
+      layers_(config.local.size()) {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const std::int64_t pages = layer_pages(config, config.local[i], context, pass);
+    layers_[i].pages.reserve(static_cast<std::size_t>(pages));
+  }
+}
+
+PageTable::PageTable(const PageTable& other)
+    : pool_(other.pool_),
+      config_(other.config_),
+      head_bytes_(other.head_bytes_),
+      layers_(other.layers_) {
+  for (const Layer& layer : layers_) {
+    for (const PageId page : layer.pages) pool_->hold(page);
+  }
+}
+
+/// The first page that a window from `begin` - kMostRewind on sees.
+int PageTable::first_page(bool local, int begin) const {
+  if (!local) return 0;
+  return std::max(0, begin - kMostRewind - config_->sliding_window + 1) / kPagePositions;
+}
+
+void PageTable::prepare(int begin, int end) {
+  for (std::size_t i = 0; i < layers_.size(); ++i)
+    prepare(layers_[i], config_->local[i], begin, end);
+}
+
+void PageTable::prepare(Layer& layer, bool local, int begin, int end) {
+  auto& pages = layer.pages;
+  const int unseen =
+      std::min(std::max(0, first_page(local, begin) - layer.first), static_cast<int>(pages.size()));
+  for (int i = 0; i < unseen; ++i) pool_->drop(pages[static_cast<std::size_t>(i)]);
+  pages.erase(pages.begin(), pages.begin() + unseen);
+  layer.first += unseen;
+  const auto wanted =
+      static_cast<std::size_t>((end + kPagePositions - 1) / kPagePositions - layer.first);
+  for (; pages.size() > wanted; pages.pop_back()) pool_->drop(pages.back());
+  for (auto i = static_cast<std::size_t>(begin / kPagePositions - layer.first); i < wanted; ++i) {
+    const bool written = (static_cast<int>(i) + layer.first) * kPagePositions < begin;
+    if (i == pages.size()) {
+      pages.push_back(pool_->take());
+    } else if (pool_->shared(pages[i])) {
+      write_alone(pages[i], written);
+    }
+  }
+}
+
+/// Puts a page of its own in the place of a shared one, with its bytes where they are to be kept.
+void PageTable::write_alone(PageId& page, bool keep) const {
+  const PageId own = pool_->take();
+  if (keep) std::memcpy(pool_->data(own), pool_->data(page), pool_->page_bytes());
+  pool_->drop(page);
+  page = own;
+}
+
+bool PageTable::reaches_back(int count) const {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (layers_[i].first > first_page(config_->local[i], count)) return false;
+  }
+  return true;
+}
+
+void PageTable::share(const PageTable& other, int count) {
+  clear();
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& theirs = other.layers_[i];
+    Layer& layer = layers_[i];
+    layer.first = first_page(config_->local[i], count);
+    for (int page = layer.first; page * kPagePositions < count; ++page) {
+      layer.pages.push_back(theirs.pages[static_cast<std::size_t>(page - theirs.first)]);
+      pool_->hold(layer.pages.back());
+    }
+  }
+}
+
+void PageTable::clear() {
+  for (Layer& layer : layers_) {
+    for (const PageId page : layer.pages) pool_->drop(page);
+    layer.pages.clear();
+    layer.first = 0;
+  }
+}
+
+std::int64_t PageTable::pages() const {
+  std::int64_t pages = 0;
+  for (const Layer& layer : layers_) pages += static_cast<std::int64_t>(layer.pages.size());
+  return pages;
+}
+
+kernels::KvPages PageTable::head(int layer, int kv_head) const {
+  const Layer& own = layers_[static_cast<std::size_t>(layer)];
+  return {pool_->data(0) + static_cast<std::size_t>(kv_head) * head_bytes_, pool_->page_bytes(),
+          own.pages.data(), own.first};
+}
+
+std::byte* PageTable::head_at(int layer, int kv_head, std::int64_t position) const {
+  const Layer& own = layers_[static_cast<std::size_t>(layer)];
+  const auto page = static_cast<std::size_t>(position / kPagePositions - own.first);
+  return pool_->data(own.pages[page]) + static_cast<std::size_t>(kv_head) * head_bytes_;
+}
+
+}  // namespace lapidary

@@ -1,0 +1,85 @@
+#include "runtime/engine_core.h"
+
+#include "lapidary/error.h"
+#include "runtime/model_impl.h"
+#include "runtime/sequence.h"
+
+namespace lapidary {
+
+EngineCore::EngineCore(const Model& shared, const EnginePlan& settled, int threads)
+    : model(shared),
+      plan(settled),
+      team(threads),
+      pool(model.impl().config, plan.format, plan.pages),
+      decoder(*model.impl().weights, team, plan.context, plan.longest_pass),
+      logits(decoder, model.info().vocabulary, plan.logit_rows) {
+  samplers.emplace_back(model.info().vocabulary);
+  pool.on_shortage([this] { return kept.drop_oldest(); });
+  pool.promise(plan.passing_pages);
+}
+EngineCore::~EngineCore() { kept.clear(); }
+
+void EngineCore::forward(std::span<const Piece> pieces, const std::atomic<bool>* cancel) {
+  decoder.forward(pieces, cancel);
+  passes += 1;
+  for (const Piece& piece : pieces) computed_tokens += piece.ids.size();
+}
+
+PrefixCache::Match EngineCore::find(const Sequence& asking, const PrefixView& wanted,
+                                    std::size_t most) {
+  PrefixCache::Match best = kept.find(wanted, most);
+  for (const Sequence* other : sequences) {
+    if (other == &asking) continue;
+    const std::size_t common = common_prefix(wanted, other->computed_prefix(), most);
+    best.common = std::max(best.common, common);
+    if (common <= best.count || usable(other->table, common) == 0) continue;
+    best.count = common;
+    best.table = &other->table;
+  }
+  return best;
+}
+
+EngineStats EngineCore::stats() const {
+  EngineStats stats;
+  const std::uint64_t page = pool.page_bytes();
+  stats.kv_bytes = plan.kv_bytes;
+  stats.kv_used_bytes = static_cast<std::uint64_t>(pool.used()) * page;
+  std::int64_t of_sequences = 0;
+  for (const Sequence* sequence : sequences) of_sequences += sequence->table.pages();
+  stats.kv_kept_bytes =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(0, pool.used() - of_sequences)) * page;
+  stats.buffer_bytes = plan.buffer_bytes;
+  stats.passes = passes;
+  stats.computed_tokens = computed_tokens;
+  stats.reused_tokens = reused_tokens;
+  return stats;
+}
+
+Turn::Turn(const EngineCore& engine) : engine_(const_cast<EngineCore&>(engine)) {
+  if (had_by_caller()) {
+    throw Error(ErrorCode::kUsage, "the engine is in use by the call that this one is called from");
+  }
+  take();
+}
+
+Turn::Turn(const EngineCore& engine, Within) noexcept : engine_(const_cast<EngineCore&>(engine)) {
+  if (!had_by_caller()) take();
+}
+
+Turn::~Turn() {
+  if (!taken_) return;
+  engine_.turn_.store({}, std::memory_order_relaxed);
+  engine_.mutex_.unlock();
+}
+
+bool Turn::had_by_caller() const {
+  return engine_.turn_.load(std::memory_order_relaxed) == std::this_thread::get_id();
+}
+
+void Turn::take() {
+  engine_.mutex_.lock();
+  engine_.turn_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  taken_ = true;
+}
+
+}  // namespace lapidary

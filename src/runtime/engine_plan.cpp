@@ -1,0 +1,176 @@
+#include "runtime/engine_plan.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/format.h"
+#include "base/memory.h"
+#include "lapidary/error.h"
+#include "model/decoder.h"
+#include "model/page_table.h"
+#include "runtime/budget.h"
+#include "runtime/memory_plan.h"
+#include "runtime/model_impl.h"
+#include "runtime/ngram_index.h"
+#include "runtime/sequence.h"
+#include "runtime/speculator.h"
+
+namespace lapidary {
+
+namespace {
+
+constexpr int kDefaultContext = 32768;
+constexpr int kLongestContext = 1 << 28;  // Far beyond any model: sizes of it fit 64 bits.
+constexpr std::uint64_t kSamplerBytes =
+    20;  // An id of the vocabulary: penalised logit, candidate, weight.
+// A piece of a prompt that every sequence has room for; longer ones take of passing_pages.
+constexpr int kShortPiece = kernels::kPagePositions;
+
+int checked_context(int context) {
+  if (context >= 0 && context <= kLongestContext) return context;
+  throw Error(ErrorCode::kUsage,
+              format("context must be 0 to {} tokens, not {}", kLongestContext, context));
+}
+
+int default_context(const Config& config) {
+  const int trained = config.trained_context;
+  return trained > 0 ? std::min(trained, kDefaultContext) : kDefaultContext;
+}
+
+kernels::KvFormat format_of(KvType type) {
+  if (type == KvType::kBf16) return kernels::KvFormat::kBf16;
+  throw Error(ErrorCode::kUsage, "keys and values in 8 bits are not there yet");
+}
+
+int view_tokens_of(const Model& model) {
+  return model.vision() == nullptr ? 0 : model.vision()->tokens;
+}
+
+/// `tokens` and an image that the last of them begins.
+int with_image(int tokens, int view_tokens, int context) {
+  return std::min(tokens + std::max(view_tokens - 1, 0), context);
+}
+
+std::uint64_t buffer_bytes(const Config& config, const EnginePlan& plan, int threads) {
+  const auto vocabulary = static_cast<std::uint64_t>(config.vocabulary);
+  return Decoder::memory_bytes(config, plan.context, plan.longest_pass, threads) +
+         vocabulary * sizeof(float) * static_cast<std::uint64_t>(plan.logit_rows) +
+         vocabulary * kSamplerBytes;
+}
+
+/// Ids, hidden rows, and what guesses are made from.
+std::uint64_t own_bytes(const Config& config, int context) {
+  return static_cast<std::uint64_t>(context) * sizeof(TokenId) +
+         static_cast<std::uint64_t>(config.width) * (kMaxDraft + 1) * sizeof(float) +
+         NgramIndex::memory_bytes(context);
+}
+
+}  // namespace
+
+OwnPlan plan_session(const Config& config, int view_tokens, const SessionOptions& options,
+                     int threads) {
+  OwnPlan plan;
+  EnginePlan& engine = plan.engine;
+  engine.context = checked_context(options.context);
+  if (options.chunk < 1) {
+    throw Error(ErrorCode::kUsage, format("chunk must be at least 1 token, not {}", options.chunk));
+  }
+  if (engine.context == 0) engine.context = default_context(config);
+  engine.pass = std::min(options.chunk, engine.context);
+  engine.longest_pass = with_image(engine.pass, view_tokens, engine.context);
+  engine.logit_rows = kLogitRows;
+  engine.format = format_of(options.kv);
+  engine.pages = sequence_pages(config, engine.context, engine.longest_pass);
+  engine.kv_bytes = static_cast<std::uint64_t>(engine.pages) * kv_page_bytes(config, engine.format);
+  engine.buffer_bytes = buffer_bytes(config, engine, threads);
+  engine.memory_limit = options.memory_limit;
+  plan.session = {.context = engine.context,
+                  .chunk = engine.pass,
+                  .longest_chunk = engine.longest_pass,
+                  .pages = engine.pages,
+                  .kv_bytes = engine.kv_bytes,
+                  .own_bytes = own_bytes(config, engine.context)};
+  return plan;
+}
+
+OwnPlan make_plan(const Model& model, const SessionOptions& options, int threads) {
+  OwnPlan plan = plan_session(model.impl().config, view_tokens_of(model), options, threads);
+  plan.session.own_bytes += Speculator::draft_bytes(plan.session, options, threads);
+  std::uint64_t held = held_by(model.info());
+  if (options.draft) held += held_by(options.draft->info());
+  check_budget(format("a context of {} tokens", plan.session.context),
+               options.memory_limit == 0 ? 0 : held, plan.bytes(), options.memory_limit);
+  return plan;
+}
+
+EnginePlan make_plan(const Model& model, const EngineOptions& options, int threads) {
+  const Config& config = model.impl().config;
+  EnginePlan plan;
+  plan.context = checked_context(options.context);
+  if (plan.context == 0) plan.context = default_context(config);
+  if (options.pass < 1) {
+    throw Error(ErrorCode::kUsage,
+                format("a pass must have at least 1 token, not {}", options.pass));
+  }
+  plan.pass = options.pass;
+  plan.longest_pass = plan.pass + std::max(view_tokens_of(model) - 1, 0);
+  plan.logit_rows = kHeadRows;
+  plan.format = format_of(options.kv);
+  plan.reuse = options.reuse;
+  plan.buffer_bytes = buffer_bytes(config, plan, threads);
+  plan.memory_limit = options.memory_limit;
+  const std::uint64_t held = options.memory_limit == 0 ? 0 : held_by(model.info());
+  const std::uint64_t page_bytes = kv_page_bytes(config, plan.format);
+  const auto local = std::ranges::count(config.local, true);
+  plan.passing_pages =
+      static_cast<std::int64_t>(local) * (plan.longest_pass / kernels::kPagePositions + 1) +
+      1;  // One that a shared page is being copied to.
+  const std::int64_t one = plan.passing_pages + sequence_pages(config, plan.context, kShortPiece);
+  std::uint64_t bytes = options.kv_memory;
+  if (bytes == 0) {
+    const std::uint64_t most =
+        options.memory_limit == 0 ? available_memory() : options.memory_limit;
+    const std::uint64_t taken = held + plan.buffer_bytes;
+    bytes =
+        std::max(static_cast<std::uint64_t>(one) * page_bytes, (most - std::min(most, taken)) / 4);
+  }
+  plan.pages = static_cast<std::int64_t>(bytes / page_bytes);
+  plan.kv_bytes = static_cast<std::uint64_t>(plan.pages) * page_bytes;
+  if (plan.pages <= plan.passing_pages) {
+    throw Error(
+        ErrorCode::kMemory,
+        format("{} for keys and values is less than the {} that a pass of {} tokens takes",
+               format_bytes(bytes),
+               format_bytes(static_cast<std::uint64_t>(plan.passing_pages + 1) * page_bytes),
+               plan.pass));
+  }
+  check_budget(format("an engine with {} of keys and values", format_bytes(plan.kv_bytes)), held,
+               plan.bytes(), options.memory_limit);
+  return plan;
+}
+
+SessionPlan plan_shared(const Config& config, const EnginePlan& engine,
+                        const SessionOptions& options) {
+  SessionPlan plan;
+  plan.context = checked_context(options.context);
+  if (plan.context > engine.context) {
+    throw Error(ErrorCode::kUsage, format("a context of {} tokens is more than the engine's {}",
+                                          plan.context, engine.context));
+  }
+  if (plan.context == 0) plan.context = engine.context;
+  if (options.chunk < 1) {
+    throw Error(ErrorCode::kUsage, format("chunk must be at least 1 token, not {}", options.chunk));
+  }
+  if (options.threads != 0 || options.memory_limit != 0 || options.kv != KvType::kBf16) {
+    throw Error(ErrorCode::kUsage,
+                "threads, memory limit and kind of keys and values are the engine's");
+  }
+  plan.chunk = std::min({options.chunk, engine.pass, plan.context});
+  plan.longest_chunk = std::min(plan.chunk + engine.longest_pass - engine.pass, plan.context);
+  plan.pages = sequence_pages(config, plan.context, kShortPiece);
+  plan.kv_bytes = static_cast<std::uint64_t>(plan.pages) * kv_page_bytes(config, engine.format);
+  plan.own_bytes = own_bytes(config, plan.context);
+  return plan;
+}
+
+}  // namespace lapidary

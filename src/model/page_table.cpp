@@ -50,6 +50,7 @@ int PageTable::first_page(bool local, int begin) const {
 }
 
 void PageTable::prepare(int begin, int end) {
+  if (begin == 0) clear();
   for (std::size_t i = 0; i < layers_.size(); ++i)
     prepare(layers_[i], config_->local[i], begin, end);
 }

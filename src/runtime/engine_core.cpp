@@ -77,6 +77,7 @@ bool Turn::had_by_caller() const {
 }
 
 void Turn::take() {
+  if (!engine_.plan.shared) return;
   engine_.mutex_.lock();
   engine_.turn_.store(std::this_thread::get_id(), std::memory_order_relaxed);
   taken_ = true;

@@ -117,6 +117,7 @@ EnginePlan make_plan(const Model& model, const EngineOptions& options, int threa
   plan.logit_rows = kHeadRows;
   plan.format = format_of(options.kv);
   plan.reuse = options.reuse;
+  plan.shared = true;
   plan.buffer_bytes = buffer_bytes(config, plan, threads);
   plan.memory_limit = options.memory_limit;
   const std::uint64_t held = options.memory_limit == 0 ? 0 : held_by(model.info());

@@ -22,6 +22,7 @@ struct EnginePlan {
   std::int64_t pages = 0;          // Of keys and values, of all sequences and for reuse.
   std::int64_t passing_pages = 0;  // Of those, of the prompts that a pass computes.
   bool reuse = false;
+  bool shared = false;  // By several sequences; else all calls are one session's.
   std::uint64_t kv_bytes = 0;      // Of the pages.
   std::uint64_t buffer_bytes = 0;  // Everything else.
   std::uint64_t memory_limit = 0;

@@ -13,7 +13,7 @@ EngineCore::EngineCore(const Model& shared, const EnginePlan& settled, int threa
       pool(model.impl().config, plan.format, plan.pages),
       decoder(*model.impl().weights, team, plan.context, plan.longest_pass),
       logits(decoder, model.info().vocabulary, plan.logit_rows) {
-  samplers.emplace_back(model.info().vocabulary);
+  for (int i = 0; i < plan.samplers; ++i) samplers.emplace_back(model.info().vocabulary);
   pool.on_shortage([this] { return kept.drop_oldest(); });
   pool.promise(plan.passing_pages);
 }

@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <span>
 #include <thread>
@@ -59,8 +58,8 @@ class EngineCore {
   std::atomic<std::thread::id> turn_{};  // Whose it is.
 };
 
-/// The right to use an engine, which one thread has at a time. Waits for it; not where the engine is
-/// one session's, which is in one thread's hands anyway.
+/// The right to use an engine, which one thread has at a time. Waits for it; not where the engine
+/// is one session's, which is in one thread's hands anyway.
 class Turn {
  public:
   /// Throws Error(kUsage) when the calling thread has it already: a callback within a pass.

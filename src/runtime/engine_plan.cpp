@@ -55,7 +55,7 @@ std::uint64_t buffer_bytes(const Config& config, const EnginePlan& plan, int thr
   const auto vocabulary = static_cast<std::uint64_t>(config.vocabulary);
   return Decoder::memory_bytes(config, plan.context, plan.longest_pass, threads) +
          vocabulary * sizeof(float) * static_cast<std::uint64_t>(plan.logit_rows) +
-         vocabulary * kSamplerBytes;
+         vocabulary * kSamplerBytes * static_cast<std::uint64_t>(plan.samplers);
 }
 
 /// Ids, hidden rows, and what guesses are made from.
@@ -115,6 +115,7 @@ EnginePlan make_plan(const Model& model, const EngineOptions& options, int threa
   plan.pass = options.pass;
   plan.longest_pass = plan.pass + std::max(view_tokens_of(model) - 1, 0);
   plan.logit_rows = kHeadRows;
+  plan.samplers = threads;
   plan.format = format_of(options.kv);
   plan.reuse = options.reuse;
   plan.shared = true;

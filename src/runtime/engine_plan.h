@@ -18,11 +18,12 @@ struct EnginePlan {
   int pass = 0;
   int longest_pass = 0;  // A pass goes on to the end of an image that it has begun.
   int logit_rows = 0;    // That are kept at a time.
+  int samplers = 1;      // That draw at a time.
   kernels::KvFormat format = kernels::KvFormat::kBf16;
   std::int64_t pages = 0;          // Of keys and values, of all sequences and for reuse.
   std::int64_t passing_pages = 0;  // Of those, of the prompts that a pass computes.
   bool reuse = false;
-  bool shared = false;  // By several sequences; else all calls are one session's.
+  bool shared = false;             // By several sequences; else all calls are one session's.
   std::uint64_t kv_bytes = 0;      // Of the pages.
   std::uint64_t buffer_bytes = 0;  // Everything else.
   std::uint64_t memory_limit = 0;

@@ -68,19 +68,23 @@ void Generation::prepare_drafts() {
 }
 
 bool Generation::step() {
-  piece_ = {};
   if (finished_) return false;
   const auto start = std::chrono::steady_clock::now();
+  if (wants_token()) take(next_id());
+  completion_.usage.decode_seconds +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return true;
+}
+
+bool Generation::wants_token() {
+  piece_ = {};
+  if (finished_) return false;
   if (is_set(options_.cancel)) {
     finish(FinishReason::kCancelled);
   } else if (completion_.ids.size() == limit_) {
     finish(FinishReason::kLength);
-  } else {
-    draw();
   }
-  completion_.usage.decode_seconds +=
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return true;
+  return !finished_;
 }
 
 // Nothing where the model need not run, or where a draft cannot be used up.
@@ -108,8 +112,7 @@ TokenId Generation::next_id() {
   return id;
 }
 
-void Generation::draw() {
-  const TokenId id = next_id();
+void Generation::take(TokenId id) {
   std::vector<TokenId>& ids = session_.ids;
   completion_.ids.push_back(id);
   completion_.usage.completion_tokens += 1;

@@ -26,6 +26,18 @@ class Generation {
   /// Draws one token, or ends. False once it has ended before this call.
   bool step();
 
+  // A step in two halves, for who computes and draws for several: the token comes of the
+  // session's last row, among the first drawable() ids, as sampling() says.
+
+  /// Whether a token is to be drawn; else it has ended, now or before.
+  bool wants_token();
+  /// The token that was drawn. Ends where that ends it.
+  void take(TokenId id);
+  bool finished() const { return finished_; }
+  const SamplingOptions& sampling() const { return options_.sampling; }
+  std::size_t drawable() const { return drawable_; }
+  void set_decode_seconds(double seconds) { completion_.usage.decode_seconds = seconds; }
+
   /// The text that the last step made final; may be empty. Valid until the next.
   std::string_view piece() const { return piece_; }
 
@@ -40,7 +52,6 @@ class Generation {
 
  private:
   void prepare_drafts();
-  void draw();
   TokenId next_id();
   std::span<const TokenId> make_draft();
   void finish(FinishReason reason);

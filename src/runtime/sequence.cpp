@@ -102,8 +102,7 @@ Sequence::~Sequence() {
   std::erase(engine->sequences, this);
 }
 
-void Sequence::check_ids(std::span<const TokenId> new_ids) const {
-  const Model& model = engine->model;
+void Sequence::check_ids(const Model& model, std::span<const TokenId> new_ids) {
   const int vocabulary = model.info().vocabulary;
   const TokenId image_token = model.tokenizer().image_token();
   for (std::size_t i = 0; i < new_ids.size(); ++i) {
@@ -111,6 +110,10 @@ void Sequence::check_ids(std::span<const TokenId> new_ids) const {
     throw Error(ErrorCode::kUsage, format("id {} at place {} is outside the vocabulary of {} ids",
                                           new_ids[i], i, vocabulary));
   }
+}
+
+void Sequence::check_ids(std::span<const TokenId> new_ids) const {
+  check_ids(engine->model, new_ids);
   const std::size_t room = static_cast<std::size_t>(plan.context) - ids.size();
   if (new_ids.size() <= room) return;
   std::string message =
@@ -361,6 +364,11 @@ TokenId Sequence::draw(const SamplingOptions& sampling) {
 TokenId Sequence::draw(std::span<const TokenId> history, std::size_t drawable,
                        const SamplingOptions& sampling) {
   const Turn turn(*engine);
+  return draw_in_turn(history, drawable, sampling);
+}
+
+TokenId Sequence::draw_in_turn(std::span<const TokenId> history, std::size_t drawable,
+                               const SamplingOptions& sampling) {
   compute_in_turn();
   const HiddenRow last = last_row();
   const std::span<const TokenId> recent = history.last(std::min(kPenaltyWindow, history.size()));

@@ -64,6 +64,8 @@ class Sequence {
   TokenId draw(const SamplingOptions& sampling);
   TokenId draw(std::span<const TokenId> history, std::size_t drawable,
                const SamplingOptions& sampling);
+  TokenId draw_in_turn(std::span<const TokenId> history, std::size_t drawable,
+                       const SamplingOptions& sampling);
 
   // The steps of append(), for who computes several sequences in a pass. All want a turn.
 
@@ -76,7 +78,7 @@ class Sequence {
   /// A pass of `decoder` has computed `piece`; its hidden rows are those from `row` on.
   void end_piece(const Piece& piece, const Decoder& decoder, int row);
   /// Keeps what will be computed of the first `count` ids for others that begin so.
-  void keep_at(int count) { split_ = count; }
+  void keep_at(int count) { split_ = std::max(split_, count); }
   /// The same for ids that are added by it.
   void take_computed(const Piece& piece, const Decoder& decoder, int row);
   /// The hidden row of the last id, which is computed.
@@ -86,6 +88,7 @@ class Sequence {
 
   /// Throws for ids outside the vocabulary, or more than there is room for.
   void check_ids(std::span<const TokenId> new_ids) const;
+  static void check_ids(const Model& model, std::span<const TokenId> ids);
 
   /// Drops the ids from `count` on; no further back than the decoder may go.
   void rewind(std::size_t count);
@@ -123,8 +126,6 @@ class Sequence {
   int forward_piece(bool all_rows, std::size_t done, std::size_t total,
                     const std::atomic<bool>* cancel);
   void forward_draft(std::span<const TokenId> draft);
-  TokenId draw_in_turn(std::span<const TokenId> history, std::size_t drawable,
-                       const SamplingOptions& sampling);
   bool take_ahead();
   void take_rows(const Decoder& decoder, int row, int count, int position);
   bool has_row(int position) const;

@@ -39,6 +39,9 @@ struct SessionOptions {
   /// as well, pictures left out. Changes speed and memory, never a bit.
   std::optional<Model> draft = {};
   KvType kv = KvType::kBf16;  ///< How its keys and values are kept.
+  bool reuse = false;  ///< Keep, as far as the memory of the context has room, what was computed up
+                       ///< to the ends of prompts and to a clear(), for prompts that begin alike.
+                       ///< Changes speed, never a bit.
 };
 
 /// What a process takes at most that loads a model and has one session of it, in bytes. The pages

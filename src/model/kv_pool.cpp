@@ -24,12 +24,15 @@ bool KvPool::promise(std::int64_t pages) {
   return true;
 }
 
-PageId KvPool::take() {
-  while (free_.empty()) {
-    if (!let_go_ || !let_go_())
-      throw Error(ErrorCode::kFailed,
-                  "all pages of keys and values are taken: a fault of Lapidary");
+void KvPool::make_room() {
+  while (free_.empty() && let_go_ && let_go_()) {
   }
+}
+
+PageId KvPool::take() {
+  make_room();
+  if (free_.empty())
+    throw Error(ErrorCode::kFailed, "all pages of keys and values are taken: a fault of Lapidary");
   const PageId page = free_.back();
   free_.pop_back();
   holders_[static_cast<std::size_t>(page)] = 1;

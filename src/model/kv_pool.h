@@ -42,6 +42,8 @@ class KvPool {
   /// What lets pages go that are held beyond promises; false: there are none.
   void on_shortage(std::function<bool()> let_go) { let_go_ = std::move(let_go); }
 
+  /// Lets go of what is held beyond promises until a page is free, if that helps.
+  void make_room();
   /// A page, held once, whose bytes are anything. Within what is promised there always is one.
   PageId take();
   void hold(PageId page) { ++holders_[static_cast<std::size_t>(page)]; }

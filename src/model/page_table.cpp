@@ -77,6 +77,8 @@ void PageTable::prepare(Layer& layer, bool local, int begin, int end) {
 
 /// Puts a page of its own in the place of a shared one, with its bytes where they are to be kept.
 void PageTable::write_alone(PageId& page, bool keep) const {
+  pool_->make_room();
+  if (!pool_->shared(page)) return;  // Who shared it has let go.
   const PageId own = pool_->take();
   if (keep) std::memcpy(pool_->data(own), pool_->data(page), pool_->page_bytes());
   pool_->drop(page);

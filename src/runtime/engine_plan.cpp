@@ -83,6 +83,7 @@ OwnPlan plan_session(const Config& config, int view_tokens, const SessionOptions
   engine.pages = sequence_pages(config, engine.context, engine.longest_pass);
   engine.kv_bytes = static_cast<std::uint64_t>(engine.pages) * kv_page_bytes(config, engine.format);
   engine.buffer_bytes = buffer_bytes(config, engine, threads);
+  engine.reuse = options.reuse;
   engine.memory_limit = options.memory_limit;
   plan.session = {.context = engine.context,
                   .chunk = engine.pass,
@@ -125,8 +126,7 @@ EnginePlan make_plan(const Model& model, const EngineOptions& options, int threa
   const std::uint64_t page_bytes = kv_page_bytes(config, plan.format);
   const auto local = std::ranges::count(config.local, true);
   plan.passing_pages =
-      static_cast<std::int64_t>(local) * (plan.longest_pass / kernels::kPagePositions + 1) +
-      1;  // One that a shared page is being copied to.
+      static_cast<std::int64_t>(local) * (plan.longest_pass / kernels::kPagePositions + 1);
   const std::int64_t one = plan.passing_pages + sequence_pages(config, plan.context, kShortPiece);
   std::uint64_t bytes = options.kv_memory;
   if (bytes == 0) {

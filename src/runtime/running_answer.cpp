@@ -22,7 +22,7 @@ void RunningAnswer::begin(int keep_at) {
   options.speculation = Speculation::kOff;
   options.sampling.seed += static_cast<std::uint64_t>(index_);
   sequence.begin(prompt().ids, prompt().images);
-  sequence.keep_at(keep_at);
+  if (keep_at > 0) sequence.keep_at(keep_at);
   generation_.emplace(sequence, options);
 }
 

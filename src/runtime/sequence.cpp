@@ -154,8 +154,8 @@ void Sequence::reuse() {
     computed = cached = static_cast<int>(found.count);
     ahead_ = {};
   }
-  const bool worth = found.common >= static_cast<std::size_t>(computed) + kWorthKeeping;
-  split_ = worth ? static_cast<int>(found.common) : 0;
+  if (found.common >= static_cast<std::size_t>(computed) + kWorthKeeping)
+    keep_at(static_cast<int>(found.common));
 }
 
 PrefixView Sequence::computed_prefix() const {
@@ -174,7 +174,9 @@ std::span<const ImageRows> Sequence::images_to(int& end) const {
 
 Piece Sequence::next_piece(int most) {
   int end = std::min(computed + std::min(plan.chunk, most), static_cast<int>(ids.size()));
-  if (split_ > computed) end = std::min(end, split_);
+  for (const int place : keep_at_) {
+    if (place > computed) end = std::min(end, place);
+  }
   const std::span<const ImageRows> images = images_to(end);
   const auto begin = static_cast<std::size_t>(computed);
   ahead_ = {};
@@ -186,9 +188,7 @@ void Sequence::end_piece(const Piece& piece, const Decoder& decoder, int row) {
   const int count = static_cast<int>(piece.ids.size()) - piece.first_row;
   take_rows(decoder, row, count, piece.position + piece.first_row);
   computed = piece.position + static_cast<int>(piece.ids.size());
-  if (computed != split_) return;
-  split_ = 0;
-  engine->kept.keep(computed_prefix(), table);
+  if (std::erase(keep_at_, computed) > 0) engine->kept.keep(computed_prefix(), table);
 }
 
 void Sequence::take_computed(const Piece& piece, const Decoder& decoder, int row) {
@@ -259,6 +259,7 @@ void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFea
   {
     const Turn turn(*engine);
     reuse();
+    if (engine->plan.reuse) keep_at(static_cast<int>(ids.size()));
   }
   std::size_t done = 0;
   while (static_cast<std::size_t>(computed) < ids.size()) {
@@ -405,7 +406,7 @@ void Sequence::end_append() {
       pictures_.pop_back();
   };
   cut();
-  split_ = 0;
+  keep_at_.clear();
   if (computed == 0 || static_cast<std::size_t>(computed) < ids.size() || has_row(computed - 1))
     return;
   while (!pictures_.empty() && pictures_.back().begin + pictures_.back().count == computed) {
@@ -426,7 +427,8 @@ void Sequence::clear() {
   ids.clear();
   images_.clear();
   pictures_.clear();
-  computed = cached = split_ = 0;
+  keep_at_.clear();
+  computed = cached = 0;
   prefill_seconds = 0;
   hidden_count_ = 0;
   ahead_ = {};

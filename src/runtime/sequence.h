@@ -78,7 +78,7 @@ class Sequence {
   /// A pass of `decoder` has computed `piece`; its hidden rows are those from `row` on.
   void end_piece(const Piece& piece, const Decoder& decoder, int row);
   /// Keeps what will be computed of the first `count` ids for others that begin so.
-  void keep_at(int count) { split_ = std::max(split_, count); }
+  void keep_at(int count) { keep_at_.push_back(count); }
   /// The same for ids that are added by it.
   void take_computed(const Piece& piece, const Decoder& decoder, int row);
   /// The hidden row of the last id, which is computed.
@@ -141,7 +141,7 @@ class Sequence {
   std::span<const TokenId> ahead_;                       // Part of it.
   std::vector<ImageRows> images_;                        // Of the append that is going on.
   std::vector<PlacedPicture> pictures_;                  // Of all ids, where the engine reuses.
-  int split_ = 0;  // A piece ends here, and what was computed is kept: others begin so too.
+  std::vector<int> keep_at_;  // Pieces end here, and what was computed is kept for others.
 };
 
 }  // namespace lapidary

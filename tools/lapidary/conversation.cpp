@@ -22,11 +22,17 @@ lapidary::Message message_of(const UserMessage& user) {
   return message;
 }
 
+// An undone turn, or another answer to the last, begins with what was computed before.
+lapidary::SessionOptions keeping(lapidary::SessionOptions options) {
+  options.reuse = true;
+  return options;
+}
+
 }  // namespace
 
 Conversation::Conversation(const lapidary::Model& model, const lapidary::SessionOptions& options,
                            std::string system, lapidary::ChatTemplate kind)
-    : session_(model, options), system_(std::move(system)), kind_(kind) {}
+    : session_(model, keeping(options)), system_(std::move(system)), kind_(kind) {}
 
 Prompt Conversation::first_turn(const UserMessage& message) const {
   std::vector<lapidary::Message> messages;
@@ -106,8 +112,8 @@ Reply Conversation::say(const UserMessage& message, const lapidary::GenerateOpti
     turns_.pop_back();
     throw;
   }
-  reply.cached = static_cast<int>(whole - wanted.ids.size());
-  reply.read = static_cast<int>(wanted.ids.size());
+  reply.cached = reply.completion.usage.cached_tokens;
+  reply.read = static_cast<int>(whole) - reply.cached;
   std::ranges::remove_copy(session_.ids().subspan(whole), std::back_inserter(turns_.back().reply),
                            session_.model().tokenizer().image_token());
   return reply;

@@ -28,8 +28,9 @@ struct Reply {
 };
 
 /// A conversation by its token ids and pictures, turn by turn. The session is brought to what the
-/// turns say before each reply: normally only the new turn is computed; after undo, clear or
-/// another system text, everything is.
+/// turns say before each reply: normally only the new turn is computed, after undo too as long as
+/// the session still has what was computed before; after clear or another system text, what
+/// differs.
 class Conversation {
  public:
   Conversation(const lapidary::Model& model, const lapidary::SessionOptions& options,

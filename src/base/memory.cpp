@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <limits>
 #include <string>
 #include <utility>
@@ -104,9 +103,7 @@ std::string format_bytes(std::uint64_t bytes) {
   double value = static_cast<double>(bytes);
   std::size_t unit = 0;
   for (; value >= 1023.95 && unit < 4; ++unit) value /= 1024;
-  char text[40];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
-  return text;
+  return unit == 0 ? format("{} B", bytes) : format("{:.1f} {}", value, kUnits[unit]);
 }
 
 }  // namespace lapidary

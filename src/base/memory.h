@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 
 namespace lapidary {
@@ -42,11 +41,6 @@ class Arena {
   static constexpr std::size_t planned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
   std::byte* allocate(std::size_t bytes);  // Throws Error(kMemory) when the arena is used up.
-
-  template <class T>
-  std::span<T> allocate_array(std::size_t count) {
-    return {reinterpret_cast<T*>(allocate(count * sizeof(T))), count};
-  }
 
   std::size_t size() const { return buffer_.size(); }
 

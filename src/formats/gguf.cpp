@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <sstream>
 #include <type_traits>
 
 #include "base/format.h"
@@ -24,49 +23,47 @@ T load(const std::byte* from) {
   return value;
 }
 
-/// Calls `use` with the element at `from` as the C++ number it is. False for strings, which are
-/// none.
+/// Calls `use` with the element at `from` as the C++ number it is; not for strings, which are none.
 template <class Use>
-bool with_number(GgufType type, const std::byte* from, Use&& use) {
+void with_number(GgufType type, const std::byte* from, Use&& use) {
   switch (type) {
     case GgufType::kUint8:
-      use(load<std::uint8_t>(from));
-      return true;
+      return use(load<std::uint8_t>(from));
     case GgufType::kInt8:
-      use(load<std::int8_t>(from));
-      return true;
+      return use(load<std::int8_t>(from));
     case GgufType::kUint16:
-      use(load<std::uint16_t>(from));
-      return true;
+      return use(load<std::uint16_t>(from));
     case GgufType::kInt16:
-      use(load<std::int16_t>(from));
-      return true;
+      return use(load<std::int16_t>(from));
     case GgufType::kUint32:
-      use(load<std::uint32_t>(from));
-      return true;
+      return use(load<std::uint32_t>(from));
     case GgufType::kInt32:
-      use(load<std::int32_t>(from));
-      return true;
+      return use(load<std::int32_t>(from));
     case GgufType::kFloat32:
-      use(load<float>(from));
-      return true;
+      return use(load<float>(from));
     case GgufType::kBool:
-      use(load<std::uint8_t>(from) != 0);
-      return true;
+      return use(load<std::uint8_t>(from) != 0);
     case GgufType::kUint64:
-      use(load<std::uint64_t>(from));
-      return true;
+      return use(load<std::uint64_t>(from));
     case GgufType::kInt64:
-      use(load<std::int64_t>(from));
-      return true;
+      return use(load<std::int64_t>(from));
     case GgufType::kFloat64:
-      use(load<double>(from));
-      return true;
+      return use(load<double>(from));
     case GgufType::kString:
     case GgufType::kArray:
-      return false;
+      return;
   }
-  return false;
+}
+
+/// The same with every element of an array, of which the first is at `from`.
+template <class Use>
+void with_numbers(const GgufValue& array, const std::byte* from, Use&& use) {
+  for (std::uint64_t i = 0; i < array.count; ++i) {
+    with_number(array.type, from, [&](auto number) {
+      use(number);
+      from += sizeof(number);
+    });
+  }
 }
 
 }  // namespace
@@ -185,17 +182,6 @@ std::optional<PagedVector<std::string>> GgufFile::find_strings(std::string_view 
   return strings;
 }
 
-template <class Use>
-void GgufFile::for_each_number(const GgufValue& value, Use&& use) const {
-  const std::byte* from = bytes_.data() + value.offset;
-  for (std::uint64_t i = 0; i < value.count; ++i) {
-    with_number(value.type, from, [&](auto number) {
-      use(number);
-      from += sizeof(number);
-    });
-  }
-}
-
 std::optional<PagedVector<double>> GgufFile::find_floats(std::string_view key) const {
   const GgufValue* const value = find_value(key);
   if (value == nullptr) return std::nullopt;
@@ -203,7 +189,8 @@ std::optional<PagedVector<double>> GgufFile::find_floats(std::string_view key) c
   if (!value->is_array || !floats) fail_type(key, *value, "an array of floats");
   PagedVector<double> numbers;
   numbers.reserve(static_cast<std::size_t>(value->count));
-  for_each_number(*value, [&](auto number) { numbers.push_back(static_cast<double>(number)); });
+  with_numbers(*value, bytes_.data() + value->offset,
+               [&](auto number) { numbers.push_back(static_cast<double>(number)); });
   return numbers;
 }
 
@@ -215,7 +202,7 @@ std::optional<PagedVector<std::int64_t>> GgufFile::find_ints(std::string_view ke
   if (!value->is_array || !integers) fail_type(key, *value, "an array of integers");
   PagedVector<std::int64_t> numbers;
   numbers.reserve(static_cast<std::size_t>(value->count));
-  for_each_number(*value, [&](auto number) {
+  with_numbers(*value, bytes_.data() + value->offset, [&](auto number) {
     if constexpr (std::is_same_v<decltype(number), std::uint64_t>) {
       if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
         fail(format("key {} holds {}, which is too large", quoted(key), number));
@@ -233,12 +220,10 @@ std::string GgufFile::line_of(const GgufValue& value) const {
     if (value.type == GgufType::kString) return printable_value(take_string(offset));
     std::string text;
     with_number(value.type, bytes_.data() + offset, [&](auto number) {
-      std::ostringstream out;
-      out << std::boolalpha << +number;
-      text = out.str();
+      constexpr bool kIsFloat = std::is_floating_point_v<decltype(number)>;
+      text = format(kIsFloat ? "{:g}" : "{}", number);
       offset += sizeof(number);
     });
-    if (value.type == GgufType::kBool) text = text == "0" ? "false" : "true";
     return text;
   };
   std::string text = value.is_array ? "[" : "";

@@ -50,10 +50,6 @@ class GgufFile {
   std::string_view take_string(std::uint64_t& offset) const;
   std::string line_of(const GgufValue& value) const;
 
-  /// Calls `use` with every element of an array of numbers.
-  template <class Use>
-  void for_each_number(const GgufValue& value, Use&& use) const;
-
   File file_;
   HeaderBytes bytes_;
   GgufHeader header_;

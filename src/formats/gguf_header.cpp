@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <unordered_set>
 #include <utility>
@@ -48,32 +49,22 @@ std::string supported_types() {
   return names;
 }
 
-/// Bytes of one element; 0 for what has no fixed size.
-std::uint64_t element_bytes(GgufType type) {
-  switch (type) {
-    case GgufType::kUint8:
-    case GgufType::kInt8:
-    case GgufType::kBool:
-      return 1;
-    case GgufType::kUint16:
-    case GgufType::kInt16:
-      return 2;
-    case GgufType::kUint32:
-    case GgufType::kInt32:
-    case GgufType::kFloat32:
-      return 4;
-    case GgufType::kUint64:
-    case GgufType::kInt64:
-    case GgufType::kFloat64:
-      return 8;
-    case GgufType::kString:
-    case GgufType::kArray:
-      return 0;
-  }
-  return 0;
-}
+/// By their numbers. Bytes of one element; 0 for an array, which is none, and of a string at least
+/// its length.
+struct ValueType {
+  std::string_view name;
+  std::uint64_t bytes;
+};
+constexpr ValueType kValueTypes[] = {{"uint8", 1},  {"int8", 1},  {"uint16", 2},  {"int16", 2},
+                                     {"uint32", 4}, {"int32", 4}, {"float32", 4}, {"bool", 1},
+                                     {"string", 8}, {"array", 0}, {"uint64", 8},  {"int64", 8},
+                                     {"float64", 8}};
 
-bool is_known(GgufType type) { return type <= GgufType::kFloat64; }
+/// nullptr for a number that is no type.
+const ValueType* find_value_type(GgufType type) {
+  const auto number = static_cast<std::uint32_t>(type);
+  return number < std::size(kValueTypes) ? &kValueTypes[number] : nullptr;
+}
 
 class Parser {
  public:
@@ -142,7 +133,7 @@ void Parser::parse_value(const std::string& key, GgufValue& value) {
   const std::string what = "key " + quoted(key);
   const auto read_type = [&](const char* kind) {
     const auto type = number<GgufType>(what);
-    if (!is_known(type)) {
+    if (find_value_type(type) == nullptr) {
       fail(format("{} has unknown {} {}", what, kind, static_cast<std::uint32_t>(type)));
     }
     return type;
@@ -160,15 +151,13 @@ void Parser::parse_value(const std::string& key, GgufValue& value) {
 }
 
 void Parser::skip_elements(const std::string& what, const GgufValue& value) {
-  const bool strings = value.type == GgufType::kString;
-  const std::uint64_t each =
-      strings ? 8 : element_bytes(value.type);  // A string has its length at least.
+  const std::uint64_t each = find_value_type(value.type)->bytes;
   const std::uint64_t left = bytes_.left_from(at_);
   if (value.count > left / each) {
     fail(format("{} has {} elements of type {}, the file has {} bytes left", what, value.count,
                 gguf_type_name(value.type), left));
   }
-  if (strings) {
+  if (value.type == GgufType::kString) {
     for (std::uint64_t i = 0; i < value.count; ++i) {
       const auto length = number<std::uint64_t>(what);
       need(length, what);
@@ -281,13 +270,11 @@ GgufHeader Parser::parse() {
     const std::string_view found(reinterpret_cast<const char*>(bytes_.data()), 4);
     fail("expected a GGUF file, which begins with \"GGUF\"; found " + quoted(found));
   }
-  header.version = number<std::uint32_t>("the version");
-  if (header.version != 0 && (header.version & 0xFFFF) == 0) {
+  const auto version = number<std::uint32_t>("the version");
+  if (version != 0 && (version & 0xFFFF) == 0) {
     fail("the file is big-endian, which is not read");
   }
-  if (header.version != 2 && header.version != 3) {
-    fail(format("GGUF version {}, expected 2 or 3", header.version));
-  }
+  if (version != 2 && version != 3) fail(format("GGUF version {}, expected 2 or 3", version));
   const auto tensor_count = number<std::uint64_t>("the tensor count");
   const auto key_count = number<std::uint64_t>("the key count");
   const std::uint64_t left = bytes_.left_from(at_);
@@ -317,22 +304,19 @@ GgufHeader Parser::parse() {
 }  // namespace
 
 std::string_view gguf_type_name(GgufType type) {
-  constexpr std::string_view kNames[] = {"uint8",  "int8",    "uint16", "int16",  "uint32",
-                                         "int32",  "float32", "bool",   "string", "array",
-                                         "uint64", "int64",   "float64"};
-  return is_known(type) ? kNames[static_cast<std::uint32_t>(type)] : "unknown";
+  const ValueType* const known = find_value_type(type);
+  return known != nullptr ? known->name : "unknown";
 }
 
 std::string quoted(std::string_view text) {
   constexpr std::size_t kMaxShown = 80;
-  constexpr char kDigits[] = "0123456789abcdef";
   std::string out = "\"";
   for (const char c : text.substr(0, kMaxShown)) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte >= 0x20 && byte < 0x7F && c != '"' && c != '\\') {
       out += c;
     } else {
-      out += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+      out += format("\\x{:02x}", byte);
     }
   }
   return out + (text.size() > kMaxShown ? "…\"" : "\"");

@@ -69,7 +69,6 @@ struct GgufValue {
 };
 
 struct GgufHeader {
-  std::uint32_t version = 0;
   std::map<std::string, GgufValue, std::less<>> values;
   std::vector<TensorInfo> tensors;
   std::vector<std::uint64_t> offsets;  // [tensors], from the start of the file; checked against its

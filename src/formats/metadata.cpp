@@ -1,7 +1,5 @@
 #include "formats/metadata.h"
 
-#include <cstdio>
-
 #include "base/format.h"
 #include "lapidary/error.h"
 
@@ -25,10 +23,8 @@ float read_float(const WeightSource& source, Key key, double low, double high, f
   const std::optional<double> value = source.find_float(key);
   if (!value) return fallback;
   if (*value >= low && *value <= high) return static_cast<float>(*value);
-  char text[120];
-  std::snprintf(text, sizeof text, " is %.6g, expected a number from %.15g to %.15g", *value, low,
-                high);
-  fail_key(source, key, text);
+  fail_key(source, key,
+           format(" is {:.6g}, expected a number from {:.15g} to {:.15g}", *value, low, high));
 }
 
 void require_multiple(const WeightSource& source, Key key, int value, int of,

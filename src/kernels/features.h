@@ -29,6 +29,7 @@ inline constexpr Feature kFeatures[] = {
     {"f16c", 1, 0, CpuidRegister::kEcx, 29, kYmm},
     {"avx2", 7, 0, CpuidRegister::kEbx, 5, kYmm},
     {"avxvnni", 7, 1, CpuidRegister::kEax, 4, kYmm},
+    {"sha", 7, 0, CpuidRegister::kEbx, 29, kXmm},
     {"avx512f", 7, 0, CpuidRegister::kEbx, 16, kZmm},
     {"avx512dq", 7, 0, CpuidRegister::kEbx, 17, kZmm},
     {"avx512bw", 7, 0, CpuidRegister::kEbx, 30, kZmm},

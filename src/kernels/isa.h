@@ -23,6 +23,9 @@ struct InstructionSet {
       target;  // What its file is compiled for and a machine must have: names of features.h.
 };
 
+/// Whether this machine has all that `target` names.
+bool has_target(const char* target);
+
 extern const InstructionSet kScalar;
 #if defined(__x86_64__)
 extern const InstructionSet kSse41, kAvx2, kAvxVnni, kAvx512;

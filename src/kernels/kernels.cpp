@@ -68,6 +68,8 @@ const bool kPrefetchesToSecondLevel = is_intel();
 const bool kPrefetchesToSecondLevel = false;
 #endif
 
+bool has_target(const char* target) { return each_feature(target, has); }
+
 Tables available() {
   static const Available found;
   return {found.tables, found.tables + found.count};

@@ -7,7 +7,6 @@
 #include "kernels/isa.h"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -67,7 +66,9 @@ void sha256_blocks_scalar(std::uint32_t* state, const std::byte* blocks, std::si
 }
 
 #if defined(__x86_64__)
-LAPIDARY_ENTER_TARGET("sha,ssse3,sse4.1")
+#define LAPIDARY_TARGET "sha,ssse3,sse4.1"
+static_assert(is_known_target(LAPIDARY_TARGET));
+LAPIDARY_ENTER_TARGET(LAPIDARY_TARGET)
 namespace {
 
 // The instruction for two rounds holds a, b, e, f in one register, a highest, and c, d, g, h in the
@@ -108,22 +109,11 @@ void sha256_blocks_x86(std::uint32_t* state, const std::byte* blocks, std::size_
 
 }  // namespace
 LAPIDARY_LEAVE_TARGET
-
-namespace {
-
-bool has_sha_instructions() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return false;
-  const bool ssse3 = (c >> 9 & 1U) != 0, sse41 = (c >> 19 & 1U) != 0;
-  return ssse3 && sse41 && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b >> 29 & 1U) != 0;
-}
-
-}  // namespace
 #endif
 
 Sha256Blocks sha256_blocks() {
 #if defined(__x86_64__)
-  static const bool in_hardware = has_sha_instructions();
+  static const bool in_hardware = has_target(LAPIDARY_TARGET);
   if (in_hardware) return sha256_blocks_x86;
 #endif
   return sha256_blocks_scalar;

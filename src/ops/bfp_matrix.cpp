@@ -32,7 +32,8 @@ void quantize_row(const kernels::Kernels& kernels, const float* x, const BfpRows
 }
 
 void bfp_panels(const kernels::Kernels& kernels, const BfpRows& input, int token, int tokens,
-                const BfpMatrix& matrix, int begin, int end, const Rows<float>& out) {
+                const BfpMatrix& matrix, int begin, int end, const Rows<float>& out,
+                bool accumulate) {
   kernels.bfp_matmul(
       {.panels = matrix.values + static_cast<std::size_t>(begin) * matrix.panel_values(),
        .panel_scales = matrix.scales + static_cast<std::size_t>(begin) * matrix.panel_scales(),
@@ -46,7 +47,7 @@ void bfp_panels(const kernels::Kernels& kernels, const BfpRows& input, int token
        .tokens = tokens,
        .out = out.data,
        .out_stride = out.stride,
-       .accumulate = false});
+       .accumulate = accumulate});
 }
 
 }  // namespace lapidary

@@ -53,8 +53,9 @@ void pack_bfp_panel(const kernels::Kernels& kernels, const float* rows, std::siz
 void quantize_row(const kernels::Kernels& kernels, const float* x, const BfpRows& out, int token);
 
 /// Panels [begin, end) of `matrix` against tokens [token, token + tokens) of `input`, into `out`
-/// ([tokens], column 0 the first panel's first row), on this thread.
+/// ([tokens], column 0 the first panel's first row), or added to it, on this thread.
 void bfp_panels(const kernels::Kernels& kernels, const BfpRows& input, int token, int tokens,
-                const BfpMatrix& matrix, int begin, int end, const Rows<float>& out);
+                const BfpMatrix& matrix, int begin, int end, const Rows<float>& out,
+                bool accumulate = false);
 
 }  // namespace lapidary

@@ -24,7 +24,7 @@ void make_columns(Worker& worker, const kernels::Kernels& kernels, const LinearI
                   int tokens, const GatedMatrices& m, const GatedScratch& own, bool quantized,
                   const LinearInput& out, FunctionRef<void()> then) {
   const int blocks = m.gate.rows / kGateRows;
-  const int step = std::max(1, panels_per_task(m.gate, tokens) / 4);
+  const int step = std::max(1, panels_per_task(m.gate.panel_bytes(), tokens) / 4);
   const auto multiply = [&](const PackedMatrix& matrix, int block, const Rows<float>& product) {
     linear_panels(kernels, input, 0, tokens, matrix, 2 * block, 2 * block + 2, product, own.matmul);
   };

@@ -25,7 +25,7 @@ void Head::quantize(const LinearInput& input, int token) const {
 void Head::logits(Worker& worker, const LinearInput& input, int tokens, const Rows<float>& out,
                   std::byte* scratch) const {
   const int panels = weights_.panel_count(), whole = weights_.rows() / kPanelRows;
-  const int step = panels_per_task(weights_, tokens);
+  const int step = panels_per_task(weights_.panel_bytes(), tokens);
   worker.for_each((panels + step - 1) / step, [&](int task) {
     const int begin = task * step, end = std::min(panels, begin + step);
     if (begin < whole) {

@@ -7,7 +7,6 @@
 #include "base/rows.h"
 #include "base/team.h"
 #include "lapidary/stats.h"
-#include "ops/head_query.h"
 #include "ops/head_weights.h"
 #include "ops/screened_head.h"
 

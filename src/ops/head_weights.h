@@ -19,6 +19,9 @@ struct HeadWeights {
   bool searchable() const { return planes.rows > 0; }
   int rows() const { return in_planes() ? planes.rows : panels.rows; }
   int panel_count() const { return in_planes() ? planes.panel_count() : panels.panel_count(); }
+  std::size_t panel_bytes() const {
+    return in_planes() ? planes.panel_bytes() : panels.panel_bytes();
+  }
 };
 
 /// Gives the output matrix its shape; `searchable`: its best rows can be found without reading all
@@ -27,11 +30,6 @@ void shape_head(HeadWeights& weights, BlockType type, int rows, int columns, boo
 
 /// Row `row` of the embedding in fp32; `out` holds `width` floats.
 void copy_row(const HeadWeights& weights, int row, float* out);
-
-inline int panels_per_task(const HeadWeights& weights, int tokens) {
-  return weights.in_planes() ? panels_per_task(weights.planes, tokens)
-                             : panels_per_task(weights.panels, tokens);
-}
 
 /// As linear_panels, of the output matrix. The input is in 16 bits where the matrix is quantised.
 void head_panels(const kernels::Kernels& kernels, const LinearInput& input, int token_begin,

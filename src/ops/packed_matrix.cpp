@@ -44,7 +44,7 @@ void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, in
 void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& input, int tokens,
             std::span<const LinearJob> jobs, std::byte* scratch, FunctionRef<void(int)> each) {
   const auto tasks_of = [&](const PackedMatrix& matrix) {
-    const int step = panels_per_task(matrix, tokens);
+    const int step = panels_per_task(matrix.panel_bytes(), tokens);
     return (matrix.panel_count() + step - 1) / step;
   };
   int total = 0;
@@ -53,7 +53,7 @@ void linear(Worker& worker, const kernels::Kernels& kernels, const LinearInput& 
     const LinearJob* job = jobs.data();
     for (; task >= tasks_of(*job->matrix); ++job) task -= tasks_of(*job->matrix);
     const PackedMatrix& matrix = *job->matrix;
-    const int step = panels_per_task(matrix, tokens);
+    const int step = panels_per_task(matrix.panel_bytes(), tokens);
     const int begin = task * step;
     const int end = std::min(begin + step, matrix.panel_count());
     const Rows<float> out{job->out.data + begin * kernels::kPanelRows, job->out.stride};

@@ -54,8 +54,5 @@ void linear_panels(const kernels::Kernels& kernels, const LinearInput& input, in
 
 /// Panels of so many bytes that one task takes, by the rule above.
 int panels_per_task(std::size_t panel_bytes, int tokens);
-inline int panels_per_task(const PackedMatrix& matrix, int tokens) {
-  return panels_per_task(matrix.panel_bytes(), tokens);
-}
 
 }  // namespace lapidary

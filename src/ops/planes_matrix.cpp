@@ -30,7 +30,7 @@ void planes_panels(const kernels::Kernels& kernels, const LinearInput& input, in
   const kernels::SplitPanels first = matrix.planes(0);
   const kernels::PlanesMatmulArgs args{
       .top = {.panels = first.top,
-              .panel_bytes = matrix.layout().top_bytes(),
+              .panel_bytes = matrix.panel_bytes(),
               .columns = matrix.columns,
               .panel_begin = begin,
               .panel_end = end,

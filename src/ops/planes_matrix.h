@@ -19,16 +19,13 @@ struct PlanesMatrix {
   int panel_count() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   kernels::SplitLayout layout() const { return {packing, columns}; }
   std::size_t bytes() const;
+  /// Of the top plane, most of what a task reads.
+  std::size_t panel_bytes() const { return layout().top_bytes(); }
   kernels::SplitPanels planes(int panel) const;
 };
 
 /// Row `row` in fp32; `out` holds `columns` floats.
 void copy_row(const PlanesMatrix& matrix, int row, float* out);
-
-/// Panels that one task takes, of which the top planes are most of what it reads.
-inline int panels_per_task(const PlanesMatrix& matrix, int tokens) {
-  return panels_per_task(matrix.layout().top_bytes(), tokens);
-}
 
 /// As linear_panels, of an input in 16 bits and those planes that `part` names: the matrix's own
 /// packing for all of it, the layout's top_packing() or kQ8Top5.

@@ -240,7 +240,7 @@ void ScreenedHead::scan(int bits, Worker& worker, const LinearInput& input, int 
                         std::byte* scratch) {
   const SplitLayout layout = planes_.layout();
   const int panels = planes_.panel_count();
-  const int step = panels_per_task(planes_, tokens);
+  const int step = panels_per_task(planes_.panel_bytes(), tokens);
   const Packing packing = bits == 4 ? layout.top_packing() : Packing::kQ8Top5;
   worker.for_each((panels + step - 1) / step, [&](int task) {
     const int begin = task * step, end = std::min(begin + step, panels);

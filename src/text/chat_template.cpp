@@ -30,18 +30,22 @@ const Turns& turns_of(ChatTemplate as) {
   return as == ChatTemplate::kNone ? kBareTurns : kGemmaTurns;
 }
 
+/// The same. Throws Error(kUsage) where they are Gemma's own and the vocabulary lacks their
+/// markers.
+const Turns& turns_of(const Tokenizer& tokenizer, ChatTemplate as) {
+  const Turns& turns = turns_of(as);
+  if (&turns == &kGemmaTurns && (tokenizer.start_of_turn() < 0 || tokenizer.end_of_turn() < 0)) {
+    throw Error(ErrorCode::kUsage,
+                "the model's vocabulary has no <start_of_turn> and <end_of_turn>, which its chat "
+                "template needs");
+  }
+  return turns;
+}
+
 bool is_bare(const Turns& turns) { return turns.start.empty(); }
 
 std::string_view content(const Turns& turns, std::string_view text) {
   return turns.trimmed ? trim(text) : text;
-}
-
-void check_turn_tokens(const Tokenizer& tokenizer, const Turns& turns) {
-  if (turns.start != kGemmaTurns.start) return;
-  if (tokenizer.start_of_turn() >= 0 && tokenizer.end_of_turn() >= 0) return;
-  throw Error(ErrorCode::kUsage,
-              "the model's vocabulary has no <start_of_turn> and <end_of_turn>, which its chat "
-              "template needs");
 }
 
 std::span<const ContentPart> parts_of(const Message& message, ContentPart& whole) {
@@ -174,8 +178,7 @@ std::string_view trim(std::string_view text) {
 Prompt user_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
                  std::string_view system, std::span<const TokenId> before, ChatTemplate as,
                  const std::atomic<bool>* cancel) {
-  const Turns& turns = turns_of(as);
-  check_turn_tokens(tokenizer, turns);
+  const Turns& turns = turns_of(tokenizer, as);
   PromptWriter writer(tokenizer, cancel);
   if (before.empty()) writer.control(tokenizer.bos());
   if (turn_is_open(tokenizer, turns, before)) write_end(writer, tokenizer, turns, before);
@@ -183,57 +186,16 @@ Prompt user_turn(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
   return writer.take();
 }
 
-namespace {
-
-Prompt write_next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply,
-                       const Message& message, ChatTemplate as, const std::atomic<bool>* cancel) {
-  const Turns& turns = turns_of(as);
-  check_turn_tokens(tokenizer, turns);
-  PromptWriter writer(tokenizer, cancel);
-  write_end(writer, tokenizer, turns, reply);
-  ContentPart whole;
-  write_user_turn(writer, turns, parts_of(message, whole), {});
-  return writer.take();
-}
-
-Prompt write_chat(const Tokenizer& tokenizer, std::span<const Message> messages, ChatTemplate as,
-                  const std::atomic<bool>* cancel) {
-  const Turns& turns = turns_of(as);
-  check_turn_tokens(tokenizer, turns);
-  const bool has_system = !messages.empty() && messages.front().role == "system";
-  const std::string system = has_system ? text_of(turns, messages.front(), 0) : std::string();
-  const std::size_t turns_begin = has_system ? 1 : 0;
-  if (messages.size() == turns_begin)
-    throw Error(ErrorCode::kUsage, "no message with role \"user\" in the conversation");
-  PromptWriter writer(tokenizer, cancel);
-  writer.control(tokenizer.bos());
-  for (std::size_t i = turns_begin; i < messages.size(); ++i) {
-    const std::string& role = messages[i].role;
-    const bool user_turn = (i - turns_begin) % 2 == 0;
-    if (user_turn && role != "user")
-      fail_roles(i, role, "\"user\": the roles user and model alternate");
-    if (user_turn) {
-      ContentPart whole;
-      write_user_turn(writer, turns, parts_of(messages[i], whole),
-                      i == turns_begin ? std::string_view(system) : std::string_view());
-      continue;
-    }
-    if (role != "model" && role != "assistant") {
-      fail_roles(i, role, "\"model\" or \"assistant\": the roles user and model alternate");
-    }
-    if (i + 1 == messages.size())
-      fail_roles(i, role, "\"user\" in the last message, for the model to answer");
-    writer.text(text_of(turns, messages[i], i));
-    write_end(writer, tokenizer, turns, {});
-  }
-  return writer.take();
-}
-
-}  // namespace
-
 Prompt next_turn(const Tokenizer& tokenizer, std::span<const TokenId> reply, const Message& message,
                  ChatTemplate as, const std::atomic<bool>* cancel) {
-  return at_boundary([&] { return write_next_turn(tokenizer, reply, message, as, cancel); });
+  return at_boundary([&] {
+    const Turns& turns = turns_of(tokenizer, as);
+    PromptWriter writer(tokenizer, cancel);
+    write_end(writer, tokenizer, turns, reply);
+    ContentPart whole;
+    write_user_turn(writer, turns, parts_of(message, whole), {});
+    return writer.take();
+  });
 }
 
 std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as) {
@@ -246,7 +208,36 @@ std::vector<std::string> turn_stops(const Tokenizer& tokenizer, ChatTemplate as)
 
 Prompt chat_prompt(const Tokenizer& tokenizer, std::span<const Message> messages, ChatTemplate as,
                    const std::atomic<bool>* cancel) {
-  return at_boundary([&] { return write_chat(tokenizer, messages, as, cancel); });
+  return at_boundary([&] {
+    const Turns& turns = turns_of(tokenizer, as);
+    const bool has_system = !messages.empty() && messages.front().role == "system";
+    const std::string system = has_system ? text_of(turns, messages.front(), 0) : std::string();
+    const std::size_t turns_begin = has_system ? 1 : 0;
+    if (messages.size() == turns_begin)
+      throw Error(ErrorCode::kUsage, "no message with role \"user\" in the conversation");
+    PromptWriter writer(tokenizer, cancel);
+    writer.control(tokenizer.bos());
+    for (std::size_t i = turns_begin; i < messages.size(); ++i) {
+      const std::string& role = messages[i].role;
+      const bool user_turn = (i - turns_begin) % 2 == 0;
+      if (user_turn && role != "user")
+        fail_roles(i, role, "\"user\": the roles user and model alternate");
+      if (user_turn) {
+        ContentPart whole;
+        write_user_turn(writer, turns, parts_of(messages[i], whole),
+                        i == turns_begin ? std::string_view(system) : std::string_view());
+        continue;
+      }
+      if (role != "model" && role != "assistant") {
+        fail_roles(i, role, "\"model\" or \"assistant\": the roles user and model alternate");
+      }
+      if (i + 1 == messages.size())
+        fail_roles(i, role, "\"user\" in the last message, for the model to answer");
+      writer.text(text_of(turns, messages[i], i));
+      write_end(writer, tokenizer, turns, {});
+    }
+    return writer.take();
+  });
 }
 
 }  // namespace lapidary

@@ -1,8 +1,10 @@
-#include "text/model_proto.h"
+// The form of SentencePiece's own files.
 
 #include <bit>
 #include <cstdint>
 #include <string_view>
+
+#include "text/vocabulary.h"
 
 namespace lapidary {
 namespace {

@@ -14,36 +14,22 @@ namespace {
 /// Soft tokens of one view of a picture, in every Gemma 3.
 constexpr int kViewTokens = 256;
 
-Prompt write_parts_as_text(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
-                           bool parse_control, const std::atomic<bool>* cancel) {
-  PromptWriter writer(tokenizer, cancel, parse_control);
-  writer.control(tokenizer.bos());
-  for (const ContentPart& part : parts) {
-    if (part.image) {
-      writer.picture(*part.image);
-    } else {
-      writer.text(part.text);
-    }
-  }
-  return writer.take();
-}
-
-int count_image_tokens(const Tokenizer& tokenizer, int views) {
-  constexpr int kMostViews = 4096;
-  if (views < 1 || views > kMostViews) {
-    throw Error(ErrorCode::kUsage,
-                format("a picture has 1 to {} views, not {}", kMostViews, views));
-  }
-  PromptWriter words(tokenizer);
-  const std::vector<int> none(static_cast<std::size_t>(views), 0);
-  return static_cast<int>(words.views(none).take().ids.size()) + views * kViewTokens;
-}
-
 }  // namespace
 
 Prompt text_prompt(const Tokenizer& tokenizer, std::span<const ContentPart> parts,
                    bool parse_control, const std::atomic<bool>* cancel) {
-  return at_boundary([&] { return write_parts_as_text(tokenizer, parts, parse_control, cancel); });
+  return at_boundary([&] {
+    PromptWriter writer(tokenizer, cancel, parse_control);
+    writer.control(tokenizer.bos());
+    for (const ContentPart& part : parts) {
+      if (part.image) {
+        writer.picture(*part.image);
+      } else {
+        writer.text(part.text);
+      }
+    }
+    return writer.take();
+  });
 }
 
 Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text, bool parse_control,
@@ -55,7 +41,16 @@ Prompt text_prompt(const Tokenizer& tokenizer, std::string_view text, bool parse
 }
 
 int image_prompt_tokens(const Tokenizer& tokenizer, int views) {
-  return at_boundary([&] { return count_image_tokens(tokenizer, views); });
+  constexpr int kMostViews = 4096;
+  return at_boundary([&] {
+    if (views < 1 || views > kMostViews) {
+      throw Error(ErrorCode::kUsage,
+                  format("a picture has 1 to {} views, not {}", kMostViews, views));
+    }
+    PromptWriter words(tokenizer);
+    const std::vector<int> none(static_cast<std::size_t>(views), 0);
+    return static_cast<int>(words.views(none).take().ids.size()) + views * kViewTokens;
+  });
 }
 
 }  // namespace lapidary

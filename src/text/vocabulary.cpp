@@ -50,21 +50,9 @@ void append_replaced(String& out, std::string_view text, std::string_view from,
 }
 
 const char* type_name(TokenType type) {
-  switch (type) {
-    case TokenType::kNormal:
-      return "normal";
-    case TokenType::kUnknown:
-      return "unknown";
-    case TokenType::kControl:
-      return "control";
-    case TokenType::kUserDefined:
-      return "user-defined";
-    case TokenType::kUnused:
-      return "unused";
-    case TokenType::kByte:
-      return "byte";
-  }
-  return "unknown";
+  constexpr const char* kNames[] = {"normal",       "unknown", "control",
+                                    "user-defined", "unused",  "byte"};
+  return kNames[static_cast<int>(type) - 1];
 }
 
 /// The byte that `<0xNN>` names, or -1.

@@ -23,6 +23,12 @@ enum Compression : std::uint32_t { kNone = 0, kMasks = 3, kMasksWithAlpha = 6 };
 struct Mask {
   std::uint32_t bits = 0;
 
+  /// Whether there are some, side by side.
+  bool is_valid() const {
+    const std::uint32_t low = bits >> (bits != 0 ? std::countr_zero(bits) : 0);
+    return low != 0 && (low & (low + 1)) == 0;
+  }
+
   /// Scaled to 0..255, cut off as Pillow does it.
   std::uint8_t of(std::uint32_t pixel) const {
     const int shift = std::countr_zero(bits);
@@ -127,8 +133,7 @@ class BmpReader {
       mask.bits = given          ? u32_le(bytes_, at + std::size_t{4} * c)
                   : depth_ == 16 ? 0x7c00U >> 5 * c
                                  : 0xff0000U >> 8 * c;
-      const std::uint32_t low = mask.bits >> (mask.bits != 0 ? std::countr_zero(mask.bits) : 0);
-      if (low == 0 || (low & (low + 1)) != 0) damaged("its colour masks are wrong");
+      if (!mask.is_valid()) damaged("its colour masks are wrong");
     }
     read_alpha_mask(given);
   }
@@ -139,15 +144,11 @@ class BmpReader {
     constexpr std::size_t kWithAlphaMask = 56;
     const std::size_t at = kFileHeaderBytes + kInfoHeaderBytes + 12;
     if (!picture_.on_white || !given || depth_ != 32 || header_bytes_ < kWithAlphaMask) return;
-    const std::uint32_t bits = u32_le(bytes_, at);
-    const std::uint32_t low = bits >> (bits != 0 ? std::countr_zero(bits) : 0);
-    if (low == 0 || (low & (low + 1)) != 0) return;
+    const Mask alpha{u32_le(bytes_, at)};
+    if (!alpha.is_valid()) return;
     const std::size_t start = u32_le(bytes_, 10);
-    for (std::size_t i = start; i + 4 <= bytes_.size(); i += 4) {
-      if ((u32_le(bytes_, i) & bits) == 0) continue;
-      alpha_.bits = bits;
-      return;
-    }
+    for (std::size_t i = start; alpha_.bits == 0 && i + 4 <= bytes_.size(); i += 4)
+      if ((u32_le(bytes_, i) & alpha.bits) != 0) alpha_ = alpha;
   }
 
   void read_row(ByteSpan row, std::span<std::uint8_t> out) const {

@@ -14,9 +14,6 @@ using ByteSpan = std::span<const std::uint8_t>;
 inline std::uint32_t u16_le(ByteSpan bytes, std::size_t at) {
   return bytes[at] | static_cast<std::uint32_t>(bytes[at + 1]) << 8;
 }
-inline std::uint32_t u24_le(ByteSpan bytes, std::size_t at) {
-  return u16_le(bytes, at) | static_cast<std::uint32_t>(bytes[at + 2]) << 16;
-}
 inline std::uint32_t u32_le(ByteSpan bytes, std::size_t at) {
   return u16_le(bytes, at) | u16_le(bytes, at + 2) << 16;
 }

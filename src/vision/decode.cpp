@@ -92,11 +92,9 @@ std::string what_it_is(ByteSpan bytes) {
     if (stands_at(bytes, stranger.at, stranger.magic)) return stranger.name;
   }
   if (is_text(bytes)) return "text";
-  constexpr char kDigits[] = "0123456789abcdef";
   std::string found = "an unknown format that begins with";
-  for (const std::uint8_t byte : bytes.first(std::min<std::size_t>(bytes.size(), 8))) {
-    found += {' ', kDigits[byte >> 4], kDigits[byte & 15]};
-  }
+  for (const std::uint8_t byte : bytes.first(std::min<std::size_t>(bytes.size(), 8)))
+    found += format(" {:02x}", byte);
   return found;
 }
 
@@ -227,27 +225,25 @@ Image decode_picture(std::span<const std::byte> bytes, const std::string& name,
                      what_it_is(encoded.bytes));
 }
 
-Image load_picture(const std::string& path, const ImageLoadOptions& options) {
-  constexpr std::size_t kPiece = std::size_t{1} << 20;
-  const File file(path);
-  check_file_size(path, file.size());
-  if (options.memory_limit != 0 && file.size() > options.memory_limit) {
-    throw Error(ErrorCode::kMemory, path + ": the file alone has " + format_bytes(file.size()) +
-                                        ", more than the " + format_bytes(options.memory_limit) +
-                                        " that are left of the limit");
-  }
-  PagedVector<std::byte> bytes(static_cast<std::size_t>(file.size()));
-  for (std::size_t at = 0; at < bytes.size(); at += kPiece) {
-    check_cancel(options.cancel, "reading a picture");
-    file.read(at, std::span(bytes).subspan(at, std::min(kPiece, bytes.size() - at)));
-  }
-  return decode_picture(bytes, path, options);
-}
-
 }  // namespace
 
 Image Image::load(const std::string& path, const ImageLoadOptions& options) {
-  return at_boundary([&] { return load_picture(path, options); });
+  return at_boundary([&] {
+    constexpr std::size_t kPiece = std::size_t{1} << 20;
+    const File file(path);
+    check_file_size(path, file.size());
+    if (options.memory_limit != 0 && file.size() > options.memory_limit) {
+      throw Error(ErrorCode::kMemory, path + ": the file alone has " + format_bytes(file.size()) +
+                                          ", more than the " + format_bytes(options.memory_limit) +
+                                          " that are left of the limit");
+    }
+    PagedVector<std::byte> bytes(static_cast<std::size_t>(file.size()));
+    for (std::size_t at = 0; at < bytes.size(); at += kPiece) {
+      check_cancel(options.cancel, "reading a picture");
+      file.read(at, std::span(bytes).subspan(at, std::min(kPiece, bytes.size() - at)));
+    }
+    return decode_picture(bytes, path, options);
+  });
 }
 
 Image Image::decode(std::span<const std::byte> bytes, const std::string& name,

@@ -64,4 +64,8 @@ void put_on_white(std::span<const std::uint8_t> rgba, std::uint8_t* rgb);
 /// Gives `picture` memory for its pixels, all zero.
 void allocate_pixels(DecodedPicture& picture);
 
+/// The orientation, 1 to 8, in an EXIF block: a TIFF header and its first directory, with or
+/// without "Exif\0\0" before it. 1 where there is none or the block is damaged: it never throws.
+int exif_orientation(std::span<const std::uint8_t> exif);
+
 }  // namespace lapidary

@@ -57,14 +57,9 @@ class Encoder::Pass {
   /// out = rmsnorm(4×4 averages of LN(x)) · W
   void project(Worker& worker, float* out) {
     worker.for_each(c_.tokens(), [&](int token) { pool(scratch(worker), token); });
-    const BfpMatrix& m = w_.projection;
-    const int groups = parts(m.panel_count(), kTaskColumns / kPanelRows);
-    worker.for_each(groups * parts(c_.tokens(), kTokenBlock), [&](int task) {
-      const Tile tile = make_tile(task, groups, m, c_.tokens());
-      const Rows<float> product = multiply(scratch(worker), b_.pooled, m, tile);
-      for (int t = 0; t < tile.tokens; ++t) {
-        std::copy_n(product[t], tile.columns, rows_of(out, m.rows)[tile.token + t] + tile.column);
-      }
+    const Rows<float> rows = rows_of(out, w_.projection.rows);
+    for_products(worker, b_.pooled, w_.projection, c_.tokens(), [&](const Piece& piece) {
+      std::copy_n(piece.values, piece.columns, rows[piece.token] + piece.column);
     });
   }
 
@@ -77,20 +72,6 @@ class Encoder::Pass {
     int stride;           // Floats between tokens in the scratch.
   };
 
-  /// Tasks run through the groups of columns first, so that a block of tokens stays in cache.
-  static Tile make_tile(int task, int groups, const BfpMatrix& m, int all_tokens) {
-    constexpr int kPanels = kTaskColumns / kPanelRows;
-    Tile tile{};
-    tile.token = task / groups * kTokenBlock;
-    tile.tokens = std::min(kTokenBlock, all_tokens - tile.token);
-    tile.panel = task % groups * kPanels;
-    tile.panels = std::min(kPanels, m.panel_count() - tile.panel);
-    tile.column = tile.panel * kPanelRows;
-    tile.columns = std::min(kTaskColumns, m.rows - tile.column);
-    tile.stride = kTaskColumns;
-    return tile;
-  }
-
   /// [tile.tokens][tile.columns], in `own`.
   Rows<float> multiply(EncoderScratch& own, const BfpRows& input, const BfpMatrix& m,
                        const Tile& tile) const {
@@ -98,6 +79,34 @@ class Encoder::Pass {
     bfp_panels(kernels_, input, tile.token, tile.tokens, m, tile.panel, tile.panel + tile.panels,
                out);
     return out;
+  }
+
+  /// One token's share of a tile that has been multiplied.
+  struct Piece {
+    int token;
+    int column, columns;
+    float* values;
+  };
+
+  /// input · Wᵀ for tokens 0 … tokens-1, which `use` gets piece by piece. Tasks run through the
+  /// groups of columns first, so that a block of tokens stays in cache.
+  template <class F>
+  void for_products(Worker& worker, const BfpRows& input, const BfpMatrix& m, int tokens, F&& use) {
+    constexpr int kPanels = kTaskColumns / kPanelRows;
+    const int groups = parts(m.panel_count(), kPanels);
+    worker.for_each(groups * parts(tokens, kTokenBlock), [&](int task) {
+      Tile tile{};
+      tile.token = task / groups * kTokenBlock;
+      tile.tokens = std::min(kTokenBlock, tokens - tile.token);
+      tile.panel = task % groups * kPanels;
+      tile.panels = std::min(kPanels, m.panel_count() - tile.panel);
+      tile.column = tile.panel * kPanelRows;
+      tile.columns = std::min(kTaskColumns, m.rows - tile.column);
+      tile.stride = kTaskColumns;
+      const Rows<float> product = multiply(scratch(worker), input, m, tile);
+      for (int t = 0; t < tile.tokens; ++t)
+        use(Piece{tile.token + t, tile.column, tile.columns, product[t]});
+    });
   }
 
   EncoderScratch& scratch(const Worker& worker) {
@@ -138,30 +147,20 @@ class Encoder::Pass {
 
   /// x += input · Wᵀ + bias
   void add_product(Worker& worker, const BfpRows& input, const BiasedMatrix& m) {
-    const int groups = parts(m.matrix.panel_count(), kTaskColumns / kPanelRows);
-    worker.for_each(groups * parts(c_.patches(), kTokenBlock), [&](int task) {
-      const Tile tile = make_tile(task, groups, m.matrix, c_.patches());
-      const Rows<float> product = multiply(scratch(worker), input, m.matrix, tile);
-      for (int t = 0; t < tile.tokens; ++t) {
-        kernels_.add_bias(b_.x[tile.token + t] + tile.column, product[t], m.bias + tile.column,
-                          tile.columns);
-      }
+    for_products(worker, input, m.matrix, c_.patches(), [&](const Piece& piece) {
+      kernels_.add_bias(b_.x[piece.token] + piece.column, piece.values, m.bias + piece.column,
+                        piece.columns);
     });
   }
 
   /// hidden = gelu_tanh(normed · Wᵀ + bias); a group of columns is one block of it.
   void feed_forward(Worker& worker, const BiasedMatrix& m) {
     static_assert(kTaskColumns == kBfpBlock);
-    const int groups = parts(m.matrix.panel_count(), kTaskColumns / kPanelRows);
-    worker.for_each(groups * parts(c_.patches(), kTokenBlock), [&](int task) {
-      const Tile tile = make_tile(task, groups, m.matrix, c_.patches());
-      const Rows<float> product = multiply(scratch(worker), b_.normed, m.matrix, tile);
-      for (int t = 0; t < tile.tokens; ++t) {
-        kernels_.bias_gelu(product[t], m.bias + tile.column, tile.columns);
-        kernels_.bfp_quantize(product[t], tile.columns, kBfpBlock,
-                              b_.hidden.values[tile.token + t] + tile.column,
-                              b_.hidden.scales[tile.token + t] + tile.column / kBfpBlock);
-      }
+    for_products(worker, b_.normed, m.matrix, c_.patches(), [&](const Piece& piece) {
+      kernels_.bias_gelu(piece.values, m.bias + piece.column, piece.columns);
+      kernels_.bfp_quantize(piece.values, piece.columns, kBfpBlock,
+                            b_.hidden.values[piece.token] + piece.column,
+                            b_.hidden.scales[piece.token] + piece.column / kBfpBlock);
     });
   }
 
@@ -197,14 +196,21 @@ class Encoder::Pass {
     });
   }
 
+  /// A head's columns of rows that have a scale for each.
+  BfpRows head_of(const BfpRows& rows, int head) const {
+    return {c_.head_dim,
+            c_.head_dim,
+            {rows.values.data + head * c_.head_dim, rows.values.stride},
+            {rows.scales.data + head, rows.scales.stride}};
+  }
+
   /// `rows` are [tile.tokens][head_dim].
   void store_queries(const Tile& tile, int head, const Rows<const float>& rows) {
     const float scale = 1.0F / std::sqrt(static_cast<float>(c_.head_dim));
-    for (int t = 0; t < tile.tokens; ++t) {
-      float* scales = b_.queries.scales[tile.token + t] + head;
-      kernels_.bfp_quantize(rows[t], c_.head_dim, c_.head_dim,
-                            b_.queries.values[tile.token + t] + head * c_.head_dim, scales);
-      *scales *= scale;
+    const BfpRows queries = head_of(b_.queries, head);
+    for (int token = tile.token; token < tile.token + tile.tokens; ++token) {
+      quantize_row(kernels_, rows[token - tile.token], queries, token);
+      *queries.scales[token] *= scale;
     }
   }
 
@@ -219,36 +225,32 @@ class Encoder::Pass {
   }
 
   void store_values(const Tile& tile, int head, const Rows<const float>& rows) {
-    const HeadCache& cache = b_.heads[static_cast<std::size_t>(head)];
     const Segment segment = segment_of(tile.token);
-    const int block = (tile.token - segment.first) / kBfpBlock;
-    const Rows<std::int16_t> values = segment_values(cache, segment);
-    const Rows<float> scales = segment_scales(cache, segment);
-    for (int p = 0; p < dim_panels(c_); ++p) {
-      kernels_.bfp_pack_columns(rows.data + p * kPanelRows, rows.stride, tile.tokens,
-                                values[p] + block * kBfpBlock * kPanelRows,
-                                scales[p] + block * kPanelRows);
+    const BfpMatrix matrix = values_of(head, segment);
+    const int key = tile.token - segment.first;  // Where a block begins.
+    for (int p = 0; p < matrix.panel_count(); ++p) {
+      const auto panel = static_cast<std::size_t>(p);
+      kernels_.bfp_pack_columns(
+          rows.data + p * kPanelRows, rows.stride, tile.tokens,
+          matrix.values + panel * matrix.panel_values() + key * kPanelRows,
+          matrix.scales + panel * matrix.panel_scales() + key / kBfpBlock * kPanelRows);
     }
   }
 
   /// Keys that attention looks at together.
   struct Segment {
     int first, keys;
-    int blocks() const { return parts(keys, kBfpBlock); }
   };
   Segment segment_of(int key) const {
     const int first = key / kKeySegment * kKeySegment;
     return {first, std::min(kKeySegment, c_.patches() - first)};
   }
-  /// [dim panels][keys / 2][16][2], and their scales, [dim panels][blocks][16].
-  Rows<std::int16_t> segment_values(const HeadCache& cache, const Segment& s) const {
+  /// Their values, head_dim × keys.
+  BfpMatrix values_of(int head, const Segment& s) const {
+    const HeadCache& cache = b_.heads[static_cast<std::size_t>(head)];
     const int width = dim_panels(c_) * kPanelRows;
-    return rows_of(rows_of(cache.values, width)[s.first], s.keys * kPanelRows);
-  }
-  Rows<float> segment_scales(const HeadCache& cache, const Segment& s) const {
-    const int width = dim_panels(c_) * kPanelRows;
-    return rows_of(rows_of(cache.value_scales, width)[s.first / kBfpBlock],
-                   s.blocks() * kPanelRows);
+    return {c_.head_dim, s.keys, kBfpBlock, rows_of(cache.values, width)[s.first],
+            rows_of(cache.value_scales, width)[s.first / kBfpBlock]};
   }
 
   /// attended = softmax(q kᵀ / sqrt(head_dim)) v, one task a block of queries of one head. The
@@ -262,58 +264,31 @@ class Encoder::Pass {
   }
 
   void attend_block(EncoderScratch& own, int head, int query, int rows) {
-    const HeadCache& cache = b_.heads[static_cast<std::size_t>(head)];
-    const int width = dim_panels(c_) * kPanelRows;
+    const BfpMatrix& keys = b_.heads[static_cast<std::size_t>(head)].keys;
+    const BfpRows queries = head_of(b_.queries, head), attended = head_of(b_.attended, head);
     std::fill_n(own.maximum, rows, -std::numeric_limits<float>::infinity());
     std::fill_n(own.sum, rows, 0.0F);
     std::fill(own.attended[0], own.attended[rows], 0.0F);
     for (int key = 0; key < c_.patches(); key += kKeySegment) {
       const Segment segment = segment_of(key);
-      score(own, cache, head, query, rows, segment);
-      weigh(own, rows, segment.keys, width);
-      kernels_.bfp_matmul({.panels = segment_values(cache, segment).data,
-                           .panel_scales = segment_scales(cache, segment).data,
-                           .panel_count = dim_panels(c_),
-                           .columns = segment.keys,
-                           .block = kBfpBlock,
-                           .values = own.weights.values.data,
-                           .value_stride = own.weights.values.stride,
-                           .scales = own.weights.scales.data,
-                           .scale_stride = own.weights.scales.stride,
-                           .tokens = rows,
-                           .out = own.attended.data,
-                           .out_stride = own.attended.stride,
-                           .accumulate = true});
+      const BfpMatrix values = values_of(head, segment);
+      const int panel = segment.first / kPanelRows;
+      bfp_panels(kernels_, queries, query, rows, keys, panel,
+                 panel + parts(segment.keys, kPanelRows), own.scores);
+      weigh(own, rows, segment.keys);
+      bfp_panels(kernels_, own.weights, 0, rows, values, 0, values.panel_count(), own.attended,
+                 true);
     }
     for (int r = 0; r < rows; ++r) {
       float* row = own.attended[r];
       const float inverse = 1.0F / own.sum[r];
       for (int d = 0; d < c_.head_dim; ++d) row[d] *= inverse;
-      kernels_.bfp_quantize(row, c_.head_dim, c_.head_dim,
-                            b_.attended.values[query + r] + head * c_.head_dim,
-                            b_.attended.scales[query + r] + head);
+      quantize_row(kernels_, row, attended, query + r);
     }
   }
 
-  void score(EncoderScratch& own, const HeadCache& cache, int head, int query, int rows,
-             const Segment& segment) {
-    const auto panel = static_cast<std::size_t>(segment.first / kPanelRows);
-    kernels_.bfp_matmul({.panels = cache.keys.values + panel * cache.keys.panel_values(),
-                         .panel_scales = cache.keys.scales + panel * cache.keys.panel_scales(),
-                         .panel_count = parts(segment.keys, kPanelRows),
-                         .columns = c_.head_dim,
-                         .block = c_.head_dim,
-                         .values = b_.queries.values[query] + head * c_.head_dim,
-                         .value_stride = b_.queries.values.stride,
-                         .scales = b_.queries.scales[query] + head,
-                         .scale_stride = b_.queries.scales.stride,
-                         .tokens = rows,
-                         .out = own.scores.data,
-                         .out_stride = own.scores.stride,
-                         .accumulate = false});
-  }
-
-  void weigh(EncoderScratch& own, int rows, int keys, int width) {
+  void weigh(EncoderScratch& own, int rows, int keys) {
+    const int width = dim_panels(c_) * kPanelRows;
     for (int r = 0; r < rows; ++r) {
       const float decay = kernels_.bfp_softmax(own.scores[r], keys, own.maximum + r, own.sum + r,
                                                own.weights.values[r], own.weights.scales[r]);

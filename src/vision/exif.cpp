@@ -1,6 +1,9 @@
-#include "vision/exif.h"
+// The orientation in EXIF blocks.
 
 #include <algorithm>
+
+#include "vision/bytes.h"
+#include "vision/decode.h"
 
 namespace lapidary {
 

@@ -1,5 +1,7 @@
 // GIF through giflib: the first frame, on a screen of the size that the file gives.
 
+#include <gif_lib.h>
+
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -8,10 +10,6 @@
 
 #include "vision/bytes.h"
 #include "vision/decode.h"
-
-#ifdef LAPIDARY_GIF
-
-#include <gif_lib.h>
 
 namespace lapidary {
 
@@ -151,15 +149,3 @@ class GifReader {
 DecodedPicture decode_gif(const EncodedPicture& picture) { return GifReader(picture).decode(); }
 
 }  // namespace lapidary
-
-#else
-
-namespace lapidary {
-
-DecodedPicture decode_gif(const EncodedPicture& picture) {
-  refuse_picture(picture, "a GIF picture, which this Lapidary was built without");
-}
-
-}  // namespace lapidary
-
-#endif

@@ -1,5 +1,7 @@
 // HEIC and AVIF through libheif: the primary picture, as it is to be seen.
 
+#include <libheif/heif.h>
+
 #include <algorithm>
 #include <memory>
 #include <new>
@@ -7,28 +9,22 @@
 
 #include "vision/decode.h"
 
-#ifdef LAPIDARY_HEIF
-
-#include <libheif/heif.h>
-
 namespace lapidary {
 
 namespace {
 
 constexpr std::uint64_t kMaxSide = 65'535;
 
-template <class T, void (*kFree)(T*)>
+template <class T, auto kFree>
 struct Freed {
   void operator()(T* object) const { kFree(object); }
 };
-void release_handle(heif_image_handle* handle) { heif_image_handle_release(handle); }
-void release_image(heif_image* image) { heif_image_release(image); }
-void free_context(heif_context* context) { heif_context_free(context); }
-void free_options(heif_decoding_options* options) { heif_decoding_options_free(options); }
-using Context = std::unique_ptr<heif_context, Freed<heif_context, free_context>>;
-using Handle = std::unique_ptr<heif_image_handle, Freed<heif_image_handle, release_handle>>;
-using Pixels = std::unique_ptr<heif_image, Freed<heif_image, release_image>>;
-using Options = std::unique_ptr<heif_decoding_options, Freed<heif_decoding_options, free_options>>;
+template <class T, auto kFree>
+using Owned = std::unique_ptr<T, Freed<T, kFree>>;
+using Context = Owned<heif_context, heif_context_free>;
+using Handle = Owned<heif_image_handle, heif_image_handle_release>;
+using Pixels = Owned<heif_image, heif_image_release>;
+using Options = Owned<heif_decoding_options, heif_decoding_options_free>;
 
 class HeifReader {
  public:
@@ -113,18 +109,3 @@ class HeifReader {
 DecodedPicture decode_heif(const EncodedPicture& picture) { return HeifReader(picture).decode(); }
 
 }  // namespace lapidary
-
-#else
-
-namespace lapidary {
-
-DecodedPicture decode_heif(const EncodedPicture& picture) {
-  refuse_picture(
-      picture,
-      "a HEIC or AVIF picture, which this Lapidary was built without (libheif: libheif-dev "
-      "on Debian, libheif-devel on Fedora, libheif in brew)");
-}
-
-}  // namespace lapidary
-
-#endif

@@ -14,26 +14,20 @@ Image make_image(int width, int height, PagedVector<std::uint8_t> rgb) {
   return Image(std::make_shared<const Image::Impl>(Image::Impl{width, height, std::move(rgb)}));
 }
 
-namespace {
-
-Image copy_rgb(int width, int height, std::span<const std::uint8_t> rgb) {
-  if (width < 1 || height < 1 ||
-      static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height) > Image::kMaxPixels) {
-    throw Error(ErrorCode::kUsage, format("a picture must have 1 to {} pixels, not {}x{}",
-                                          Image::kMaxPixels, width, height));
-  }
-  const std::size_t bytes = static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
-  if (rgb.size() != bytes) {
-    throw Error(ErrorCode::kUsage, format("a picture of {}x{} has {} bytes, not {}", width, height,
-                                          bytes, rgb.size()));
-  }
-  return make_image(width, height, {rgb.begin(), rgb.end()});
-}
-
-}  // namespace
-
 Image Image::from_rgb(int width, int height, std::span<const std::uint8_t> rgb) {
-  return at_boundary([&] { return copy_rgb(width, height, rgb); });
+  return at_boundary([&] {
+    const std::uint64_t pixels =
+        static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height);
+    if (width < 1 || height < 1 || pixels > kMaxPixels) {
+      throw Error(ErrorCode::kUsage, format("a picture must have 1 to {} pixels, not {}x{}",
+                                            kMaxPixels, width, height));
+    }
+    if (rgb.size() != pixels * 3) {
+      throw Error(ErrorCode::kUsage, format("a picture of {}x{} has {} bytes, not {}", width,
+                                            height, pixels * 3, rgb.size()));
+    }
+    return make_image(width, height, {rgb.begin(), rgb.end()});
+  });
 }
 
 const Image::Impl& Image::impl() const {

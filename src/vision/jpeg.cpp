@@ -12,7 +12,6 @@
 #include "base/format.h"
 #include "vision/bytes.h"
 #include "vision/decode.h"
-#include "vision/exif.h"
 
 namespace lapidary {
 

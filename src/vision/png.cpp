@@ -7,7 +7,6 @@
 #include "base/format.h"
 #include "vision/bytes.h"
 #include "vision/decode.h"
-#include "vision/exif.h"
 #include "vision/stb.h"
 
 namespace lapidary {

@@ -1,5 +1,7 @@
 // TIFF through libtiff: the first page.
 
+#include <tiffio.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -7,10 +9,6 @@
 
 #include "base/cancel.h"
 #include "vision/decode.h"
-
-#ifdef LAPIDARY_TIFF
-
-#include <tiffio.h>
 
 namespace lapidary {
 
@@ -112,11 +110,12 @@ class TiffReader {
     refuse_damaged(picture_, "TIFF", problem_.empty() ? "it cannot be read" : problem_);
   }
 
-  static bool says_alpha(TIFF& tiff) {
+  /// What the samples beside the colours are.
+  static std::span<const std::uint16_t> extra_samples(TIFF& tiff) {
     std::uint16_t count = 0;
     const std::uint16_t* kinds = nullptr;
     TIFFGetFieldDefaulted(&tiff, TIFFTAG_EXTRASAMPLES, &count, &kinds);
-    return count > 0 && kinds != nullptr && kinds[0] != EXTRASAMPLE_UNSPECIFIED;
+    return {kinds, kinds == nullptr ? std::size_t{0} : count};
   }
 
   // Whether alpha stands beside colours that it is not multiplied into, in bytes and in rows: what
@@ -128,14 +127,12 @@ class TiffReader {
       TIFFGetFieldDefaulted(&tiff, tag, &value);
       return value;
     };
-    std::uint16_t count = 0;
-    const std::uint16_t* kinds = nullptr;
-    TIFFGetFieldDefaulted(&tiff, TIFFTAG_EXTRASAMPLES, &count, &kinds);
+    const std::span<const std::uint16_t> extra = extra_samples(tiff);
     const int samples = field(TIFFTAG_SAMPLESPERPIXEL);
     const int photometric = field(TIFFTAG_PHOTOMETRIC);
     const bool colours = (photometric == PHOTOMETRIC_RGB && samples == 4) ||
                          (photometric == PHOTOMETRIC_MINISBLACK && samples == 2);
-    return colours && count == 1 && kinds != nullptr && kinds[0] == EXTRASAMPLE_UNASSALPHA &&
+    return colours && extra.size() == 1 && extra[0] == EXTRASAMPLE_UNASSALPHA &&
            field(TIFFTAG_BITSPERSAMPLE) == 8 &&
            field(TIFFTAG_PLANARCONFIG) == PLANARCONFIG_CONTIG && TIFFIsTiled(&tiff) == 0;
   }
@@ -174,7 +171,9 @@ class TiffReader {
     image.req_orientation = ORIENTATION_TOPLEFT;
     const int whole = TIFFRGBAImageGet(&image, raster.data(), image.width, image.height);
     // libtiff multiplies alpha in. A sample that the file does not call so is none.
-    const bool premultiplied = image.alpha != 0 && says_alpha(tiff);
+    const std::span<const std::uint16_t> extra = extra_samples(tiff);
+    const bool premultiplied =
+        image.alpha != 0 && !extra.empty() && extra[0] != EXTRASAMPLE_UNSPECIFIED;
     TIFFRGBAImageEnd(&image);
     if (whole == 0 || !problem_.empty()) damaged();
     allocate_pixels(out);
@@ -197,18 +196,3 @@ class TiffReader {
 DecodedPicture decode_tiff(const EncodedPicture& picture) { return TiffReader(picture).decode(); }
 
 }  // namespace lapidary
-
-#else
-
-namespace lapidary {
-
-DecodedPicture decode_tiff(const EncodedPicture& picture) {
-  refuse_picture(
-      picture,
-      "a TIFF picture, which this Lapidary was built without (libtiff 4.5: libtiff-dev on "
-      "Debian, libtiff-devel on Fedora, libtiff in brew)");
-}
-
-}  // namespace lapidary
-
-#endif

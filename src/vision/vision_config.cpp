@@ -1,6 +1,5 @@
 #include "vision/vision_config.h"
 
-#include <cstdio>
 #include <optional>
 #include <string>
 
@@ -19,9 +18,7 @@ std::array<float, 3> read_colours(const WeightSource& source, Key key, double lo
   for (std::size_t i = 0; i < out.size(); ++i) {
     const double value = (*values)[i];
     if (!(value >= low && value <= 1.0)) {
-      char text[80];
-      std::snprintf(text, sizeof text, " holds %g, expected numbers from %g to 1", value, low);
-      fail_key(source, key, text);
+      fail_key(source, key, format(" holds {:g}, expected numbers from {:g} to 1", value, low));
     }
     out[i] = static_cast<float>(value);
   }

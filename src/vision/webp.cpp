@@ -1,5 +1,8 @@
 // WebP through libwebp: still pictures, and of an animation the first frame.
 
+#include <webp/decode.h>
+#include <webp/demux.h>
+
 #include <algorithm>
 #include <memory>
 #include <new>
@@ -8,12 +11,6 @@
 #include "base/format.h"
 #include "vision/bytes.h"
 #include "vision/decode.h"
-#include "vision/exif.h"
-
-#ifdef LAPIDARY_WEBP
-
-#include <webp/decode.h>
-#include <webp/demux.h>
 
 namespace lapidary {
 
@@ -126,37 +123,22 @@ class WebpReader {
     if (WebPInitDecoderConfig(&config) == 0) {
       refuse_picture(picture_, "the libwebp here is not the one that Lapidary was built with");
     }
-    if (picture_.on_white && features.has_alpha != 0)
-      return decode_alpha_into(bytes, features, x, y, config, out);
-    const std::size_t stride = static_cast<std::size_t>(out.width) * 3;
-    const std::size_t start = stride * y + 3 * x;
-    config.output.colorspace = MODE_RGB;
-    config.output.is_external_memory = 1;
-    config.output.u.RGBA.rgba = out.rgb.data() + start;
-    config.output.u.RGBA.stride = static_cast<int>(stride);
-    config.output.u.RGBA.size = out.rgb.size() - start;
-    config.output.width = features.width;
-    config.output.height = features.height;
-    decode_in_parts(bytes, config);
-  }
-
-  void decode_alpha_into(ByteSpan bytes, const WebPBitstreamFeatures& features, std::size_t x,
-                         std::size_t y, WebPDecoderConfig& config, DecodedPicture& out) const {
+    const bool alpha = picture_.on_white && features.has_alpha != 0;
     const auto width = static_cast<std::size_t>(features.width);
     const auto height = static_cast<std::size_t>(features.height);
-    std::vector<std::uint8_t> rgba(4 * width * height);
-    config.output.colorspace = MODE_RGBA;
+    const std::size_t stride = static_cast<std::size_t>(out.width) * 3;
+    std::uint8_t* const rgb = out.rgb.data() + stride * y + 3 * x;
+    std::vector<std::uint8_t> rgba(alpha ? 4 * width * height : 0);
+    config.output.colorspace = alpha ? MODE_RGBA : MODE_RGB;
     config.output.is_external_memory = 1;
-    config.output.u.RGBA.rgba = rgba.data();
-    config.output.u.RGBA.stride = static_cast<int>(4 * width);
-    config.output.u.RGBA.size = rgba.size();
+    config.output.u.RGBA.rgba = alpha ? rgba.data() : rgb;
+    config.output.u.RGBA.stride = static_cast<int>(alpha ? 4 * width : stride);
+    config.output.u.RGBA.size = alpha ? rgba.size() : out.rgb.size() - (stride * y + 3 * x);
     config.output.width = features.width;
     config.output.height = features.height;
     decode_in_parts(bytes, config);
-    for (std::size_t row = 0; row < height; ++row) {
-      put_on_white(std::span(rgba).subspan(4 * width * row, 4 * width),
-                   out.rgb.data() + 3 * (static_cast<std::size_t>(out.width) * (y + row) + x));
-    }
+    for (std::size_t row = 0; alpha && row < height; ++row)
+      put_on_white(std::span(rgba).subspan(4 * width * row, 4 * width), rgb + stride * row);
   }
 
   const EncodedPicture& picture_;
@@ -168,15 +150,3 @@ class WebpReader {
 DecodedPicture decode_webp(const EncodedPicture& picture) { return WebpReader(picture).decode(); }
 
 }  // namespace lapidary
-
-#else
-
-namespace lapidary {
-
-DecodedPicture decode_webp(const EncodedPicture& picture) {
-  refuse_picture(picture, "a WebP picture, which this Lapidary was built without");
-}
-
-}  // namespace lapidary
-
-#endif

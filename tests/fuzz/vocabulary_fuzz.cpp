@@ -19,7 +19,6 @@
 #include "lapidary/error.h"
 #include "lapidary/utf8.h"
 #include "text/cuts.h"
-#include "text/model_proto.h"
 #include "text/tokenizer_impl.h"
 #include "text/vocabulary.h"
 

@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "memory_source.h"
-#include "text/model_proto.h"
 #include "text/vocabulary.h"
 
 namespace lapidary {

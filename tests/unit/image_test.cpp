@@ -15,7 +15,7 @@
 #include "gguf_builder.h"
 #include "lapidary/error.h"
 #include "test_data.h"
-#include "vision/exif.h"
+#include "vision/decode.h"
 
 namespace lapidary {
 namespace {

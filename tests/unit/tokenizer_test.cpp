@@ -11,7 +11,6 @@
 #include "lapidary/utf8.h"
 #include "memory_source.h"
 #include "test_data.h"
-#include "text/model_proto.h"
 #include "text/tokenizer_impl.h"
 #include "text/vocabulary.h"
 

@@ -33,6 +33,8 @@ class Answered {
     std::uint64_t digest = 0;  // The lowest bit: it is an error.
   };
 
+  void reserve(std::uint64_t count) { entries_.reserve(static_cast<std::size_t>(count)); }
+
   void add(const AnswerRecord& record) {
     const std::uint64_t digest = digest_number(record.digest) & ~std::uint64_t{1};
     entries_.push_back({id_key(record.id), digest | (record.failed ? 1U : 0U)});
@@ -112,6 +114,7 @@ class AsDone : public BatchPlan {
 
   void read_answers() {
     answers_->rewind();
+    answered_.reserve(answers_->count());
     for (std::uint64_t number = 1; answers_->next(); ++number) {
       const AnswerRecord& record = answers_->record();
       if (record.id.is_null() || (!record.failed && !record.batch_seed)) {

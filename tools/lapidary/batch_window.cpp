@@ -111,8 +111,8 @@ BatchResult BatchWindow::whole(const Pending& pending) {
   for (const std::optional<lapidary::Completion>& drawn : pending.drawn) {
     answer.choices.push_back({drawn->text, drawn->finish_reason});
     answer.completion_tokens += drawn->ids.size();
-    count_.drafted += drawn->usage.drafted_tokens;
-    count_.accepted += drawn->usage.accepted_tokens;
+    count_.drafted += static_cast<std::uint64_t>(drawn->usage.drafted_tokens);
+    count_.accepted += static_cast<std::uint64_t>(drawn->usage.accepted_tokens);
   }
   count_.tokens += answer.completion_tokens;
   count_.prompt += answer.prompt_tokens;

@@ -11,7 +11,7 @@ namespace cli {
 /// Stands for an id, a string or a number; two ids have the same one by a chance of 2^-64.
 std::uint64_t id_key(const Json& id);
 
-/// On which line each id stands first, in some 20 bytes an id, however long it is.
+/// On which line each id stands first, in at most 30 bytes an id, however long it is.
 class IdLines {
  public:
   /// The line that `key` was given with first: `line`, when it is new.

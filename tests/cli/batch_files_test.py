@@ -9,7 +9,7 @@ import time
 import unittest
 
 import pictures
-from harness import LAPIDARY, TINY, Case, main
+from harness import LAPIDARY, TINY, Case, main, settled
 
 
 class Files(Case):
@@ -23,7 +23,7 @@ class Files(Case):
 
     def content(self, name="out.jsonl"):
         with open(self.path(name), "rb") as file:
-            return file.read()
+            return settled(file.read())
 
     def answers(self, name="out.jsonl"):
         return [json.loads(line) for line in self.content(name).splitlines()]

@@ -1,6 +1,7 @@
 """What a batch says while it runs: to a terminal and to a file."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -39,6 +40,29 @@ class Progress(Case):
         shown = terminal.expect("%")
         self.assertEqual(terminal.finish(), 1)
         self.assertLess(int(re.search(r"(\d+) $", shown)[1]), 80, shown)
+
+    def test_a_bar_tells_lines_speed_and_what_is_left(self):
+        seed = int(self.endless()[-1])
+        good = {"prompt": "hello", "max_tokens": 300, "top_k": 3, "seed": seed}
+        self.path("in.jsonl", (json.dumps(good) + "\n") * 16)
+        command = ["batch", "-m", TINY, "--no-chat", self.path("in.jsonl"), "-o", self.path("out.jsonl")]
+        terminal = Terminal(self, *command)
+        terminal.expect("batch [")
+        shown = "batch [" + terminal.expect(" s left")
+        self.assertEqual(terminal.finish(), 0)
+        self.assertRegex(shown + terminal.text, r"batch \[#*\.*\] +\d+ %, \d+ lines?, \d+\.\d t/s, \d+ s left")
+        self.assertRegex(terminal.text, r"\r\x1b\[K16 lines in ")
+        # Of a pipe nobody knows how long it is.
+        with open(self.path("in.jsonl"), "rb") as file:
+            lines = file.read()
+        os.mkfifo(self.path("pipe"))
+        terminal = Terminal(self, *(self.path("pipe") if word == self.path("in.jsonl") else word for word in command[:-1]),
+                            self.path("other.jsonl"))
+        with open(self.path("pipe"), "wb") as pipe:
+            pipe.write(lines)
+        terminal.expect("batch: ")
+        self.assertEqual(terminal.finish(), 0)
+        self.assertRegex(terminal.text, r"\d+ lines?, \d+\.\d t/s")
 
 
 if __name__ == "__main__":

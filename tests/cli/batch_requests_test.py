@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from harness import LAPIDARY, TIMEOUT, TINY, Case, main
+from harness import LAPIDARY, TIMEOUT, TINY, Case, main, settled
 
 
 class Requests(Case):
@@ -18,7 +18,7 @@ class Requests(Case):
             "-n", "4",
         )
         self.assertIn(done.returncode, (0, 1), done.stderr)
-        return json.loads(done.stdout)
+        return json.loads(settled(done.stdout))
 
     def refused(self, request, *words, code="invalid_request"):
         error = self.answer(request)["error"]
@@ -41,7 +41,6 @@ class Requests(Case):
             ("presence_penalty", -1),
             ("echo", True),
             ("stream", True),
-            ("n", 2),
             ("best_of", 3),
             ("suffix", "end"),
             ("modalities", ["text", "audio"]),

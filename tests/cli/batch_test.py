@@ -5,12 +5,12 @@ import os
 import signal
 import time
 
-from harness import TINY, Case, main
+from harness import TINY, Case, main, settled
 
 
 def lines_of(path):
-    with open(path) as file:
-        return [json.loads(line) for line in file]
+    with open(path, "rb") as file:
+        return [json.loads(line) for line in settled(file.read()).splitlines()]
 
 
 class Batch(Case):
@@ -191,7 +191,7 @@ class Resume(Case):
 
     def content(self, name):
         with open(self.path(name), "rb") as file:
-            return file.read()
+            return settled(file.read())
 
     def test_goes_on_at_any_byte(self):
         self.requests(4, 5)

@@ -92,7 +92,9 @@ class Options(Case):
 
     def test_options_of_what_is_not_built_are_absent(self):
         self.fails(2, "--kv", "generate", "-m", TINY, "-p", "x", "--kv", "int8")
-        self.fails(2, "--parallel", "batch", "-m", TINY, "in", "-o", "out", "--parallel", "2")
+        self.fails(
+            2, ["no option --draft", "generate and chat"], "batch", "-m", TINY, "in", "-o", "out", "--draft", TINY
+        )
 
     def test_out_of_range(self):
         for option, value in [

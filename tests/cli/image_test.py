@@ -10,7 +10,7 @@ import shutil
 import struct
 import zlib
 
-from harness import TINY, Case, main
+from harness import TINY, Case, main, settled
 from pictures import (
     FIRST_IN_TURN,
     IMAGE_TOKEN,
@@ -345,8 +345,8 @@ class Batch(Pictures):
             *(self.path("in.jsonl", text), "-o", self.path("out.jsonl")),
         )
         self.assertEqual(done.returncode, code, done.stderr)
-        with open(self.path("out.jsonl")) as file:
-            answers = [json.loads(line) for line in file]
+        with open(self.path("out.jsonl"), "rb") as file:
+            answers = [json.loads(line) for line in settled(file.read()).splitlines()]
         os.remove(self.path("out.jsonl"))
         return answers
 

@@ -1,6 +1,7 @@
 #include "answer_file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,9 +10,9 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <string_view>
 #include <utility>
 
-#include "line_reader.h"
 #include "terminal.h"
 
 namespace cli {
@@ -49,6 +50,7 @@ void AnswerFile::open() {
   file_ = ::open(path_.c_str(), flags | O_APPEND | O_CLOEXEC, mode_);
   if (file_ < 0) fail(ErrorCode::kFile, "cannot write ", errno);
   if (fstat(file_, &status) != 0 || !S_ISREG(status.st_mode)) return;
+  regular_ = true;
   mode_ = status.st_mode & 0777U;
   if (flock(file_, LOCK_EX | LOCK_NB) != 0)
     throw Error(ErrorCode::kFailed, path_ + ": another batch is writing this file");
@@ -58,51 +60,74 @@ void AnswerFile::open() {
 void AnswerFile::recover() {
   LineReader lines(file_, path_);
   bool whole = true;
+  std::uint64_t end = 0;  // Of the last answer.
   for (std::string line; lines.next(line);) {
     if (lines.no_memory()) throw std::bad_alloc();
     whole = lines.whole();
-    take_line(line, whole, lines.too_long());
+    if (take_line(line, whole, lines.too_long())) end = lines.read() + (whole ? 0 : 1);
   }
   if (whole) return;
   // Nothing but the newline is missing, or what there is of the last line is of no use.
-  if (offsets_.back() > lines.read()) return write("\n");
-  if (ftruncate(file_, static_cast<off_t>(offsets_.back())) != 0)
+  if (end > lines.read()) return write("\n");
+  if (ftruncate(file_, static_cast<off_t>(end)) != 0)
     fail(ErrorCode::kFailed, "cannot cut ", errno);
 }
 
-void AnswerFile::take_line(const std::string& line, bool whole, bool too_long) {
-  std::optional<AnswerRecord> record = read_answer(line);
+// Whether it is an answer, not the beginning of one.
+bool AnswerFile::take_line(const std::string& line, bool whole, bool too_long) {
+  const std::optional<AnswerRecord> record = read_answer(line);
   if (!record && (whole || too_long || !begins_answer(line))) {
     const char* wanted = whole ? "a line that a batch wrote" : "the beginning of such a line";
-    throw Error(ErrorCode::kFile, path_ + " line " + std::to_string(records_.size() + 1) +
-                                      ": expected " + wanted + ", found " +
+    throw Error(ErrorCode::kFile, path_ + " line " + std::to_string(count_ + 1) + ": expected " +
+                                      wanted + ", found " +
                                       (too_long       ? "more than 64 MiB"
                                        : line.empty() ? "an empty line"
                                                       : shortened(line, 60)) +
                                       "; the file is left as it is");
   }
-  if (!record) return;
-  records_.push_back(*std::move(record));
-  offsets_.push_back(offsets_.back() + line.size() + 1);
+  if (!record) return false;
+  ++count_;
+  failed_ += record->failed ? 1 : 0;
+  return true;
 }
 
-std::string AnswerFile::line(std::size_t index) const {
-  std::string text(static_cast<std::size_t>(offsets_[index + 1] - offsets_[index]), '\0');
-  std::size_t got = 0;
-  while (got < text.size()) {
-    const ssize_t more = ::pread(file_, text.data() + got, text.size() - got,
-                                 static_cast<off_t>(offsets_[index] + got));
-    if (more < 0 && errno == EINTR) continue;
-    if (more <= 0) fail(ErrorCode::kFile, "cannot read ", more < 0 ? errno : EIO);
-    got += static_cast<std::size_t>(more);
+void AnswerFile::rewind() {
+  at_ = 0;
+  if (count_ == 0) return;
+  if (::lseek(file_, 0, SEEK_SET) != 0) fail(ErrorCode::kFile, "cannot read ", errno);
+  lines_.emplace(file_, path_);
+}
+
+bool AnswerFile::next() {
+  if (at_ == count_) return false;
+  const bool found = lines_->next(line_);
+  if (lines_->no_memory()) throw std::bad_alloc();
+  std::optional<AnswerRecord> record = found ? read_answer(line_) : std::nullopt;
+  if (!record) fail(ErrorCode::kFile, "something else has changed ", EIO);
+  record_ = *std::move(record);
+  line_ += '\n';
+  ++at_;
+  return true;
+}
+
+// A reader that takes nothing must not keep the process from being interrupted.
+void AnswerFile::wait_for_room() const {
+  constexpr int kMilliseconds = 200;
+  pollfd file = {file_, POLLOUT, 0};
+  while (!regular_ && ::poll(&file, 1, kMilliseconds) <= 0) {
+    if (interrupted) throw Error(ErrorCode::kInterrupted, "interrupted");
   }
-  return text;
 }
 
 void AnswerFile::write(const std::string& line) {
-  const int error = write_all(file_, line);
-  if (error == EPIPE) throw ClosedPipe{};
-  if (error != 0) fail(ErrorCode::kFailed, "cannot write ", error);
+  std::string_view rest = line;
+  while (!rest.empty()) {
+    wait_for_room();
+    const ssize_t wrote = ::write(file_, rest.data(), rest.size());
+    if (wrote < 0 && errno == EPIPE) throw ClosedPipe{};
+    if (wrote < 0 && errno != EINTR) fail(ErrorCode::kFailed, "cannot write ", errno);
+    if (wrote > 0) rest.remove_prefix(static_cast<std::size_t>(wrote));
+  }
 }
 
 void AnswerFile::replace(const std::string& path) {

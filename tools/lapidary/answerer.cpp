@@ -20,8 +20,6 @@ namespace cli {
 using lapidary::Error;
 using lapidary::ErrorCode;
 
-namespace {
-
 RequestError request_error(const Error& error) {
   switch (error.code()) {
     case ErrorCode::kContext:
@@ -34,6 +32,16 @@ RequestError request_error(const Error& error) {
       return {"failed", error.what()};
   }
 }
+
+std::uint64_t prompt_bytes(const lapidary::Request& request) {
+  std::uint64_t bytes = request.prompt.ids.size() * sizeof(lapidary::TokenId);
+  for (const lapidary::ImageFeatures& image : request.prompt.images) {
+    if (image.values) bytes += image.values->size() * sizeof(float);
+  }
+  return bytes;
+}
+
+namespace {
 
 // Tells files of weights apart wherever they lie: by size and by pieces from all over, since two
 // fine-tunes of a model may have the same header.
@@ -62,14 +70,36 @@ std::string describe_views(const ImageFlags& images, const lapidary::Model& mode
   return to_line(all);
 }
 
+lapidary::EngineOptions engine_options(const ModelFlags& flags) {
+  lapidary::EngineOptions options;
+  options.threads = flags.threads;
+  options.pass = flags.chunk;
+  options.context = flags.context;
+  options.memory_limit = flags.memory_limit;
+  return options;
+}
+
+std::uint64_t taken_by(const lapidary::Engine& engine) {
+  const lapidary::EngineStats stats = engine.stats();
+  return stats.kv_bytes + stats.buffer_bytes;
+}
+
+// What an engine takes beyond the session that a plan counts.
+std::uint64_t beyond_plan(const ModelFlags& flags, const lapidary::Engine& engine) {
+  const lapidary::MemoryPlan plan = plan_memory(find_model(flags.model), {}, flags.session());
+  const std::uint64_t planned = plan.kv + plan.buffers;
+  return std::max(taken_by(engine), planned) - planned;
+}
+
 }  // namespace
 
 Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
     : options_(options),
       model_(model),
-      session_(model, options.speculation.session(options.model, model)),
-      encoder_(model, options.model, options.images, session_.memory_bytes()),
-      memory_(memory_left(options.model, model, options.speculation.draft_bytes(options.model))),
+      engine_(model, engine_options(options.model)),
+      context_(engine_.context()),
+      encoder_(model, options.model, options.images, taken_by(engine_)),
+      memory_(memory_left(options.model, model, beyond_plan(options.model, engine_))),
       folder_(options.image_root.empty() ? std::filesystem::path(options.in).parent_path().string()
                                          : options.image_root),
       chat_(options.chat.chosen(model)),
@@ -86,6 +116,12 @@ Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
 std::uint64_t Answerer::most_line_bytes() const {
   constexpr std::uint64_t kTimes = 8;
   return memory_ == 0 ? LineReader::kMostBytes : std::min(LineReader::kMostBytes, memory_ / kTimes);
+}
+
+std::uint64_t Answerer::most_prompt_bytes() const {
+  constexpr std::uint64_t kMost = std::uint64_t{256} << 20;
+  constexpr std::uint64_t kTimes = 8;
+  return memory_ == 0 ? kMost : std::min(kMost, memory_ / kTimes);
 }
 
 bool Answerer::in_turns(const BatchRequest& request) const {
@@ -118,20 +154,13 @@ BatchItem Answerer::read(const RequestFile& requests, const std::string& line) c
   return item;
 }
 
-std::string Answerer::answer(const BatchItem& item, std::uint64_t seed, bool& failed) {
-  failed = true;
+lapidary::Request Answerer::prepare(const BatchItem& item, std::uint64_t seed) {
+  if (item.wrong) throw *item.wrong;
   try {
-    if (item.wrong) throw *item.wrong;
-    std::string text = answer_line(item.request, compute(item.request, seed), name_, item.digest);
-    failed = false;
-    return text;
-  } catch (const RequestError& error) {
-    return error_line(item.request, error, item.digest);
-  } catch (const std::bad_alloc&) {
-    return error_line(item.request, {"out_of_memory", "not enough memory"}, item.digest);
+    return make_request(item.request, seed);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kInterrupted) throw;
-    return error_line(item.request, request_error(error), item.digest);
+    throw request_error(error);
   }
 }
 
@@ -160,7 +189,7 @@ lapidary::Prompt Answerer::make_prompt(const BatchRequest& request,
     for (const RequestPart& part : message.parts) bytes += part.text.size();
   }
   for (const RequestPart& part : request.prompt) bytes += part.text.size();
-  check_text(session_, bytes);
+  check_text(model_.tokenizer(), context_, bytes);
   const lapidary::Tokenizer& tokenizer = model_.tokenizer();
   std::vector<lapidary::Message> messages;
   for (const RequestMessage& message : request.messages)
@@ -173,28 +202,17 @@ lapidary::Prompt Answerer::make_prompt(const BatchRequest& request,
   return lapidary::chat_prompt(tokenizer, {&user, 1}, options_.chat.kind(model_), &interrupted);
 }
 
-BatchAnswer Answerer::compute(const BatchRequest& request, std::uint64_t seed) {
+lapidary::Request Answerer::make_request(const BatchRequest& request, std::uint64_t seed) {
   std::vector<Picture> pictures;
-  lapidary::Prompt prompt = make_prompt(request, pictures);
-  check_room(session_, prompt.ids.size());
-  if (!pictures.empty()) encoder_.fill(prompt, pictures);
-  session_.clear();
-  session_.append(prompt, {}, &interrupted);
-  lapidary::GenerateOptions wanted = request.sampling.options(seed);
-  if (in_turns(request)) options_.chat.stop_at_turns(model_, wanted.stop);
-  options_.speculation.apply(wanted);
-  const lapidary::Completion completion = session_.generate(wanted);
-  if (completion.finish_reason == lapidary::FinishReason::kCancelled)
-    throw Error(ErrorCode::kInterrupted, "interrupted");
-  drawn_ += static_cast<long>(completion.ids.size());
-  guesses_.drafted_tokens += completion.usage.drafted_tokens;
-  guesses_.accepted_tokens += completion.usage.accepted_tokens;
-  return {completion.text,
-          completion.finish_reason,
-          static_cast<int>(prompt.ids.size()),
-          0,
-          static_cast<int>(completion.ids.size()),
-          seed};
+  lapidary::Request made;
+  made.prompt = make_prompt(request, pictures);
+  check_room(context_, made.prompt.ids.size());
+  if (!pictures.empty()) encoder_.fill(made.prompt, pictures);
+  made.options = request.sampling.options(seed);
+  if (in_turns(request)) options_.chat.stop_at_turns(model_, made.options.stop);
+  options_.speculation.apply(made.options);
+  made.answers = request.answers;
+  return made;
 }
 
 }  // namespace cli

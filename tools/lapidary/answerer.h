@@ -22,6 +22,10 @@ struct BatchOptions {
   std::string out;
   std::string image_root;
   bool retry_failed = false;
+  int parallel = 0;             ///< 0: the scheduler's choice.
+  std::string order = "input";  ///< "input" or "done".
+
+  bool as_done() const { return order == "done"; }
 };
 
 /// A line of a file of requests, read and not answered.
@@ -31,23 +35,27 @@ struct BatchItem {
   std::string digest;  ///< Of what decides its answer, the seed of the batch left out.
 };
 
-/// Answers requests with one session, one at a time.
+/// Reads requests, and makes of them what a scheduler answers.
 class Answerer {
  public:
-  /// `options` and `model` must outlive it.
+  /// `options` and `model` must outlive it. Makes the engine.
   Answerer(const BatchOptions& options, const lapidary::Model& model);
 
   /// Bytes that a request may have.
   std::uint64_t most_line_bytes() const;
 
+  /// Bytes that the requests under way may take together, as prompt_bytes() counts them.
+  std::uint64_t most_prompt_bytes() const;
+
   /// The request that `requests` gave last, whose text is `line`.
   BatchItem read(const RequestFile& requests, const std::string& line) const;
 
-  /// The line to write; `failed` tells whether it is an error. Throws Error(kInterrupted).
-  std::string answer(const BatchItem& item, std::uint64_t seed, bool& failed);
+  /// With its pictures encoded. Throws RequestError for what cannot be answered,
+  /// Error(kInterrupted) and std::bad_alloc.
+  lapidary::Request prepare(const BatchItem& item, std::uint64_t seed);
 
-  long drawn() const { return drawn_; }                        ///< Tokens of all lines.
-  const lapidary::Usage& guesses() const { return guesses_; }  ///< Of all lines.
+  const lapidary::Engine& engine() const { return engine_; }
+  const std::string& name() const { return name_; }  ///< Of the model.
 
  private:
   std::vector<lapidary::ContentPart> read_parts(const std::vector<RequestPart>& parts,
@@ -55,11 +63,12 @@ class Answerer {
   bool in_turns(const BatchRequest& request) const;
   std::string digest(const BatchRequest& request) const;
   lapidary::Prompt make_prompt(const BatchRequest& request, std::vector<Picture>& pictures) const;
-  BatchAnswer compute(const BatchRequest& request, std::uint64_t seed);
+  lapidary::Request make_request(const BatchRequest& request, std::uint64_t seed);
 
   const BatchOptions& options_;
   const lapidary::Model& model_;
-  lapidary::Session session_;
+  lapidary::Engine engine_;
+  int context_;
   PictureEncoder encoder_;
   std::uint64_t memory_;  // For requests and their pictures; 0: no limit.
   std::string folder_;    // Of the requests, from which names of pictures go out.
@@ -68,8 +77,12 @@ class Answerer {
   std::string turns_;    // of those in turns,
   std::string views_;    // of those with pictures.
   std::string name_;
-  long drawn_ = 0;
-  lapidary::Usage guesses_;
 };
+
+/// What a line of answers says of `error`.
+RequestError request_error(const lapidary::Error& error);
+
+/// What the prompt of `request` takes.
+std::uint64_t prompt_bytes(const lapidary::Request& request);
 
 }  // namespace cli

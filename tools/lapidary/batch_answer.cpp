@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <utility>
 
 #include "memory_reserve.h"
 
@@ -20,28 +21,49 @@ Json usage_of(const BatchAnswer& answer) {
   return {{"prompt_tokens", answer.prompt_tokens}, {"completion_tokens", answer.completion_tokens}};
 }
 
+void put_seed(const BatchAnswer& answer, Json& usage) {
+  usage["seed"] = answer.seed;
+  if (answer.batch_seed) usage["batch_seed"] = *answer.batch_seed;
+}
+
+Json openai_choices(const BatchRequest& request, const BatchAnswer& answer) {
+  Json choices = Json::array();
+  for (const BatchChoice& drawn : answer.choices) {
+    Json choice;
+    choice["index"] = choices.size();
+    if (request.openai_chat) {
+      choice["message"] = {{"role", "assistant"}, {"content", drawn.text}};
+    } else {
+      choice["text"] = drawn.text;
+    }
+    choice["logprobs"] = nullptr;
+    choice["finish_reason"] = finish_name(drawn.finish_reason);
+    choices.push_back(std::move(choice));
+  }
+  return choices;
+}
+
+// Of our own format, where a request wants several.
+Json answers_of(const BatchAnswer& answer) {
+  Json answers = Json::array();
+  for (const BatchChoice& drawn : answer.choices)
+    answers.push_back({{"text", drawn.text}, {"finish_reason", finish_name(drawn.finish_reason)}});
+  return answers;
+}
+
 Json openai_body(const BatchRequest& request, const BatchAnswer& answer, const std::string& model,
                  const std::string& digest) {
-  Json choice;
-  choice["index"] = 0;
-  if (request.openai_chat) {
-    choice["message"] = {{"role", "assistant"}, {"content", answer.text}};
-  } else {
-    choice["text"] = answer.text;
-  }
-  choice["logprobs"] = nullptr;
-  choice["finish_reason"] = finish_name(answer.finish_reason);
   Json body;
   body["id"] = answer_id(request.openai_chat ? "chatcmpl-" : "cmpl-", request);
   body["object"] = request.openai_chat ? "chat.completion" : "text_completion";
   body["created"] = static_cast<std::int64_t>(std::time(nullptr));
   body["model"] = model;
   body["system_fingerprint"] = std::string(kFingerprint) + digest;
-  body["choices"] = Json::array({choice});
+  body["choices"] = openai_choices(request, answer);
   body["usage"] = usage_of(answer);
   body["usage"]["total_tokens"] = answer.prompt_tokens + answer.completion_tokens;
   body["usage"]["prompt_tokens_details"] = {{"cached_tokens", answer.cached_tokens}};
-  body["usage"]["seed"] = answer.seed;
+  put_seed(answer, body["usage"]);
   return body;
 }
 
@@ -56,8 +78,8 @@ std::string text_member(const Json* object, const char* key) {
   return found != nullptr && found->is_string() ? found->get<std::string>() : "";
 }
 
-std::optional<std::uint64_t> seed_of(const Json* usage) {
-  const Json* seed = usage == nullptr ? nullptr : member(*usage, "seed");
+std::optional<std::uint64_t> seed_of(const Json* usage, const char* key) {
+  const Json* seed = usage == nullptr ? nullptr : member(*usage, key);
   if (seed == nullptr || !seed->is_number_unsigned()) return {};
   return seed->get<std::uint64_t>();
 }
@@ -98,11 +120,12 @@ std::string answer_line(const BatchRequest& request, const BatchAnswer& answer,
     return to_line(line) + "\n";
   }
   line["id"] = request.id;
-  line["text"] = answer.text;
-  line["finish_reason"] = finish_name(answer.finish_reason);
+  line["text"] = answer.choices.front().text;
+  line["finish_reason"] = finish_name(answer.choices.front().finish_reason);
+  if (answer.choices.size() > 1) line["answers"] = answers_of(answer);
   line["usage"] = usage_of(answer);
   line["usage"]["cached_tokens"] = answer.cached_tokens;
-  line["usage"]["seed"] = answer.seed;
+  put_seed(answer, line["usage"]);
   line["digest"] = digest;
   return to_line(line) + "\n";
 }
@@ -128,7 +151,7 @@ std::optional<AnswerRecord> read_answer(std::string_view text) {
   const MemoryReserve reserve(json_reserve(text));
   line = parse_json(text, wrong);
   if (member(line, "id") == nullptr) return {};
-  AnswerRecord record{id_of(line), false, "", {}};
+  AnswerRecord record{id_of(line), false, ""};
   if (const Json* error = error_of(line)) {
     record.failed = true;
     record.digest = text_member(error, "digest");
@@ -139,7 +162,8 @@ std::optional<AnswerRecord> read_answer(std::string_view text) {
     if (body == nullptr || member(line, "custom_id") == nullptr) return {};
     record.digest = text_member(body, "system_fingerprint");
     record.digest.erase(0, std::min(kFingerprint.size(), record.digest.size()));
-    record.seed = seed_of(member(*body, "usage"));
+    record.seed = seed_of(member(*body, "usage"), "seed");
+    record.batch_seed = seed_of(member(*body, "usage"), "batch_seed");
     return record;
   }
   const Json* usage = member(line, "usage");
@@ -147,7 +171,8 @@ std::optional<AnswerRecord> read_answer(std::string_view text) {
       usage == nullptr)
     return {};
   record.digest = text_member(&line, "digest");
-  record.seed = seed_of(usage);
+  record.seed = seed_of(usage, "seed");
+  record.batch_seed = seed_of(usage, "batch_seed");
   return record;
 }
 

@@ -4,18 +4,26 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "batch_request.h"
 
 namespace cli {
 
-struct BatchAnswer {
+/// One of the texts drawn for a request.
+struct BatchChoice {
   std::string text;
   lapidary::FinishReason finish_reason = lapidary::FinishReason::kStop;
-  int prompt_tokens = 0;
-  int cached_tokens = 0;
-  int completion_tokens = 0;
-  std::uint64_t seed = 0;
+};
+
+struct BatchAnswer {
+  std::vector<BatchChoice> choices;  ///< As many as the request wants, at least one.
+  std::uint64_t prompt_tokens = 0;   ///< Computed once for all of them.
+  std::uint64_t cached_tokens = 0;
+  std::uint64_t completion_tokens = 0;  ///< Of all together.
+  std::uint64_t seed = 0;               ///< Of the first; those behind it have the next ones.
+  std::optional<std::uint64_t> batch_seed = {};  ///< What place 0 has; to be told where the lines
+                                                 ///< stand in another order than the requests.
 };
 
 /// The line to write, in the request's format and with its newline. `digest` tells a later run what
@@ -29,8 +37,9 @@ std::string error_line(const BatchRequest& request, const RequestError& error,
 struct AnswerRecord {
   Json id;
   bool failed = false;
-  std::string digest;                 ///< Empty: written by a version that had none.
-  std::optional<std::uint64_t> seed;  ///< That was used.
+  std::string digest;                      ///< Empty: written by a version that had none.
+  std::optional<std::uint64_t> seed = {};  ///< That was used.
+  std::optional<std::uint64_t> batch_seed = {};
 };
 
 /// Nothing when `line` is none that a batch writes.

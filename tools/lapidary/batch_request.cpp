@@ -60,6 +60,15 @@ void read_stop(const Json& object, std::vector<std::string>& stop) {
   }
 }
 
+int read_answers(const Json& object) {
+  constexpr double kMost = 128;
+  const Json* found = find(object, "n");
+  const double got = found != nullptr && found->is_number() ? found->get<double>() : 0;
+  if (found != nullptr && (got != std::floor(got) || got < 1 || got > kMost))
+    refuse("n: expected a whole number from 1 to 128, found " + quoted(*found));
+  return found == nullptr ? 1 : static_cast<int>(got);
+}
+
 void read_sampling(const Json& object, SamplingFlags& sampling) {
   std::map<std::string, std::string> taken;  // Which member set a setting.
   for (const auto& [key, value] : object.items()) {
@@ -227,6 +236,7 @@ void read_openai(const Json& line, const std::string& folder, BatchRequest& requ
   check_openai_body(*body);
   check_url(line, request.openai_chat);
   read_sampling(*body, request.sampling);
+  request.answers = read_answers(*body);
   read_prompt(*body, folder, request);
 }
 
@@ -265,6 +275,7 @@ void parse_request(const std::string& line, const SamplingFlags& defaults,
   if (request.openai) return read_openai(object, folder, request);
   check_members(object);
   read_sampling(object, request.sampling);
+  request.answers = read_answers(object);
   read_prompt(object, folder, request);
 }
 
@@ -317,6 +328,7 @@ std::string meaning(const BatchRequest& request, const std::string& folder) {
     all[setting.member] = setting.get(request.sampling);
   all["seed"] = request.sampling.seed ? Json(*request.sampling.seed) : Json(nullptr);
   all["stop"] = request.sampling.stop;
+  if (request.answers > 1) all["n"] = request.answers;
   return to_line(all);
 }
 

@@ -37,6 +37,7 @@ struct BatchRequest {
   std::vector<RequestPart> prompt;  ///< Pictures and `prompt`; empty when there are messages.
   std::vector<RequestMessage> messages;
   SamplingFlags sampling;
+  int answers = 1;  ///< `n`, 1 to 128.
 
   bool has_pictures() const;
 };

@@ -1,5 +1,6 @@
 #include "line_reader.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +26,17 @@ constexpr std::uint64_t kHopeless = std::uint64_t{4} << 30;
 
 LineReader::LineReader(int file, std::string name) : file_(file), name_(std::move(name)) {}
 
+// Whether a read would not wait; so it is where poll(2) knows nothing of the file.
+bool LineReader::ready(int milliseconds) const {
+  if (interrupted) throw Error(ErrorCode::kInterrupted, "interrupted");
+  pollfd file = {file_, POLLIN, 0};
+  const int got = ::poll(&file, 1, milliseconds);
+  return got > 0 || (got < 0 && errno != EINTR);
+}
+
+// An interrupt that comes just before is noticed when the time has passed.
+void LineReader::wait() const { ready(200); }
+
 bool LineReader::fill() {
   buffer_.resize(kReadBytes);
   at_ = 0;
@@ -40,38 +52,59 @@ bool LineReader::fill() {
 }
 
 // A line that there is no memory for is the loss of that line.
-void LineReader::append(std::string& line, std::string_view more) {
+void LineReader::append(std::string_view more) {
   try {
-    line.append(more);
+    line_.append(more);
   } catch (const std::bad_alloc&) {
     no_memory_ = true;
-    std::string().swap(line);
+    std::string().swap(line_);
   }
 }
 
-bool LineReader::next(std::string& line) {
-  line.clear();
+void LineReader::begin() {
+  line_.clear();
   too_long_ = no_memory_ = whole_ = false;
-  std::uint64_t size = 0;
-  while (!whole_ && (at_ < buffer_.size() || fill())) {
-    const std::size_t end = std::min(buffer_.find('\n', at_), buffer_.size());
-    size += end - at_;
-    if (size > most_) {
-      too_long_ = true;
-      std::string().swap(line);
-    } else if (!no_memory_) {
-      append(line, {buffer_.data() + at_, end - at_});
+  size_ = 0;
+  open_ = true;
+}
+
+void LineReader::take(std::string_view more) {
+  size_ += more.size();
+  if (size_ > most_) {
+    too_long_ = true;
+    std::string().swap(line_);
+  } else if (!no_memory_) {
+    append(more);
+  }
+  if (size_ > kHopeless)
+    throw Error(ErrorCode::kFile,
+                name_ + " line " + std::to_string(number_ + 1) + ": no line's end in 4 GiB");
+}
+
+Next LineReader::poll(std::string& line) {
+  if (!open_) begin();
+  while (!whole_) {
+    if (at_ >= buffer_.size()) {
+      if (!ready(0)) return Next::kNotYet;
+      if (!fill()) break;
     }
-    if (size > kHopeless)
-      throw Error(ErrorCode::kFile,
-                  name_ + " line " + std::to_string(number_ + 1) + ": no line's end in 4 GiB");
+    const std::size_t end = std::min(buffer_.find('\n', at_), buffer_.size());
+    take({buffer_.data() + at_, end - at_});
     whole_ = end < buffer_.size();
     at_ = end + (whole_ ? 1 : 0);
   }
-  if (size == 0 && !whole_) return false;
-  read_ += size + (whole_ ? 1 : 0);
+  open_ = false;
+  line.swap(line_);
+  if (size_ == 0 && !whole_) return Next::kEnd;
+  read_ += size_ + (whole_ ? 1 : 0);
   ++number_;
-  return true;
+  return Next::kLine;
+}
+
+bool LineReader::next(std::string& line) {
+  Next got = poll(line);
+  for (; got == Next::kNotYet; got = poll(line)) wait();
+  return got == Next::kLine;
 }
 
 }  // namespace cli

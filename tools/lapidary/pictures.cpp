@@ -59,12 +59,16 @@ std::uint64_t decoded_bytes(std::span<const Picture> pictures) {
   return bytes;
 }
 
+void check_text(const lapidary::Tokenizer& tokenizer, int context, std::size_t bytes) {
+  const std::size_t least = bytes / tokenizer.longest_piece();
+  if (least <= static_cast<std::size_t>(context)) return;
+  throw Error(
+      ErrorCode::kContext,
+      format("the prompt has at least %zu tokens, but the context holds %d", least, context));
+}
+
 void check_text(const lapidary::Session& session, std::size_t bytes) {
-  const std::size_t least = bytes / session.model().tokenizer().longest_piece();
-  if (least <= static_cast<std::size_t>(session.context())) return;
-  throw Error(ErrorCode::kContext,
-              format("the prompt has at least %zu tokens, but the context holds %d", least,
-                     session.context()));
+  check_text(session.model().tokenizer(), session.context(), bytes);
 }
 
 lapidary::EncodedImage unencoded(const Picture& picture, const lapidary::Model& model) {
@@ -75,13 +79,16 @@ lapidary::EncodedImage unencoded(const Picture& picture, const lapidary::Model& 
   return image;
 }
 
-void check_room(const lapidary::Session& session, std::size_t tokens, std::size_t to_draw) {
-  const auto context = static_cast<std::size_t>(session.context());
-  if (tokens + to_draw <= context) return;
-  std::string text =
-      format("the prompt has %zu tokens, but the context holds %zu", tokens, context);
-  if (tokens == context) text += ", so that none could be drawn";
+void check_room(int context, std::size_t tokens, std::size_t to_draw) {
+  const auto room = static_cast<std::size_t>(context);
+  if (tokens + to_draw <= room) return;
+  std::string text = format("the prompt has %zu tokens, but the context holds %d", tokens, context);
+  if (tokens == room) text += ", so that none could be drawn";
   throw Error(ErrorCode::kContext, text);
+}
+
+void check_room(const lapidary::Session& session, std::size_t tokens, std::size_t to_draw) {
+  check_room(session.context(), tokens, to_draw);
 }
 
 PictureEncoder::PictureEncoder(const lapidary::Model& model, const ModelFlags& flags,
@@ -106,7 +113,7 @@ lapidary::EncodedImage PictureEncoder::encode(const Picture& picture, const std:
   // With a folder of features everything may be there already, and the weights not needed.
   if (!on_disk_) {
     ProgressBar bar("loading vision", quiet_);
-    encoder_->load(bar.callback());
+    encoder_->load(bar.callback(), &interrupted);
   }
   ProgressBar bar(label, quiet_);
   lapidary::EncodedImage encoded =

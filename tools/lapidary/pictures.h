@@ -38,16 +38,18 @@ std::uint64_t memory_left(const ModelFlags& flags, const lapidary::Model& model,
 /// What the pixels of `pictures` take.
 std::uint64_t decoded_bytes(std::span<const Picture> pictures);
 
-/// Throws Error(kContext) when a text of `bytes` cannot fit `session`, however it is tokenized:
-/// that takes seconds for some megabytes.
+/// Throws Error(kContext) when a text of `bytes` cannot fit `context` tokens, however it is
+/// tokenized: that takes seconds for some megabytes.
+void check_text(const lapidary::Tokenizer& tokenizer, int context, std::size_t bytes);
 void check_text(const lapidary::Session& session, std::size_t bytes);
 
 /// Stands for a picture in a prompt whose ids are wanted before it is encoded: features without
 /// values.
 lapidary::EncodedImage unencoded(const Picture& picture, const lapidary::Model& model);
 
-/// Throws Error(kContext) when a prompt of `tokens` leaves no room in `session` for `to_draw` more:
+/// Throws Error(kContext) when a prompt of `tokens` leaves no room in `context` for `to_draw` more:
 /// better said before pictures are encoded and the prompt is computed, which take long.
+void check_room(int context, std::size_t tokens, std::size_t to_draw = 1);
 void check_room(const lapidary::Session& session, std::size_t tokens, std::size_t to_draw = 1);
 
 /// Encodes pictures, with progress on a terminal; `interrupted` stops it between two layers

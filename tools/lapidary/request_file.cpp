@@ -39,14 +39,20 @@ RequestFile::~RequestFile() {
   if (file_ > STDERR_FILENO) ::close(file_);
 }
 
-bool RequestFile::next(std::string& line) {
-  while (lines_.next(line)) {
+Next RequestFile::poll(std::string& line) {
+  for (;;) {
+    if (const Next got = lines_.poll(line); got != Next::kLine) return got;
     if (number() == 1) line = without_mark(std::move(line));
     if (line.ends_with('\r')) line.pop_back();
     if (too_long() || no_memory() || line.find_first_not_of(" \t\r") != std::string::npos)
-      return true;
+      return Next::kLine;
   }
-  return false;
+}
+
+bool RequestFile::next(std::string& line) {
+  Next got = poll(line);
+  for (; got == Next::kNotYet; got = poll(line)) wait();
+  return got == Next::kLine;
 }
 
 }  // namespace cli

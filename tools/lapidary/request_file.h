@@ -21,6 +21,10 @@ class RequestFile {
   bool next(std::string& line);
 
   /// See LineReader.
+  Next poll(std::string& line);
+  void wait() const { lines_.wait(); }
+
+  /// See LineReader.
   void set_most_bytes(std::uint64_t most) { lines_.set_most_bytes(most); }
   std::uint64_t most_bytes() const { return lines_.most_bytes(); }
 

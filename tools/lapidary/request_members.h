@@ -9,7 +9,7 @@ namespace cli {
 /// Refuses, with a RequestError that names it, every member of a request that would change the
 /// answer and is not supported, and every one that is not known, with the name that was probably
 /// meant. Members that change nothing pass, and so do those that ask for what is done anyway
-/// (`"n": 1`, `"stream": false`). A member that is null counts as absent.
+/// (`"best_of": 1`, `"stream": false`). A member that is null counts as absent.
 void check_members(const Json& request);   ///< Of our own format.
 void check_openai_line(const Json& line);  ///< custom_id, method, url, body.
 void check_openai_body(const Json& body);  ///< As check_members, without an id.

@@ -34,12 +34,16 @@ lapidary::SessionOptions SpeculationFlags::session(const ModelFlags& flags,
   return options;
 }
 
-void add_speculation_flags(CLI::App& app, SpeculationFlags& flags) {
+void add_speculation_mode(CLI::App& app, SpeculationFlags& flags) {
   add_option(app, "--speculation", flags.mode,
              "guess tokens and verify several at once; never changes the text (always: for "
              "measurements)")
       .one_of({"auto", "off", "always"})
       .show_default(flags.mode);
+}
+
+void add_speculation_flags(CLI::App& app, SpeculationFlags& flags) {
+  add_speculation_mode(app, flags);
   add_option(app, "--draft", flags.draft,
              "a smaller model of the same vocabulary (GGUF) that guesses as well")
       .show_type("MODEL");

@@ -21,6 +21,9 @@ struct SpeculationFlags {
 };
 void add_speculation_flags(CLI::App& app, SpeculationFlags& flags);
 
+/// Without `--draft`, for a command that has no use for a draft model.
+void add_speculation_mode(CLI::App& app, SpeculationFlags& flags);
+
 /// "12 of 20 guesses right", or empty when none was made.
 std::string describe_guesses(const lapidary::Usage& usage);
 

@@ -17,6 +17,7 @@
 
 #include "lapidary/error.h"
 #include "lapidary/utf8.h"
+#include "text.h"
 
 namespace cli {
 
@@ -128,23 +129,27 @@ void Output::end_line() {
 ProgressBar::ProgressBar(std::string label, bool quiet)
     : label_(std::move(label)), enabled_(!quiet && isatty(STDERR_FILENO) == 1), start_(now()) {}
 
-void ProgressBar::update(std::uint64_t done, std::uint64_t total) {
+void ProgressBar::draw(const std::string& text) {
+  drawn_ = true;
+  write_all(STDERR_FILENO, "\r" + text + "\x1b[K");
+}
+
+void ProgressBar::update(std::uint64_t done, std::uint64_t total, const std::string& detail) {
   const double time = now();
   const double elapsed = time - start_;
-  if (!enabled_ || total == 0 || elapsed < 0.5 || time - last_draw_ < 0.1) return;
+  if (!enabled_ || elapsed < 0.5 || time - last_draw_ < 0.1) return;
+  if (total == 0 && detail.empty()) return;
   last_draw_ = time;
-  constexpr int kCells = 30;
+  if (total == 0) return draw(label_ + ": " + detail);
+  const int cells = detail.empty() ? 30 : 20;  // A wider line would not fit a terminal.
   const double share = std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
-  const int filled = static_cast<int>(share * kCells);
-  char left[32] = "";
-  if (share > 0)
-    std::snprintf(left, sizeof left, ", %.0f s left", std::ceil(elapsed * (1 - share) / share));
-  char line[160];
-  const int size = std::snprintf(line, sizeof line, "\r%s [%.*s%.*s] %3.0f %%%s   ", label_.c_str(),
-                                 filled, "##############################", kCells - filled,
-                                 "..............................", 100 * share, left);
-  drawn_ = true;
-  write_all(STDERR_FILENO, {line, std::min(sizeof line - 1, static_cast<std::size_t>(size))});
+  const int filled = static_cast<int>(share * cells);
+  std::string text =
+      format("%s [%.*s%.*s] %3.0f %%", label_.c_str(), filled, "##############################",
+             cells - filled, "..............................", 100 * share);
+  if (!detail.empty()) text += ", " + detail;
+  if (share > 0) text += format(", %.0f s left", std::ceil(elapsed * (1 - share) / share));
+  draw(text);
 }
 
 void ProgressBar::finish() {

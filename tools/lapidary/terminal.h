@@ -77,11 +77,14 @@ class ProgressBar {
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  void update(std::uint64_t done, std::uint64_t total);
+  /// `detail` stands behind the share; without a total (0) it stands alone.
+  void update(std::uint64_t done, std::uint64_t total, const std::string& detail = {});
   void finish();
   lapidary::Progress callback();
 
  private:
+  void draw(const std::string& text);
+
   std::string label_;
   bool enabled_;
   bool drawn_ = false;

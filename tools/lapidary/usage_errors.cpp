@@ -39,6 +39,7 @@ constexpr Foreign kForeign[] = {
     {"--n-gpu-layers", "there is no GPU to put layers on"},
     {"-fa", "there is nothing to switch on"},
     {"--flash-attn", "there is nothing to switch on"},
+    {"--draft", "the commands generate and chat take a draft model, a batch goes without"},
     {"--verbose", "there is nothing more to tell"},
 };
 

@@ -1,6 +1,6 @@
 """Batches that are stopped at any moment, with 16 answers under way, and what they take of memory.
 
-BATCH_KILLS is the number of moments (10), BATCH_LINES that of lines for the memory (2000)."""
+BATCH_KILLS is the number of moments (10), BATCH_LINES that of lines for the memory (20000)."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import unittest
 from harness import LAPIDARY, TINY, Case, main, settled
 
 KILLS = int(os.environ.get("BATCH_KILLS", "10"))
-LINES = int(os.environ.get("BATCH_LINES", "2000"))
+LINES = int(os.environ.get("BATCH_LINES", "20000"))
 
 
 class Stopped(Case):
@@ -130,7 +130,7 @@ class Memory(Case):
                 self.assertLess(more, less * 1.05 + 200, (order, few, many))
 
     def test_nor_with_lines_that_are_answered_at_once(self):
-        few, many = (self.most(count, "input", top_p=2) for count in (LINES, LINES * 10))
+        few, many = (self.most(count, "input", top_p=2) for count in (LINES // 10, LINES))
         for less, more in zip(few, many):
             self.assertLess(more, less * 1.05 + 200, (few, many))
 

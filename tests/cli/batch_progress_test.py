@@ -44,14 +44,18 @@ class Progress(Case):
     def test_a_bar_tells_lines_speed_and_what_is_left(self):
         seed = int(self.endless()[-1])
         good = {"prompt": "hello", "max_tokens": 300, "top_k": 3, "seed": seed}
-        self.path("in.jsonl", (json.dumps(good) + "\n") * 16)
-        command = ["batch", "-m", TINY, "--no-chat", self.path("in.jsonl"), "-o", self.path("out.jsonl")]
+        command = ["batch", "-m", TINY, "--no-chat", "--parallel", "1", self.path("in.jsonl"), "-o", self.path("out.jsonl")]
+        # As many lines as take some seconds, however fast this machine is.
+        start, count = time.monotonic(), 8
+        self.ok(*command[:-1], "-", input=self.path("in.jsonl", (json.dumps(good) + "\n") * count))
+        count = max(count, int(count * 3 / (time.monotonic() - start)))
+        self.path("in.jsonl", (json.dumps(good) + "\n") * count)
         terminal = Terminal(self, *command)
         terminal.expect("batch [")
         shown = "batch [" + terminal.expect(" s left")
         self.assertEqual(terminal.finish(), 0)
         self.assertRegex(shown + terminal.text, r"batch \[#*\.*\] +\d+ %, \d+ lines?, \d+\.\d t/s, \d+ s left")
-        self.assertRegex(terminal.text, r"\r\x1b\[K16 lines in ")
+        self.assertRegex(terminal.text, rf"\r\x1b\[K{count} lines in ")
         # Of a pipe nobody knows how long it is.
         with open(self.path("in.jsonl"), "rb") as file:
             lines = file.read()

@@ -25,7 +25,9 @@ struct SchedulerOptions {
 struct Request {
   Prompt prompt;
   GenerateOptions options = {};  ///< `cancel` ends this one alone, as generate() ends.
-  int answers = 1;  ///< 1 to 128, from one prefill: answer i draws with the seed plus i.
+  int answers = 1;    ///< 1 to 128, from one prefill: answer i draws with the seed plus i.
+  bool keep = false;  ///< Keep prompt and answer for a prompt that goes on behind them, as the next
+                      ///< turn of a conversation does.
 };
 
 /// An answer to a request.

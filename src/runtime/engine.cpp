@@ -1,6 +1,7 @@
 #include "lapidary/engine.h"
 
 #include "base/boundary.h"
+#include "lapidary/error.h"
 #include "runtime/engine_core.h"
 
 namespace lapidary {
@@ -9,7 +10,15 @@ namespace {
 
 std::shared_ptr<EngineCore> make_core(const Model& model, const EngineOptions& options) {
   const int threads = checked_threads(options.threads);
-  return std::make_shared<EngineCore>(model, make_plan(model, options, threads), threads);
+  const auto make = [&](Room room) {
+    return std::make_shared<EngineCore>(model, make_plan(model, options, threads, room), threads);
+  };
+  try {
+    return make(Room::kShareOfMachine);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kMemory || options.kv_memory > 0) throw;
+  }
+  return make(Room::kOneContext);  // The process may not reserve what the machine has.
 }
 
 }  // namespace

@@ -65,6 +65,14 @@ std::uint64_t own_bytes(const Config& config, int context) {
          NgramIndex::memory_bytes(context);
 }
 
+/// The room for keys and values that `options` leave to us, of which one context takes `one`.
+std::uint64_t default_kv_bytes(const EngineOptions& options, Room room, std::uint64_t one,
+                               std::uint64_t taken) {
+  if (room == Room::kOneContext) return one;
+  const std::uint64_t most = options.memory_limit == 0 ? available_memory() : options.memory_limit;
+  return std::max(one, (most - std::min(most, taken)) / 4);
+}
+
 }  // namespace
 
 OwnPlan plan_session(const Config& config, int view_tokens, const SessionOptions& options,
@@ -104,7 +112,7 @@ OwnPlan make_plan(const Model& model, const SessionOptions& options, int threads
   return plan;
 }
 
-EnginePlan make_plan(const Model& model, const EngineOptions& options, int threads) {
+EnginePlan make_plan(const Model& model, const EngineOptions& options, int threads, Room room) {
   const Config& config = model.impl().config;
   EnginePlan plan;
   plan.context = checked_context(options.context);
@@ -128,14 +136,11 @@ EnginePlan make_plan(const Model& model, const EngineOptions& options, int threa
   plan.passing_pages =
       static_cast<std::int64_t>(local) * (plan.longest_pass / kernels::kPagePositions + 1);
   const std::int64_t one = plan.passing_pages + sequence_pages(config, plan.context, kShortPiece);
-  std::uint64_t bytes = options.kv_memory;
-  if (bytes == 0) {
-    const std::uint64_t most =
-        options.memory_limit == 0 ? available_memory() : options.memory_limit;
-    const std::uint64_t taken = held + plan.buffer_bytes;
-    bytes =
-        std::max(static_cast<std::uint64_t>(one) * page_bytes, (most - std::min(most, taken)) / 4);
-  }
+  const std::uint64_t bytes =
+      options.kv_memory > 0
+          ? options.kv_memory
+          : default_kv_bytes(options, room, static_cast<std::uint64_t>(one) * page_bytes,
+                             held + plan.buffer_bytes);
   plan.pages = static_cast<std::int64_t>(bytes / page_bytes);
   plan.kv_bytes = static_cast<std::uint64_t>(plan.pages) * page_bytes;
   if (plan.pages <= plan.passing_pages) {

@@ -58,8 +58,12 @@ OwnPlan plan_session(const Config& config, int view_tokens, const SessionOptions
 /// The same, with a draft model, within the budget. Throws Error(kMemory) with both numbers.
 OwnPlan make_plan(const Model& model, const SessionOptions& options, int threads);
 
+/// How much memory an engine takes for keys and values that is not told.
+enum class Room { kShareOfMachine, kOneContext };
+
 /// Throws Error(kUsage) for options out of range, Error(kMemory) with both numbers.
-EnginePlan make_plan(const Model& model, const EngineOptions& options, int threads);
+EnginePlan make_plan(const Model& model, const EngineOptions& options, int threads,
+                     Room room = Room::kShareOfMachine);
 
 /// What a session takes of a shared engine, at most `context` tokens. Throws Error(kUsage) for
 /// options out of range.

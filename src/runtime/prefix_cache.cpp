@@ -30,6 +30,7 @@ std::size_t usable(const PageTable& table, std::size_t common) {
 }
 
 void PrefixCache::keep(const PrefixView& prefix, const PageTable& table) {
+  if (usable(table, prefix.ids.size()) == 0) return;
   const auto makes_useless = [&](const Entry& entry) {
     return entry.ids.size() <= prefix.ids.size() &&
            common_prefix(entry.view(), prefix, entry.ids.size()) == entry.ids.size() &&

@@ -36,7 +36,8 @@ std::size_t common_prefix(const PrefixView& a, const PrefixView& b, std::size_t 
 /// One thread at a time.
 class PrefixCache {
  public:
-  /// Keeps the pages of `table`, which has computed all of `prefix`; what it makes useless goes.
+  /// Keeps the pages of `table`, which has computed all of `prefix`, if it still reaches back so
+  /// far; what that makes useless goes.
   void keep(const PrefixView& prefix, const PageTable& table);
 
   /// A kept table, and how much of it is the beginning of what was asked for.

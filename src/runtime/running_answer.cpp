@@ -6,9 +6,18 @@
 
 namespace lapidary {
 
+namespace {
+
+/// So many tokens of a prompt that had to be computed are worth to be kept when it is answered.
+constexpr int kWorthKeeping = 64;
+
+}  // namespace
+
 RunningAnswer::RunningAnswer(const std::shared_ptr<EngineCore>& engine, const SessionPlan& plan,
                              std::shared_ptr<const QueuedRequest> request, int index)
-    : sequence(engine, plan), request_(std::move(request)), index_(index) {}
+    : sequence(engine, plan), request_(std::move(request)), index_(index) {
+  sequence.keeps = request_->request.keep;
+}
 
 double RunningAnswer::seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -51,8 +60,20 @@ bool RunningAnswer::finished() const {
   return error_.has_value() || (begun() && generation_->finished());
 }
 
+/// Of an answer that nobody goes on with, the prompt alone, and that only if it was much work.
+void RunningAnswer::keep_prompt() const {
+  const Sequence& own = sequence;
+  const int cached = generation_->completion().usage.cached_tokens;
+  const int size = static_cast<int>(prompt().ids.size());
+  if (!own.engine->plan.reuse || own.keeps || size - cached < kWorthKeeping) return;
+  own.engine->kept.keep(own.computed_prefix().first(prompt().ids.size()), own.table);
+}
+
 Answer RunningAnswer::answer() {
-  if (prompted_) generation_->set_decode_seconds(seconds_since(start_));
+  if (prompted_) {
+    generation_->set_decode_seconds(seconds_since(start_));
+    keep_prompt();
+  }
   Answer answer{request_->number, index_, {}, std::move(error_)};
   if (begun()) answer.completion = std::move(generation_->completion());
   return answer;

@@ -57,6 +57,7 @@ class RunningAnswer {
 
  private:
   bool cancelled() const;
+  void keep_prompt() const;
   static double seconds_since(std::chrono::steady_clock::time_point start);
 
   std::shared_ptr<const QueuedRequest> request_;

@@ -420,7 +420,7 @@ void Sequence::end_append() {
 void Sequence::clear() {
   const Turn turn(*engine, Turn::Within{});
   try {
-    if (engine->plan.reuse && computed > 0) engine->kept.keep(computed_prefix(), table);
+    if (engine->plan.reuse && keeps && computed > 0) engine->kept.keep(computed_prefix(), table);
   } catch (const std::bad_alloc&) {  // A help, no promise.
   }
   table.clear();

@@ -96,8 +96,9 @@ class Sequence {
   /// Makes room for the rows of drafts. compute() has none without.
   void allow_drafts();
 
-  /// Keeps what was computed for reuse, where the engine does, and forgets everything.
+  /// Keeps what was computed for reuse, where the engine does and `keeps`, and forgets everything.
   void clear();
+  bool keeps = true;
 
   /// What was computed. Wants a turn.
   PrefixView computed_prefix() const;

@@ -147,6 +147,18 @@ class Programs(unittest.TestCase):
             _, errors = self.run_program(resume, options.model, other, 8, status=1)
             self.assertIn(message, errors)
 
+    def test_together(self):
+        words = [f"word{i}" for i in range(40)]
+        file, one = (pathlib.Path(options.work) / name for name in ("words", "word"))
+        file.write_text("\n".join(words) + "\n", encoding="utf-8")
+        output, errors = self.run_program(example("together"), options.model, file)
+        lines = output.splitlines()
+        self.assertEqual(sorted(line.split(":")[0] for line in lines), sorted(words))
+        self.assertGreater(int(errors.split(", ")[1].split()[0]), 39 * 10, errors)  # Of the prompts was there.
+        one.write_text(words[7] + "\n", encoding="utf-8")
+        alone, _ = self.run_program(example("together"), options.model, one)
+        self.assertIn(alone.splitlines()[0], lines)
+
     def test_server(self):
         server = Running(example("server"), options.model)
         server.write('{"id": "long", "session": 0, "prompt": "Tell me all.", "max_tokens": 4000}\n')

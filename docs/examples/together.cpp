@@ -11,7 +11,9 @@
 
 namespace {
 
-constexpr const char* kInstruction = "Name the opposite of each word.\nhot: cold\nlarge: small\n";
+constexpr const char* kInstruction =
+    "Name the opposite of each word. Answer with one word in lower case, without a full stop and "
+    "without anything else.\nhot: cold\nlarge: small\nearly: late\nopen: closed\n";
 
 int run(const std::string& path, const std::string& words, int tokens) {
   const lapidary::Model model = lapidary::Model::load(path);

@@ -38,8 +38,7 @@ int default_context(const Config& config) {
 }
 
 kernels::KvFormat format_of(KvType type) {
-  if (type == KvType::kBf16) return kernels::KvFormat::kBf16;
-  throw Error(ErrorCode::kUsage, "keys and values in 8 bits are not there yet");
+  return type == KvType::kInt8 ? kernels::KvFormat::kInt8 : kernels::KvFormat::kBf16;
 }
 
 int view_tokens_of(const Model& model) {

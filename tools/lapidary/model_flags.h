@@ -15,10 +15,12 @@ struct ModelFlags {
   int context = 0;
   int chunk = 512;
   std::string isa;
+  std::string kv = "bf16";
   std::uint64_t memory_limit = 0;
   bool quiet = false;
 
   lapidary::SessionOptions session() const;
+  lapidary::KvType kv_type() const;
 };
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 

@@ -45,15 +45,15 @@ inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel, st
   const float* q[kRows];
   for (int r = 0; r < kRows; ++r)
     q[r] = a.queries + static_cast<std::size_t>(row + r) * static_cast<std::size_t>(a.head_dim);
-  const std::size_t tile = kPanels * kv_panel_bytes(Kv::kFormat, a.head_dim);
+  const std::size_t tile = kPanels * kv_panel_bytes(Kv::kFormat, a.head_dim).keys;
   const std::size_t ahead = panel + 2 * kPanels <= end ? tile : 0;
   const std::byte* keys[kPanels];
   for (int p = 0; p < kPanels; ++p) keys[p] = keys_of<Kv>(a, panel + p);
   float* scores = a.scores + row * kSegment + panel * kKeyPanel % kSegment;
-  const int block = Kv::block(a.head_dim);
+  const int block = Kv::key_block(a.head_dim);
   for (int begin = 0; begin < a.head_dim; begin += block) {
     const std::byte* k[kPanels];
-    for (int p = 0; p < kPanels; ++p) k[p] = Kv::key_block(keys[p], begin);
+    for (int p = 0; p < kPanels; ++p) k[p] = Kv::keys_from(keys[p], begin);
     Floats sums[kRows][kPanels];
     for (int r = 0; r < kRows; ++r) {
       for (int p = 0; p < kPanels; ++p) sums[r][p] = broadcast(0.0F);
@@ -78,7 +78,7 @@ inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel, st
         float* out = scores + r * kSegment + p * kKeyPanel;
         if constexpr (Kv::kScaled) {
           const Floats so_far = begin == 0 ? broadcast(0.0F) : load(out);
-          store(out, fma(sums[r][p], Kv::scales(keys[p], begin), so_far));
+          store(out, fma(sums[r][p], Kv::key_scales(k[p]), so_far));
         } else {
           store(out, sums[r][p]);
         }
@@ -130,13 +130,13 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
   }
   for (std::int64_t panel = begin; panel < end; ++panel) {
     const std::byte* values = values_of<Kv>(a, panel);
-    const std::byte* v = Kv::value_columns(values, d);
+    const std::byte* v = Kv::values_from(values, d);
     const float* p = a.scores + row * kSegment + panel * kKeyPanel % kSegment;
     // Sixteen keys' exponentials times their scales, of two times sixteen columns.
     alignas(64) float scaled[Kv::kScaled ? kRows : 1][(kColumns + 1) / 2][kKeyPanel];
     if constexpr (Kv::kScaled) {
       for (int c = 0; c < kColumns; c += 2) {
-        const Floats scales = Kv::scales(values, d + 16 * c);
+        const Floats scales = Kv::value_scales(values, d + 16 * c);
         for (int r = 0; r < kRows; ++r)
           store(scaled[r][c / 2], mul(load(p + r * kSegment), scales));
       }
@@ -144,7 +144,7 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
     for (int key = 0; key < kKeyPanel; key += 2) {
       FloatPair two[kColumns];
       for (int c = 0; c < kColumns; ++c) {
-        const std::byte* at = Kv::values_at(v, a.head_dim, key, c);
+        const std::byte* at = Kv::values_at(v, a.head_dim, key, 16 * c);
         if (c % 2 == 0 || !Kv::kScaled) prefetch_cache<kRows>(at, ahead);
         two[c] = Kv::values(at);
       }
@@ -166,7 +166,7 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
 template <class Kv, int kRows>
 inline void weigh_values(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end) {
   constexpr int kColumns = kAcross<kRows>;
-  const std::size_t step = kValuePanels * kv_panel_bytes(Kv::kFormat, a.head_dim);
+  const std::size_t step = kValuePanels * kv_panel_bytes(Kv::kFormat, a.head_dim).values;
   for (std::int64_t panel = begin; panel < end; panel += kValuePanels) {
     const std::int64_t stop = panel + kValuePanels < end ? panel + kValuePanels : end;
     const std::size_t ahead = stop < end ? step : 0;

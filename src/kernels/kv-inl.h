@@ -3,26 +3,23 @@
 
 #include "kernels/float-inl.h"
 
-// Of a format attention wants to know: how many dimensions share a scale; a panel's blocks of
-// these; of sixteen keys dimensions `at` and `at + 1` of a block, and their scales; of keys `key`
-// and `key + 1` sixteen columns.
+// Of a format attention wants to know: how many dimensions of a key share a scale; where those from
+// `d` on begin in a panel of keys or of values, and the scales there; of sixteen keys dimensions
+// `at` and `at + 1` from there; of keys `key` and `key + 1` sixteen columns.
 struct Bf16Kv {
   static constexpr KvFormat kFormat = KvFormat::kBf16;
   static constexpr bool kScaled = false;
   static constexpr int kValueBytes = 2;
 
-  static int block(int head_dim) { return head_dim; }
-  static const std::byte* key_block(const std::byte* panel, int) { return panel; }
-  static LAPIDARY_INLINE FloatPair keys(const std::byte* block, int at) {
-    return load_bf16_pairs(reinterpret_cast<const std::uint16_t*>(block) + at * kKeyPanel);
+  static int key_block(int head_dim) { return head_dim; }
+  static const std::byte* keys_from(const std::byte* panel, int) { return panel; }
+  static LAPIDARY_INLINE FloatPair keys(const std::byte* from, int at) {
+    return load_bf16_pairs(reinterpret_cast<const std::uint16_t*>(from) + at * kKeyPanel);
   }
-  static const std::byte* value_columns(const std::byte* panel, int d) {
-    return panel + 2 * kValueBytes * d;
-  }
-  // Of columns from 16 · `column` on.
-  static LAPIDARY_INLINE const std::byte* values_at(const std::byte* columns, int head_dim, int key,
+  static const std::byte* values_from(const std::byte* panel, int d) { return panel + 4 * d; }
+  static LAPIDARY_INLINE const std::byte* values_at(const std::byte* from, int head_dim, int key,
                                                     int column) {
-    return columns + kValueBytes * (key * head_dim + 32 * column);
+    return from + 2 * key * head_dim + 4 * column;
   }
   static LAPIDARY_INLINE FloatPair values(const std::byte* at) {
     return load_bf16_pairs(reinterpret_cast<const std::uint16_t*>(at));
@@ -34,29 +31,33 @@ struct Int8Kv {
   static constexpr bool kScaled = true;
   static constexpr int kValueBytes = 1;
 
-  static int block(int) { return kKvBlock; }
-  static const std::byte* key_block(const std::byte* panel, int d) {
-    return panel + static_cast<std::size_t>(d / kKvBlock) * kKvBlockBytes;
+  static int key_block(int) { return kKeyBlock; }
+  static const std::byte* keys_from(const std::byte* panel, int d) {
+    return panel + static_cast<std::size_t>(d / kKeyBlock) * kKeyBlockBytes;
   }
-  static LAPIDARY_INLINE FloatPair keys(const std::byte* block, int at) {
-    return two_rows(block + at * kKeyPanel, kKeyPanel);
+  static LAPIDARY_INLINE FloatPair keys(const std::byte* from, int at) {
+    return two_rows(from + at * kKeyPanel, kKeyPanel);
   }
-  // Of the sixteen keys, of the block that `d` lies in: of keys as of values.
-  static LAPIDARY_INLINE Floats scales(const std::byte* panel, int d) {
-    const std::byte* at = key_block(panel, d) + kKvBlock * kKeyPanel;
-    return load_bf16(reinterpret_cast<const std::uint16_t*>(at));
+  static LAPIDARY_INLINE Floats key_scales(const std::byte* from) {
+    return scales(from + kKeyBlock * kKeyPanel);
   }
-  static const std::byte* value_columns(const std::byte* panel, int d) {
-    return key_block(panel, d) + d % kKvBlock;
+  static const std::byte* values_from(const std::byte* panel, int d) {
+    return panel + static_cast<std::size_t>(d / kValueBlock) * kValueBlockBytes + d % kValueBlock;
   }
-  static LAPIDARY_INLINE const std::byte* values_at(const std::byte* columns, int, int key,
+  static LAPIDARY_INLINE const std::byte* values_at(const std::byte* from, int, int key,
                                                     int column) {
-    return columns + static_cast<std::size_t>(column / 2) * kKvBlockBytes + column % 2 * 16 +
-           key * kKvBlock;
+    return from + static_cast<std::size_t>(column / kValueBlock) * kValueBlockBytes +
+           key * kValueBlock + column % kValueBlock;
   }
-  static LAPIDARY_INLINE FloatPair values(const std::byte* at) { return two_rows(at, kKvBlock); }
+  static LAPIDARY_INLINE FloatPair values(const std::byte* at) { return two_rows(at, kValueBlock); }
+  static LAPIDARY_INLINE Floats value_scales(const std::byte* panel, int d) {
+    return scales(values_from(panel, d / kValueBlock * kValueBlock) + kValueBlock * kKeyPanel);
+  }
 
  private:
+  static LAPIDARY_INLINE Floats scales(const std::byte* p) {
+    return load_bf16(reinterpret_cast<const std::uint16_t*>(p));
+  }
   static LAPIDARY_INLINE FloatPair two_rows(const std::byte* p, int stride) {
     const auto* rows = reinterpret_cast<const std::int8_t*>(p);
     return {load_int8(rows), load_int8(rows + stride)};
@@ -111,42 +112,62 @@ void rotate_query(KvFormat format, float* query, int head_dim) {
   for (int d = 0; d < head_dim; d += 16) store(query + d, mul(load(query + d), factor));
 }
 
-// A block's int8 values and its scale: bf16, rounded up, so that none is above 127; 0 where all
-// values are next to nothing.
-inline std::uint16_t quantize_kv(const float* x, std::int8_t* values) {
-  const float top = reduce_max(max(absolute(load(x)), absolute(load(x + 16))));
-  std::uint16_t scale = 0;
-  float inverse = 0.0F;
-  if (top > 1e-30F) {
-    scale = bf16_above(top / 127.0F);
-    inverse = 1.0F / bf16_to_float(scale);
-  }
+// The scale of a block, in bf16, and its inverse.
+struct KvScale {
+  std::uint16_t scale;
+  float inverse;
+};
+
+// The scale is rounded up: the largest value becomes 127 and a bit less than a half at most. It is
+// 0 where all values are next to nothing.
+inline KvScale kv_scale(Floats magnitudes) {
+  const float top = reduce_max(magnitudes);
+  if (!(top > 1e-30F)) return {0, 0.0F};
+  const std::uint16_t scale = bf16_above(top / 127.49F);
+  return {scale, 1.0F / bf16_to_float(scale)};
+}
+
+// 32 values as int8, sixteen with each scale.
+inline void narrow_kv(const float* x, const KvScale& first, const KvScale& second,
+                      std::int8_t* values) {
   std::int16_t sums[kBlockSums];
-  narrow_block(round_to_int(mul(load(x), broadcast(inverse))),
-               round_to_int(mul(load(x + 16), broadcast(inverse))), values, sums);
-  return scale;
+  narrow_block(round_to_int(mul(load(x), broadcast(first.inverse))),
+               round_to_int(mul(load(x + 16), broadcast(second.inverse))), values, sums);
+}
+
+inline void store_key_int8(const float* key, int head_dim, std::byte* panel, std::size_t lane) {
+  alignas(64) float x[kMostHeadDim];
+  std::memcpy(x, key, static_cast<std::size_t>(head_dim) * sizeof(float));
+  rotate(x, head_dim);
+  for (int d = 0; d < head_dim; d += 2 * kKeyBlock) {
+    const KvScale scales[2] = {kv_scale(absolute(load(x + d))),
+                               kv_scale(absolute(load(x + d + kKeyBlock)))};
+    std::int8_t values[2 * kKeyBlock];
+    narrow_kv(x + d, scales[0], scales[1], values);
+    for (std::size_t half = 0; half < 2; ++half, panel += kKeyBlockBytes) {
+      for (std::size_t i = 0; i < kKeyBlock; ++i)
+        panel[i * kKeyPanel + lane] = static_cast<std::byte>(values[half * kKeyBlock + i]);
+      std::memcpy(panel + kKeyBlock * kKeyPanel + 2 * lane, &scales[half].scale, 2);
+    }
+  }
+}
+
+inline void store_value_int8(const float* value, int head_dim, std::byte* panel, std::size_t lane) {
+  for (int d = 0; d < head_dim; d += kValueBlock, panel += kValueBlockBytes) {
+    const float* x = value + d;
+    const KvScale scale = kv_scale(max(absolute(load(x)), absolute(load(x + 16))));
+    narrow_kv(x, scale, scale, reinterpret_cast<std::int8_t*>(panel) + lane * kValueBlock);
+    std::memcpy(panel + kValueBlock * kKeyPanel + 2 * lane, &scale.scale, 2);
+  }
 }
 
 inline void store_int8(const float* key, const float* value, int head_dim, std::byte* head,
                        int place) {
   const auto lane = static_cast<std::size_t>(place % kKeyPanel);
-  const std::size_t panel_bytes = kv_panel_bytes(KvFormat::kInt8, head_dim);
-  std::byte* keys = head + static_cast<std::size_t>(place / kKeyPanel) * panel_bytes;
-  std::byte* values = keys + kPagePanels * panel_bytes;
-  alignas(64) float rotated[kMostHeadDim];
-  std::memcpy(rotated, key, static_cast<std::size_t>(head_dim) * sizeof(float));
-  rotate(rotated, head_dim);
-  constexpr std::size_t kScales = kKvBlock * kKeyPanel;
-  for (int d = 0; d < head_dim; d += kKvBlock, keys += kKvBlockBytes, values += kKvBlockBytes) {
-    std::int8_t block[kKvBlock];
-    const std::uint16_t key_scale = quantize_kv(rotated + d, block);
-    for (std::size_t i = 0; i < kKvBlock; ++i)
-      keys[i * kKeyPanel + lane] = static_cast<std::byte>(block[i]);
-    std::memcpy(keys + kScales + 2 * lane, &key_scale, 2);
-    const std::uint16_t value_scale = quantize_kv(value + d, block);
-    std::memcpy(values + lane * kKvBlock, block, kKvBlock);
-    std::memcpy(values + kScales + 2 * lane, &value_scale, 2);
-  }
+  const auto panel = static_cast<std::size_t>(place / kKeyPanel);
+  const KvPanelBytes bytes = kv_panel_bytes(KvFormat::kInt8, head_dim);
+  store_key_int8(key, head_dim, head + panel * bytes.keys, lane);
+  store_value_int8(value, head_dim, head + kPagePanels * bytes.keys + panel * bytes.values, lane);
 }
 
 void store_kv(KvFormat format, const float* key, const float* value, int head_dim, std::byte* head,

@@ -37,10 +37,6 @@ int default_context(const Config& config) {
   return trained > 0 ? std::min(trained, kDefaultContext) : kDefaultContext;
 }
 
-kernels::KvFormat format_of(KvType type) {
-  return type == KvType::kInt8 ? kernels::KvFormat::kInt8 : kernels::KvFormat::kBf16;
-}
-
 int view_tokens_of(const Model& model) {
   return model.vision() == nullptr ? 0 : model.vision()->tokens;
 }
@@ -65,6 +61,10 @@ std::uint64_t own_bytes(const Config& config, int context) {
 }
 
 }  // namespace
+
+kernels::KvFormat format_of(KvType type) {
+  return type == KvType::kInt8 ? kernels::KvFormat::kInt8 : kernels::KvFormat::kBf16;
+}
 
 OwnPlan plan_session(const Config& config, int view_tokens, const SessionOptions& options,
                      int threads) {

@@ -20,9 +20,12 @@ struct ModelFlags {
   bool quiet = false;
 
   lapidary::SessionOptions session() const;
-  lapidary::KvType kv_type() const;
 };
 void add_model_flags(CLI::App& app, ModelFlags& flags);
+
+/// --kv alone, and what it means.
+void add_kv_flag(CLI::App& app, std::string& kv);
+lapidary::KvType kv_type(const std::string& kv);
 
 /// As add_model_flags, for commands that make no session.
 void add_file_flags(CLI::App& app, ModelFlags& flags);

@@ -30,6 +30,13 @@ LAPIDARY_INLINE void prefetch_cache(const std::byte* p, std::size_t ahead) {
   if (kRows <= 4 && kPrefetchesToSecondLevel) __builtin_prefetch(p + ahead, 0, kSecondLevel);
 }
 
+// The same of a block of int8, on every processor: a panel is over before it has noticed that one
+// is read on end.
+LAPIDARY_INLINE void prefetch_block(const std::byte* p, std::size_t bytes) {
+  for (std::size_t at = 0; at < bytes; at += kCacheLine)
+    __builtin_prefetch(p + at, 0, kSecondLevel);
+}
+
 struct RowRange {
   std::int64_t first, last;  // Inclusive, within the segment; empty when first > last.
 };
@@ -49,11 +56,17 @@ inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel, st
   const std::size_t ahead = panel + 2 * kPanels <= end ? tile : 0;
   const std::byte* keys[kPanels];
   for (int p = 0; p < kPanels; ++p) keys[p] = keys_of<Kv>(a, panel + p);
+  const std::byte* next[kPanels];
+  for (int p = 0; p < kPanels; ++p)
+    next[p] = ahead > 0 ? keys_of<Kv>(a, panel + kPanels + p) : keys[p];
   float* scores = a.scores + row * kSegment + panel * kKeyPanel % kSegment;
   const int block = Kv::key_block(a.head_dim);
   for (int begin = 0; begin < a.head_dim; begin += block) {
     const std::byte* k[kPanels];
-    for (int p = 0; p < kPanels; ++p) k[p] = Kv::keys_from(keys[p], begin);
+    for (int p = 0; p < kPanels; ++p) {
+      k[p] = Kv::keys_from(keys[p], begin);
+      if constexpr (Kv::kScaled) prefetch_block(Kv::keys_from(next[p], begin), kKeyBlockBytes);
+    }
     Floats sums[kRows][kPanels];
     for (int r = 0; r < kRows; ++r) {
       for (int p = 0; p < kPanels; ++p) sums[r][p] = broadcast(0.0F);
@@ -61,8 +74,7 @@ inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel, st
     for (int d = 0; d < block; d += 2) {
       FloatPair pairs[kPanels];
       for (int p = 0; p < kPanels; ++p) {
-        const int at = d * kKeyPanel * Kv::kValueBytes;
-        if (at % kCacheLine == 0) prefetch_cache<kRows>(k[p] + at, ahead);
+        if (!Kv::kScaled) prefetch_cache<kRows>(k[p] + d * kCacheLine / 2, ahead);
         pairs[p] = Kv::keys(k[p], d);
       }
       for (int r = 0; r < kRows; ++r) {
@@ -119,9 +131,11 @@ inline void exponentials(const AttentionArgs& a, int row, std::int64_t begin, st
 // Adds panels [begin, end), at most kValuePanels, to 16 · kColumns columns from column d on.
 template <class Kv, int kRows, int kColumns>
 inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end,
-                          int d, bool first, std::size_t ahead) {
+                          std::int64_t all, int d, bool first) {
   const auto stride = static_cast<std::size_t>(a.head_dim);
   float* out = a.part.output + static_cast<std::size_t>(row) * stride + d;
+  const std::size_t step = kValuePanels * kv_panel_bytes(Kv::kFormat, a.head_dim).values;
+  const std::size_t ahead = end < all ? step : 0;
   Floats sums[kRows][kColumns];
   for (int r = 0; r < kRows; ++r) {
     for (int c = 0; c < kColumns; ++c)
@@ -135,7 +149,10 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
     // Sixteen keys' exponentials times their scales, of two times sixteen columns.
     alignas(64) float scaled[Kv::kScaled ? kRows : 1][(kColumns + 1) / 2][kKeyPanel];
     if constexpr (Kv::kScaled) {
+      const bool more = panel + kValuePanels < all;
+      const std::byte* next = more ? values_of<Kv>(a, panel + kValuePanels) : values;
       for (int c = 0; c < kColumns; c += 2) {
+        prefetch_block(Kv::values_from(next, d + 16 * c), kValueBlockBytes);
         const Floats scales = Kv::value_scales(values, d + 16 * c);
         for (int r = 0; r < kRows; ++r)
           store(scaled[r][c / 2], mul(load(p + r * kSegment), scales));
@@ -145,7 +162,7 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
       FloatPair two[kColumns];
       for (int c = 0; c < kColumns; ++c) {
         const std::byte* at = Kv::values_at(v, a.head_dim, key, 16 * c);
-        if (c % 2 == 0 || !Kv::kScaled) prefetch_cache<kRows>(at, ahead);
+        if (!Kv::kScaled) prefetch_cache<kRows>(at, ahead);
         two[c] = Kv::values(at);
       }
       for (int r = 0; r < kRows; ++r) {
@@ -166,15 +183,13 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
 template <class Kv, int kRows>
 inline void weigh_values(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end) {
   constexpr int kColumns = kAcross<kRows>;
-  const std::size_t step = kValuePanels * kv_panel_bytes(Kv::kFormat, a.head_dim).values;
   for (std::int64_t panel = begin; panel < end; panel += kValuePanels) {
     const std::int64_t stop = panel + kValuePanels < end ? panel + kValuePanels : end;
-    const std::size_t ahead = stop < end ? step : 0;
     int d = 0;
     for (; d + 16 * kColumns <= a.head_dim; d += 16 * kColumns)
-      weigh_columns<Kv, kRows, kColumns>(a, row, panel, stop, d, panel == begin, ahead);
+      weigh_columns<Kv, kRows, kColumns>(a, row, panel, stop, end, d, panel == begin);
     for (; d < a.head_dim; d += 16)
-      weigh_columns<Kv, kRows, 1>(a, row, panel, stop, d, panel == begin, ahead);
+      weigh_columns<Kv, kRows, 1>(a, row, panel, stop, end, d, panel == begin);
   }
 }
 

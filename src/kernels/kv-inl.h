@@ -9,7 +9,6 @@
 struct Bf16Kv {
   static constexpr KvFormat kFormat = KvFormat::kBf16;
   static constexpr bool kScaled = false;
-  static constexpr int kValueBytes = 2;
 
   static int key_block(int head_dim) { return head_dim; }
   static const std::byte* keys_from(const std::byte* panel, int) { return panel; }
@@ -29,7 +28,6 @@ struct Bf16Kv {
 struct Int8Kv {
   static constexpr KvFormat kFormat = KvFormat::kInt8;
   static constexpr bool kScaled = true;
-  static constexpr int kValueBytes = 1;
 
   static int key_block(int) { return kKeyBlock; }
   static const std::byte* keys_from(const std::byte* panel, int d) {
@@ -79,20 +77,29 @@ inline void store_bf16(const float* key, const float* value, int head_dim, std::
   for (std::size_t d = 0; d < dim; ++d) values[2 * d] = float_to_bf16(value[d]);
 }
 
-inline void add_and_subtract(float& x, float& y) {
-  const float sum = x + y;
-  y = x - y;
-  x = sum;
-}
-
-// Hadamard's matrix of ±1 times every rotated_together(n) of n values: √ of these times as long.
-inline void rotate(float* x, int n) {
-  for (int begin = 0; begin < n; begin += 16) {
-    for (int stride = 1; stride < 16; stride *= 2) {
-      for (int i = begin; i < begin + 16; ++i) {
-        if ((i & stride) == 0) add_and_subtract(x[i], x[i + stride]);
-      }
+// Hadamard's matrix of sixteen rows and columns: ±1.
+struct Signs {
+  alignas(64) float rows[16][16];
+};
+constexpr Signs hadamard_signs() {
+  Signs signs{};
+  for (unsigned row = 0; row < 16; ++row) {
+    for (unsigned column = 0; column < 16; ++column) {
+      bool odd = false;
+      for (unsigned both = row & column; both != 0; both &= both - 1) odd = !odd;
+      signs.rows[row][column] = odd ? -1.0F : 1.0F;
     }
+  }
+  return signs;
+}
+inline constexpr Signs kSigns = hadamard_signs();
+
+// Hadamard's matrix times every rotated_together(n) of n values: √ of these times as long.
+inline void rotate(float* x, int n) {
+  for (int i = 0; i < n; i += 16) {
+    Floats sum = broadcast(x[i]);
+    for (int k = 1; k < 16; ++k) sum = add(sum, mul(broadcast(x[i + k]), load(kSigns.rows[k])));
+    store(x + i, sum);
   }
   for (int stride = 16; stride < rotated_together(n); stride *= 2) {
     for (int i = 0; i < n; i += 16) {

@@ -30,8 +30,8 @@ LAPIDARY_INLINE void prefetch_cache(const std::byte* p, std::size_t ahead) {
   if (kRows <= 4 && kPrefetchesToSecondLevel) __builtin_prefetch(p + ahead, 0, kSecondLevel);
 }
 
-// The same of a block of int8, on every processor: a panel is over before it has noticed that one
-// is read on end.
+// The same of a block of int8, for the first rows, on every processor: a panel is over before it
+// has noticed that one is read on end.
 LAPIDARY_INLINE void prefetch_block(const std::byte* p, std::size_t bytes) {
   for (std::size_t at = 0; at < bytes; at += kCacheLine)
     __builtin_prefetch(p + at, 0, kSecondLevel);
@@ -65,7 +65,7 @@ inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel, st
     const std::byte* k[kPanels];
     for (int p = 0; p < kPanels; ++p) {
       k[p] = Kv::keys_from(keys[p], begin);
-      if constexpr (Kv::kScaled) prefetch_block(Kv::keys_from(next[p], begin), kKeyBlockBytes);
+      if (Kv::kScaled && row == 0) prefetch_block(Kv::keys_from(next[p], begin), kKeyBlockBytes);
     }
     Floats sums[kRows][kPanels];
     for (int r = 0; r < kRows; ++r) {
@@ -152,7 +152,7 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
       const bool more = panel + kValuePanels < all;
       const std::byte* next = more ? values_of<Kv>(a, panel + kValuePanels) : values;
       for (int c = 0; c < kColumns; c += 2) {
-        prefetch_block(Kv::values_from(next, d + 16 * c), kValueBlockBytes);
+        if (row == 0) prefetch_block(Kv::values_from(next, d + 16 * c), kValueBlockBytes);
         const Floats scales = Kv::value_scales(values, d + 16 * c);
         for (int r = 0; r < kRows; ++r)
           store(scaled[r][c / 2], mul(load(p + r * kSegment), scales));

@@ -91,12 +91,12 @@ class Options(Case):
         self.fails(2, "--frobnicate", "generate", "-m", TINY, "-p", "x", "--frobnicate")
 
     def test_options_of_what_is_not_built_are_absent(self):
-        self.fails(2, "--kv", "generate", "-m", TINY, "-p", "x", "--kv", "int8")
         self.fails(2, "--parallel", "batch", "-m", TINY, "in", "-o", "out", "--parallel", "2")
 
     def test_out_of_range(self):
         for option, value in [
             ("--temp", "-1"),
+            ("--kv", "int4"),
             ("--temp", "nan"),
             ("--temp", "warm"),
             ("--top-p", "1.5"),

@@ -53,6 +53,13 @@ struct VisionInfo {
   std::vector<std::string> warnings;  ///< As those of ModelInfo.
 };
 
+/// How keys and values are kept.
+enum class KvType {
+  kBf16,  ///< 16 bits each.
+  kInt8,  ///< 8 bits, and a scale for 16 of a key and for 32 of a value: 55 % of the memory, and
+          ///< rounded more (docs/numerics.md).
+};
+
 /// How a conversation is written for a model.
 enum class ChatTemplate {
   kNone,    ///< Of a file: it has no template. Of a prompt: texts as they are, each message but the
@@ -103,7 +110,8 @@ struct ModelInfo {
 
   /// Bytes of keys and values at `tokens` tokens of context: with the 5:1 windows, or as if every
   /// layer were global.
-  LAPIDARY_API std::uint64_t kv_bytes(int tokens, bool global_only = false) const;
+  LAPIDARY_API std::uint64_t kv_bytes(int tokens, bool global_only = false,
+                                      KvType kv = KvType::kBf16) const;
 };
 
 /// Weights and vocabulary of one model. Immutable, cheap to copy; shared by any number of sessions

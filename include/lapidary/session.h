@@ -20,12 +20,6 @@
 
 namespace lapidary {
 
-/// How keys and values are kept.
-enum class KvType {
-  kBf16,  ///< 16 bits each.
-  kInt8,  ///< 8 bits and a scale for each 32: about half the memory (docs/numerics.md).
-};
-
 /// How a session computes, and what it may take.
 struct SessionOptions {
   int context = 0;  ///< Tokens, up to 268,435,456; 0: the smaller of what the model was trained for
@@ -224,6 +218,7 @@ class LAPIDARY_API Session {
   friend class Reply;
   friend LAPIDARY_API void append_together(std::span<Session* const> sessions,
                                            std::span<const TokenId> ids);
+  friend LAPIDARY_API void append_made_up(Session& session, int count);
   class LAPIDARY_NO_EXPORT Impl;
   Impl& impl() const;
 
@@ -296,5 +291,11 @@ inline constexpr int kMostTogether = 64;
 /// than sessions[0] has tokens in a chunk, for one that is there twice, and for different models;
 /// Error(kContext) when one has no room.
 LAPIDARY_API void append_together(std::span<Session* const> sessions, std::span<const TokenId> ids);
+
+/// For measurements at depths that would take hours to compute: adds `count` tokens whose keys and
+/// values are random numbers, but for the last, which is computed. What follows takes as long and
+/// as much memory as behind a prompt of so many tokens, and means nothing. Throws as append() does,
+/// Error(kUsage) for a session that shares an engine or has a draft model.
+LAPIDARY_API void append_made_up(Session& session, int count);
 
 }  // namespace lapidary

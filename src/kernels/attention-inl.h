@@ -5,43 +5,36 @@
 // keys and values are widened to fp32 once for each.
 #pragma once
 
-#include "kernels/float-inl.h"
+#include "kernels/kv-inl.h"
 #include "kernels/prefetch-inl.h"
 
+inline constexpr int kCacheLine = 64;   // Bytes.
 inline constexpr int kValuePanels = 2;  // Whose values are added before the next columns' turn.
 template <int kRows>  // More than eight streams of keys are too many for the caches.
 inline constexpr int kAcross = kAttentionChains / kRows < 8 ? kAttentionChains / kRows : 8;
 
-inline const std::uint16_t* keys_of(const AttentionArgs& a, std::int64_t panel) {
-  return reinterpret_cast<const std::uint16_t*>(
-      a.cache.keys(panel, kv_panel_bytes(KvFormat::kBf16, a.head_dim)));
+template <class Kv>
+inline const std::byte* keys_of(const AttentionArgs& a, std::int64_t panel) {
+  return a.cache.keys(panel, kv_panel_bytes(Kv::kFormat, a.head_dim));
 }
-inline const std::uint16_t* values_of(const AttentionArgs& a, std::int64_t panel) {
-  return reinterpret_cast<const std::uint16_t*>(
-      a.cache.values(panel, kv_panel_bytes(KvFormat::kBf16, a.head_dim)));
-}
-
-void store_kv(KvFormat, const float* key, const float* value, int head_dim, std::byte* head,
-              int place) {
-  const auto dim = static_cast<std::size_t>(head_dim);
-  const auto panel = static_cast<std::size_t>(place / kKeyPanel);
-  const auto lane = static_cast<std::size_t>(place % kKeyPanel);
-  auto* keys = reinterpret_cast<std::uint16_t*>(head) + panel * kKeyPanel * dim + 2 * lane;
-  auto* values = reinterpret_cast<std::uint16_t*>(head) + (kPagePanels + panel) * kKeyPanel * dim +
-                 lane / 2 * 2 * dim + lane % 2;
-  for (std::size_t d = 0; d < dim; d += 2) {
-    keys[d * kKeyPanel] = float_to_bf16(key[d]);
-    keys[d * kKeyPanel + 1] = float_to_bf16(key[d + 1]);
-  }
-  for (std::size_t d = 0; d < dim; ++d) values[2 * d] = float_to_bf16(value[d]);
+template <class Kv>
+inline const std::byte* values_of(const AttentionArgs& a, std::int64_t panel) {
+  return a.cache.values(panel, kv_panel_bytes(Kv::kFormat, a.head_dim));
 }
 
-// Few rows read the cache past once, many again and again. `ahead`: how many values further on it
+// Few rows read the cache past once, many again and again. `ahead`: how many bytes further on it
 // will be read next; 0 at the end. Not where prefetches go past the second-level cache: so much is
 // under way that the first level cannot hold it.
 template <int kRows>
-LAPIDARY_INLINE void prefetch_cache(const std::uint16_t* p, std::size_t ahead) {
+LAPIDARY_INLINE void prefetch_cache(const std::byte* p, std::size_t ahead) {
   if (kRows <= 4 && kPrefetchesToSecondLevel) __builtin_prefetch(p + ahead, 0, kSecondLevel);
+}
+
+// The same of a block of int8, for the first rows, on every processor: a panel is over before it
+// has noticed that one is read on end.
+LAPIDARY_INLINE void prefetch_block(const std::byte* p, std::size_t bytes) {
+  for (std::size_t at = 0; at < bytes; at += kCacheLine)
+    __builtin_prefetch(p + at, 0, kSecondLevel);
 }
 
 struct RowRange {
@@ -54,37 +47,55 @@ inline RowRange row_range(const AttentionArgs& a, int row) {
   return {first, last};
 }
 
-template <int kRows, int kPanels>
+template <class Kv, int kRows, int kPanels>
 inline void score_panels(const AttentionArgs& a, int row, std::int64_t panel, std::int64_t end) {
   const float* q[kRows];
   for (int r = 0; r < kRows; ++r)
     q[r] = a.queries + static_cast<std::size_t>(row + r) * static_cast<std::size_t>(a.head_dim);
-  const auto tile = static_cast<std::size_t>(a.head_dim) * kKeyPanel * kPanels;
+  const std::size_t tile = kPanels * kv_panel_bytes(Kv::kFormat, a.head_dim).keys;
   const std::size_t ahead = panel + 2 * kPanels <= end ? tile : 0;
-  const std::uint16_t* k[kPanels];
-  for (int p = 0; p < kPanels; ++p) k[p] = keys_of(a, panel + p);
-  Floats sums[kRows][kPanels];
-  for (int r = 0; r < kRows; ++r) {
-    for (int p = 0; p < kPanels; ++p) sums[r][p] = broadcast(0.0F);
-  }
-  for (int d = 0; d < a.head_dim; d += 2) {
-    FloatPair pairs[kPanels];
+  const std::byte* keys[kPanels];
+  for (int p = 0; p < kPanels; ++p) keys[p] = keys_of<Kv>(a, panel + p);
+  const std::byte* next[kPanels];
+  for (int p = 0; p < kPanels; ++p)
+    next[p] = ahead > 0 ? keys_of<Kv>(a, panel + kPanels + p) : keys[p];
+  float* scores = a.scores + row * kSegment + panel * kKeyPanel % kSegment;
+  const int block = Kv::key_block(a.head_dim);
+  for (int begin = 0; begin < a.head_dim; begin += block) {
+    const std::byte* k[kPanels];
     for (int p = 0; p < kPanels; ++p) {
-      prefetch_cache<kRows>(k[p] + d * kKeyPanel, ahead);
-      pairs[p] = load_bf16_pairs(k[p] + d * kKeyPanel);
+      k[p] = Kv::keys_from(keys[p], begin);
+      if (Kv::kScaled && row == 0) prefetch_block(Kv::keys_from(next[p], begin), kKeyBlockBytes);
     }
+    Floats sums[kRows][kPanels];
     for (int r = 0; r < kRows; ++r) {
-      const Floats even = broadcast(q[r][d]), odd = broadcast(q[r][d + 1]);
+      for (int p = 0; p < kPanels; ++p) sums[r][p] = broadcast(0.0F);
+    }
+    for (int d = 0; d < block; d += 2) {
+      FloatPair pairs[kPanels];
       for (int p = 0; p < kPanels; ++p) {
-        sums[r][p] = fma(even, pairs[p].even, sums[r][p]);
-        sums[r][p] = fma(odd, pairs[p].odd, sums[r][p]);
+        if (!Kv::kScaled) prefetch_cache<kRows>(k[p] + d * kCacheLine / 2, ahead);
+        pairs[p] = Kv::keys(k[p], d);
+      }
+      for (int r = 0; r < kRows; ++r) {
+        const Floats even = broadcast(q[r][begin + d]), odd = broadcast(q[r][begin + d + 1]);
+        for (int p = 0; p < kPanels; ++p) {
+          sums[r][p] = fma(even, pairs[p].even, sums[r][p]);
+          sums[r][p] = fma(odd, pairs[p].odd, sums[r][p]);
+        }
       }
     }
-  }
-  const std::int64_t column = panel * kKeyPanel % kSegment;
-  for (int r = 0; r < kRows; ++r) {
-    for (int p = 0; p < kPanels; ++p)
-      store(a.scores + (row + r) * kSegment + column + p * kKeyPanel, sums[r][p]);
+    for (int p = 0; p < kPanels; ++p) {
+      for (int r = 0; r < kRows; ++r) {
+        float* out = scores + r * kSegment + p * kKeyPanel;
+        if constexpr (Kv::kScaled) {
+          const Floats so_far = begin == 0 ? broadcast(0.0F) : load(out);
+          store(out, fma(sums[r][p], Kv::key_scales(k[p]), so_far));
+        } else {
+          store(out, sums[r][p]);
+        }
+      }
+    }
   }
 }
 
@@ -118,11 +129,13 @@ inline void exponentials(const AttentionArgs& a, int row, std::int64_t begin, st
 }
 
 // Adds panels [begin, end), at most kValuePanels, to 16 · kColumns columns from column d on.
-template <int kRows, int kColumns>
+template <class Kv, int kRows, int kColumns>
 inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end,
-                          int d, bool first, std::size_t ahead) {
+                          std::int64_t all, int d, bool first) {
   const auto stride = static_cast<std::size_t>(a.head_dim);
   float* out = a.part.output + static_cast<std::size_t>(row) * stride + d;
+  const std::size_t step = kValuePanels * kv_panel_bytes(Kv::kFormat, a.head_dim).values;
+  const std::size_t ahead = end < all ? step : 0;
   Floats sums[kRows][kColumns];
   for (int r = 0; r < kRows; ++r) {
     for (int c = 0; c < kColumns; ++c)
@@ -130,19 +143,33 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
           first ? broadcast(0.0F) : load(out + static_cast<std::size_t>(r) * stride + 16 * c);
   }
   for (std::int64_t panel = begin; panel < end; ++panel) {
-    const std::uint16_t* v = values_of(a, panel) + 2 * d;
+    const std::byte* values = values_of<Kv>(a, panel);
+    const std::byte* v = Kv::values_from(values, d);
     const float* p = a.scores + row * kSegment + panel * kKeyPanel % kSegment;
-    for (int pair = 0; pair < kKeyPanel / 2; ++pair, v += 2 * stride, p += 2) {
+    // Sixteen keys' exponentials times their scales, of two times sixteen columns.
+    alignas(64) float scaled[Kv::kScaled ? kRows : 1][(kColumns + 1) / 2][kKeyPanel];
+    if constexpr (Kv::kScaled) {
+      const bool more = panel + kValuePanels < all;
+      const std::byte* next = more ? values_of<Kv>(a, panel + kValuePanels) : values;
+      for (int c = 0; c < kColumns; c += 2) {
+        if (row == 0) prefetch_block(Kv::values_from(next, d + 16 * c), kValueBlockBytes);
+        const Floats scales = Kv::value_scales(values, d + 16 * c);
+        for (int r = 0; r < kRows; ++r)
+          store(scaled[r][c / 2], mul(load(p + r * kSegment), scales));
+      }
+    }
+    for (int key = 0; key < kKeyPanel; key += 2) {
       FloatPair two[kColumns];
       for (int c = 0; c < kColumns; ++c) {
-        prefetch_cache<kRows>(v + 32 * c, ahead);
-        two[c] = load_bf16_pairs(v + 32 * c);
+        const std::byte* at = Kv::values_at(v, a.head_dim, key, 16 * c);
+        if (!Kv::kScaled) prefetch_cache<kRows>(at, ahead);
+        two[c] = Kv::values(at);
       }
       for (int r = 0; r < kRows; ++r) {
-        const Floats even = broadcast(p[r * kSegment]), odd = broadcast(p[r * kSegment + 1]);
         for (int c = 0; c < kColumns; ++c) {
-          sums[r][c] = fma(even, two[c].even, sums[r][c]);
-          sums[r][c] = fma(odd, two[c].odd, sums[r][c]);
+          const float* weights = Kv::kScaled ? scaled[r][c / 2] : p + r * kSegment;
+          sums[r][c] = fma(broadcast(weights[key]), two[c].even, sums[r][c]);
+          sums[r][c] = fma(broadcast(weights[key + 1]), two[c].odd, sums[r][c]);
         }
       }
     }
@@ -153,22 +180,20 @@ inline void weigh_columns(const AttentionArgs& a, int row, std::int64_t begin, s
   }
 }
 
-template <int kRows>
+template <class Kv, int kRows>
 inline void weigh_values(const AttentionArgs& a, int row, std::int64_t begin, std::int64_t end) {
   constexpr int kColumns = kAcross<kRows>;
-  const auto step = static_cast<std::size_t>(a.head_dim) * kKeyPanel * kValuePanels;
   for (std::int64_t panel = begin; panel < end; panel += kValuePanels) {
     const std::int64_t stop = panel + kValuePanels < end ? panel + kValuePanels : end;
-    const std::size_t ahead = stop < end ? step : 0;
     int d = 0;
     for (; d + 16 * kColumns <= a.head_dim; d += 16 * kColumns)
-      weigh_columns<kRows, kColumns>(a, row, panel, stop, d, panel == begin, ahead);
+      weigh_columns<Kv, kRows, kColumns>(a, row, panel, stop, end, d, panel == begin);
     for (; d < a.head_dim; d += 16)
-      weigh_columns<kRows, 1>(a, row, panel, stop, d, panel == begin, ahead);
+      weigh_columns<Kv, kRows, 1>(a, row, panel, stop, end, d, panel == begin);
   }
 }
 
-template <int kRows>
+template <class Kv, int kRows>
 inline void attend_rows(const AttentionArgs& a, int row) {
   std::int64_t first = a.last_key + 1, last = a.first_key - 1;
   for (int r = 0; r < kRows; ++r) {
@@ -186,20 +211,25 @@ inline void attend_rows(const AttentionArgs& a, int row) {
   }
   constexpr int kPanels = kAcross<kRows>;
   std::int64_t panel = begin;
-  for (; panel + kPanels <= end; panel += kPanels) score_panels<kRows, kPanels>(a, row, panel, end);
-  for (; panel < end; ++panel) score_panels<kRows, 1>(a, row, panel, end);
+  for (; panel + kPanels <= end; panel += kPanels)
+    score_panels<Kv, kRows, kPanels>(a, row, panel, end);
+  for (; panel < end; ++panel) score_panels<Kv, kRows, 1>(a, row, panel, end);
   for (int r = 0; r < kRows; ++r) exponentials(a, row + r, begin, end);
-  weigh_values<kRows>(a, row, begin, end);
+  weigh_values<Kv, kRows>(a, row, begin, end);
 }
 
 // Rows from `row` on in tiles of kRows, and what is left in smaller ones.
-template <int kRows>
+template <class Kv, int kRows>
 inline void attend_from(const AttentionArgs& a, int row) {
-  for (; row + kRows <= a.rows; row += kRows) attend_rows<kRows>(a, row);
-  if constexpr (kRows > 1) attend_from<kRows / 2>(a, row);
+  for (; row + kRows <= a.rows; row += kRows) attend_rows<Kv, kRows>(a, row);
+  if constexpr (kRows > 1) attend_from<Kv, kRows / 2>(a, row);
 }
 
-void attention(const AttentionArgs& a) { attend_from<kRowTile>(a, 0); }
+void attention(const AttentionArgs& a) {
+  const auto attend =
+      a.format == KvFormat::kInt8 ? attend_from<Int8Kv, kRowTile> : attend_from<Bf16Kv, kRowTile>;
+  attend(a, 0);
+}
 
 void attention_merge(const AttentionPart& next, int rows, int head_dim,
                      const AttentionPart& so_far) {

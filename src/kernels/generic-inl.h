@@ -7,6 +7,7 @@
 #include "kernels/vocabulary-inl.h"
 // Floats: norms, rotation, activations, rounding to integers, attention, products of 16-bit floats.
 #include "kernels/float-inl.h"
+#include "kernels/kv-inl.h"
 #include "kernels/prefetch-inl.h"
 // And the encoder of pictures.
 #include "kernels/attention-inl.h"

@@ -17,4 +17,9 @@ inline std::uint16_t float_to_bf16(float value) {
   return static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
 }
 
+/// The smallest bf16 that is at least `value`, which is not negative and no NaN.
+inline std::uint16_t bf16_above(float value) {
+  return static_cast<std::uint16_t>((std::bit_cast<std::uint32_t>(value) + 0xFFFFU) >> 16);
+}
+
 }  // namespace lapidary::kernels

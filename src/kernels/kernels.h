@@ -83,9 +83,9 @@ struct AttentionPart {
 
 /// Some query rows of one KV head against the cached keys of one segment.
 struct AttentionArgs {
-  const float* queries;  // [rows][head_dim], already scaled.
+  const float* queries;  // [rows][head_dim], already scaled; rotate_query was called for each.
   int rows;              // Query rows: (token, head of the group).
-  int head_dim;          // A multiple of 16.
+  int head_dim;          // A multiple of 16, of 32 for KvFormat::kInt8; at most kMostHeadDim.
   KvFormat format;
   KvPages cache;
   std::int64_t first_key,
@@ -182,6 +182,8 @@ struct Kernels {
   /// begins; `place` is the position's place in the page.
   void (*store_kv)(KvFormat format, const float* key, const float* value, int head_dim,
                    std::byte* head, int place);
+  /// Turns a query, in place, as store_kv turns the keys of that format: their products stay.
+  void (*rotate_query)(KvFormat format, float* query, int head_dim);
   void (*attention)(const AttentionArgs&);
   /// Adds what the rows got from the next segment to what they have got so far; segments are merged
   /// in the order of their keys. At first, output and sum are 0 and maximum is -inf.

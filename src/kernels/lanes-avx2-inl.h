@@ -98,6 +98,17 @@ inline Floats load_odd_bf16(const std::uint16_t* p) {
           _mm256_castsi256_ps(_mm256_and_si256(pairs.b, high))};
 }
 
+inline __m256 widen_bf16(const std::uint16_t* p) {
+  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+inline Floats load_bf16(const std::uint16_t* p) { return {widen_bf16(p), widen_bf16(p + 8)}; }
+inline __m256 widen_int8(const std::int8_t* p) {
+  return _mm256_cvtepi32_ps(
+      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+inline Floats load_int8(const std::int8_t* p) { return {widen_int8(p), widen_int8(p + 8)}; }
+
 inline constexpr int kAttentionChains = 4;
 inline constexpr int kRowTile = 4;
 

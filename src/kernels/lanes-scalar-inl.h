@@ -103,6 +103,13 @@ inline Floats load_odd_bf16(const std::uint16_t* p) {
   LAPIDARY_EACH_LANE(Floats, lapidary::bf16_to_float(p[2 * i + 1]));
 }
 
+inline Floats load_bf16(const std::uint16_t* p) {
+  LAPIDARY_EACH_LANE(Floats, lapidary::bf16_to_float(p[i]));
+}
+inline Floats load_int8(const std::int8_t* p) {
+  LAPIDARY_EACH_LANE(Floats, static_cast<float>(p[i]));
+}
+
 inline constexpr int kAttentionChains = 4;
 inline constexpr int kRowTile = 4;
 

@@ -142,6 +142,18 @@ inline Floats load_odd_bf16(const std::uint16_t* p) {
                                                      vdupq_n_u32(0xFFFF0000U))));
 }
 
+inline Floats load_bf16(const std::uint16_t* p) {
+  LAPIDARY_EACH_PART(Floats, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));
+}
+inline Floats load_int8(const std::int8_t* p) {
+  const int8x16_t bytes = vld1q_s8(p);
+  const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+  return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+           vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+           vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+           vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))}};
+}
+
 inline constexpr int kAttentionChains = 4;
 inline constexpr int kRowTile = 4;
 

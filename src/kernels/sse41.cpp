@@ -136,6 +136,14 @@ inline Floats load_odd_bf16(const std::uint16_t* p) {
   const __m128i high = _mm_set1_epi32(static_cast<int>(0xFFFF0000U));
   LAPIDARY_EACH_PART(Floats, _mm_castsi128_ps(_mm_and_si128(load_128(p + 8 * i), high)));
 }
+inline Floats load_bf16(const std::uint16_t* p) {
+  LAPIDARY_EACH_PART(Floats, _mm_castsi128_ps(_mm_unpacklo_epi16(
+                                 _mm_setzero_si128(),
+                                 _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 4 * i)))));
+}
+inline Floats load_int8(const std::int8_t* p) {
+  LAPIDARY_EACH_PART(Floats, _mm_cvtepi32_ps(_mm_cvtepi8_epi32(load_32(p + 4 * i))));
+}
 inline Ints load_u8_rows(const std::uint8_t* p) {
   LAPIDARY_EACH_PART(Ints, _mm_cvtepu8_epi32(load_32(p + 4 * i)));
 }

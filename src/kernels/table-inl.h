@@ -64,6 +64,7 @@ inline constexpr Kernels make_table(const char* name) {
       .rope = rope,
       .gelu_mul = gelu_mul,
       .store_kv = store_kv,
+      .rotate_query = rotate_query,
       .attention = attention,
       .attention_merge = attention_merge,
       .attention_finish = attention_finish,

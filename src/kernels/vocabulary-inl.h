@@ -82,6 +82,8 @@ LAPIDARY_NEEDS(float, reduce_max(at.x), "the largest lane; of no NaN");
 LAPIDARY_NEEDS(Floats, load_half(at.bytes), "sixteen fp16; their subnormals are no zeros");
 LAPIDARY_NEEDS(Floats, load_even_bf16(at.bf16s), "of 32 bf16 those at even places");
 LAPIDARY_NEEDS(Floats, load_odd_bf16(at.bf16s), "of 32 bf16 those at odd places");
+LAPIDARY_NEEDS(Floats, load_bf16(at.bf16s), "sixteen bf16");
+LAPIDARY_NEEDS(Floats, load_int8(at.int8s), "sixteen int8");
 LAPIDARY_NEEDS(Ints, load_u8_rows(at.bytes), "sixteen bytes, 0 … 255");
 LAPIDARY_NEEDS(void, store_bytes(at.to_bytes, at.n),
                "sixteen bytes: the lanes, which are not negative, at most 255 each");

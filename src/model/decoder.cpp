@@ -179,23 +179,25 @@ void Decoder::feed_forward_block(Worker& worker, int i) {
          [&](int t) { add_normed(layer.post_ffn_norm, next, t); });
 }
 
-/// q, k = rope(rmsnorm_per_head(q, k)); q is scaled; k and v go to the cache.
+/// q, k = rope(rmsnorm_per_head(q, k)); q is scaled and rotated as the cache wants it; k and v go
+/// there.
 void Decoder::rotate_and_store(int i, int t) {
   const LayerWeights& layer = w_.layers[static_cast<std::size_t>(i)];
   const int kind = c_.local[static_cast<std::size_t>(i)] ? 1 : 0;
   const float* cosine = s_.cosine[kind][t];
   const float* sine = s_.sine[kind][t];
+  const PageTable& table = *s_.table[t];
   for (int h = 0; h < c_.query_heads; ++h) {
     float* q = s_.q[t] + h * c_.head_dim;
     kernels_.rmsnorm(q, layer.query_norm, c_.head_dim, c_.norm_epsilon, q);
     kernels_.rope(q, cosine, sine, c_.head_dim);
     for (int d = 0; d < c_.head_dim; ++d) q[d] *= c_.query_scale;
+    kernels_.rotate_query(table.pool().format(), q, c_.head_dim);
   }
   for (int h = 0; h < c_.kv_heads; ++h) {
     float* k = s_.k[t] + h * c_.head_dim;
     kernels_.rmsnorm(k, layer.key_norm, c_.head_dim, c_.norm_epsilon, k);
     kernels_.rope(k, cosine, sine, c_.head_dim);
-    const PageTable& table = *s_.table[t];
     kernels_.store_kv(table.pool().format(), k, s_.v[t] + h * c_.head_dim, c_.head_dim,
                       table.head_at(i, h, s_.position[t]),
                       static_cast<int>(s_.position[t] % kernels::kPagePositions));

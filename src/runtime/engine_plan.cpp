@@ -37,11 +37,6 @@ int default_context(const Config& config) {
   return trained > 0 ? std::min(trained, kDefaultContext) : kDefaultContext;
 }
 
-kernels::KvFormat format_of(KvType type) {
-  if (type == KvType::kBf16) return kernels::KvFormat::kBf16;
-  throw Error(ErrorCode::kUsage, "keys and values in 8 bits are not there yet");
-}
-
 int view_tokens_of(const Model& model) {
   return model.vision() == nullptr ? 0 : model.vision()->tokens;
 }
@@ -74,6 +69,10 @@ std::uint64_t default_kv_bytes(const EngineOptions& options, Room room, std::uin
 }
 
 }  // namespace
+
+kernels::KvFormat format_of(KvType type) {
+  return type == KvType::kInt8 ? kernels::KvFormat::kInt8 : kernels::KvFormat::kBf16;
+}
 
 OwnPlan plan_session(const Config& config, int view_tokens, const SessionOptions& options,
                      int threads) {

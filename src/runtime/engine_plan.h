@@ -12,6 +12,8 @@ namespace lapidary {
 /// Rows of logits that one pass over the head computes when every position's are asked for.
 inline constexpr int kLogitRows = 16;
 
+kernels::KvFormat format_of(KvType type);
+
 /// What an engine takes, settled and checked before any of it is taken.
 struct EnginePlan {
   int context = 0;

@@ -7,6 +7,7 @@
 #include "lapidary/model.h"
 #include "model/decoder.h"
 #include "model/page_table.h"
+#include "runtime/engine_plan.h"
 #include "runtime/memory_plan.h"
 #include "runtime/model_impl.h"
 #include "text/chat_template.h"
@@ -36,7 +37,8 @@ std::vector<ModelInfo::TypeCount> count_types(const WeightSource& source) {
   return types;
 }
 
-std::uint64_t bytes_of_keys_and_values(const ModelInfo& info, int tokens, bool global_only) {
+std::uint64_t bytes_of_keys_and_values(const ModelInfo& info, int tokens, bool global_only,
+                                       KvType kv) {
   if (tokens <= 0) return 0;
   Config config;
   config.layers = info.layers;
@@ -48,7 +50,7 @@ std::uint64_t bytes_of_keys_and_values(const ModelInfo& info, int tokens, bool g
   std::fill_n(config.local.begin(), info.global_layers, false);
   const std::int64_t pages =
       sequence_pages(config, tokens, std::min(tokens, kInspectChunk), global_only);
-  return static_cast<std::uint64_t>(pages) * kv_page_bytes(config, kernels::KvFormat::kBf16);
+  return static_cast<std::uint64_t>(pages) * kv_page_bytes(config, format_of(kv));
 }
 
 }  // namespace
@@ -84,8 +86,8 @@ ModelInfo describe(const WeightSource& source, const Config& config) {
   return info;
 }
 
-std::uint64_t ModelInfo::kv_bytes(int tokens, bool global_only) const {
-  return at_boundary([&] { return bytes_of_keys_and_values(*this, tokens, global_only); });
+std::uint64_t ModelInfo::kv_bytes(int tokens, bool global_only, KvType kv) const {
+  return at_boundary([&] { return bytes_of_keys_and_values(*this, tokens, global_only, kv); });
 }
 
 VisionInfo inspect_vision(const std::string& path) {

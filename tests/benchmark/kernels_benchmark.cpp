@@ -195,7 +195,8 @@ void add_smaller_products(const Table& table, const std::string& isa) {
 
 constexpr int kHeadDim = 256;
 
-void run_attention(benchmark::State& state, const Table& table, int rows) {
+void run_attention(benchmark::State& state, const Table& table, kernels::KvFormat format,
+                   int rows) {
   constexpr std::size_t kCached = std::size_t{kernels::kSegment} * kHeadDim;
   // Pages of one KV head, as they come; keys and values are random alike.
   static const std::vector<std::uint16_t> cache = random_bf16(2 * kCached);
@@ -204,6 +205,7 @@ void run_attention(benchmark::State& state, const Table& table, int rows) {
     std::iota(all.begin(), all.end(), 0);
     return all;
   }();
+  const std::size_t head_bytes = kernels::kv_head_bytes(format, kHeadDim);
   const auto count = static_cast<std::size_t>(rows);
   const std::vector<float> queries = random_floats(count * kHeadDim, 1.0F / 16);
   const std::vector<std::int64_t> first(count, 0), last(count, kernels::kSegment - 1);
@@ -213,16 +215,16 @@ void run_attention(benchmark::State& state, const Table& table, int rows) {
       .queries = queries.data(),
       .rows = rows,
       .head_dim = kHeadDim,
-      .format = kernels::KvFormat::kBf16,
-      .cache = {reinterpret_cast<const std::byte*>(cache.data()),
-                kernels::kv_head_bytes(kernels::KvFormat::kBf16, kHeadDim), pages.data(), 0},
+      .format = format,
+      .cache = {reinterpret_cast<const std::byte*>(cache.data()), head_bytes, pages.data(), 0},
       .first_key = 0,
       .last_key = kernels::kSegment - 1,
       .row_first = first.data(),
       .row_last = last.data(),
       .scores = scores.data(),
       .part = {output.data(), maximum.data(), sum.data()}};
-  const Work work = float_work(table, 2.0 * kCached * sizeof(std::uint16_t), 4.0 * kCached * rows);
+  const Work work =
+      float_work(table, static_cast<double>(head_bytes * pages.size()), 4.0 * kCached * rows);
   measure(state, work, [&] { table.kernels->attention(args); });
 }
 
@@ -359,7 +361,9 @@ void add_table(const Table& table, double reads) {
   add_smaller_products(table, isa);
   for (const int rows : {1, 4, 64}) {
     add("attention/" + isa + "/rows:" + std::to_string(rows),
-        [=](benchmark::State& s) { run_attention(s, table, rows); });
+        [=](benchmark::State& s) { run_attention(s, table, kernels::KvFormat::kBf16, rows); });
+    add("attention/" + isa + "/rows:" + std::to_string(rows) + "/int8",
+        [=](benchmark::State& s) { run_attention(s, table, kernels::KvFormat::kInt8, rows); });
   }
   for (const int tokens : kTokens) {
     add("bfp_matmul/" + isa + "/tokens:" + std::to_string(tokens),

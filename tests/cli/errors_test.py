@@ -90,8 +90,7 @@ class Options(Case):
     def test_unknown_option(self):
         self.fails(2, "--frobnicate", "generate", "-m", TINY, "-p", "x", "--frobnicate")
 
-    def test_options_of_what_is_not_built_are_absent(self):
-        self.fails(2, "--kv", "generate", "-m", TINY, "-p", "x", "--kv", "int8")
+    def test_a_batch_has_no_draft_model(self):
         self.fails(
             2, ["no option --draft", "generate and chat"], "batch", "-m", TINY, "in", "-o", "out", "--draft", TINY
         )
@@ -99,6 +98,7 @@ class Options(Case):
     def test_out_of_range(self):
         for option, value in [
             ("--temp", "-1"),
+            ("--kv", "int4"),
             ("--temp", "nan"),
             ("--temp", "warm"),
             ("--top-p", "1.5"),

@@ -162,6 +162,17 @@ class Inspect(Case):
         self.assertLess(got["kv_bytes"], got["kv_bytes_global_only"])
         self.assertEqual(sum(t["tensors"] for t in got["types"]), 106)
 
+    def test_keys_and_values_in_int8(self):
+        wide, small = (
+            json.loads(self.ok("inspect", TINY, "--json", "--context", "4000", "--kv", kv)) for kv in ("bf16", "int8")
+        )
+        for sum_of in "kv_bytes", "kv_bytes_global_only":
+            self.assertEqual(small[sum_of] * 64, wide[sum_of] * 35)
+        self.assertEqual(
+            wide["memory_bytes"] - small["memory_bytes"], wide["kv_bytes"] - small["kv_bytes"]
+        )
+        self.fails(2, "--kv", "inspect", TINY, "--kv", "int4")
+
     def test_table(self):
         text = self.ok("inspect", TINY, "--context", "1000")
         for word in ("gemma3", "BF16", "1763", "1000 tokens", "all layers global"):
@@ -202,12 +213,31 @@ class Bench(Case):
         )
         self.assertNotEqual(first, [line["logits_hash"] for line in self.bench("--depth", "3")])
 
+    def test_kv(self):
+        hashes = {}
+        for kv in "bf16", "int8":
+            lines = self.bench("--kv", kv, "--depth", "100")
+            self.assertEqual([line["kv"] for line in lines], [kv, kv])
+            hashes[kv] = [line["logits_hash"] for line in lines]
+            self.assertEqual(
+                hashes[kv], [line["logits_hash"] for line in self.bench("--kv", kv, "--depth", "100", "-t", "3")]
+            )
+        self.assertNotEqual(hashes["bf16"], hashes["int8"])
+
+    def test_fill(self):
+        computed, made = (self.bench("--depth", "300", *fill) for fill in ((), ("--fill",)))
+        self.assertEqual([line["filled"] for line in computed + made], [False, False, True, True])
+        self.assertNotEqual(computed[0]["logits_hash"], made[0]["logits_hash"])
+        self.assertEqual(
+            made[1]["logits_hash"], self.bench("--depth", "300", "--fill", "-t", "1")[1]["logits_hash"]
+        )
+
     def test_sequences_together_have_the_logits_of_one(self):
         _, decode, together = self.bench("--sequences", "3", "--depth", "10")
         self.assertEqual((together["test"], together["sequences"]), ("together", 3))
         self.assertGreater(together["tokens_per_second"], 0)
         self.assertEqual(together["logits_hash"], decode["logits_hash"])
-        self.fails(2, "--sequences", "bench", "-m", TINY, "--sequences", "17")
+        self.fails(2, "--sequences", "bench", "-m", TINY, "--sequences", "65")
 
     def test_one_test_alone(self):
         (line,) = [

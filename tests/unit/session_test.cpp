@@ -15,24 +15,29 @@ namespace {
 
 constexpr const char* kTextCases = "gemma3-270m/text.jsonl";
 
+class SessionBitsByKvType : public ::testing::TestWithParam<KvType> {};
+INSTANTIATE_TEST_SUITE_P(KvTypes, SessionBitsByKvType,
+                         ::testing::Values(KvType::kBf16, KvType::kInt8));
+
 // Law 2: one sequence, many schedules, the same bits at every position.
-TEST(SessionBits, TinyModelUnderEverySchedule) {
+TEST_P(SessionBitsByKvType, TinyModelUnderEverySchedule) {
   const std::vector<TokenId>& ids = tiny_ids();
-  Session reference(tiny_model(), {.context = 512, .chunk = 512, .threads = 2});
+  Session reference(tiny_model(), {.context = 512, .chunk = 512, .threads = 2, .kv = GetParam()});
   const std::vector<std::uint64_t> expected = hash_positions(reference, ids);
   ASSERT_EQ(expected.size(), ids.size());
-  for (int threads : {1, 2}) {
+  for (int threads : {1, 2, 3}) {
     for (int chunk : {1, 7, 37, 64, 100, 512}) {
-      Session session(tiny_model(), {.context = 512, .chunk = chunk, .threads = threads});
+      Session session(tiny_model(),
+                      {.context = 512, .chunk = chunk, .threads = threads, .kv = GetParam()});
       EXPECT_EQ(hash_positions(session, ids), expected) << threads << " threads, chunk " << chunk;
     }
   }
 }
 
-TEST(SessionBits, TinyModelPrefillOrTokenByTokenRoundTheWindow) {
+TEST_P(SessionBitsByKvType, TinyModelPrefillOrTokenByTokenRoundTheWindow) {
   const std::vector<TokenId>& ids = tiny_ids();
-  Session session(tiny_model(), {.context = 512, .chunk = 512});
-  Session stepwise(tiny_model(), {.context = 512, .chunk = 512});
+  Session session(tiny_model(), {.context = 512, .chunk = 512, .kv = GetParam()});
+  Session stepwise(tiny_model(), {.context = 512, .chunk = 512, .kv = GetParam()});
   for (std::size_t length : {1U, 2U, 63U, 64U, 65U, 128U, 129U, 200U}) {
     session.clear();
     session.append(std::span(ids).first(length));
@@ -68,6 +73,34 @@ TEST(SessionBits, TinyModelWithLogitsOfTheLastRows) {
   }
 }
 
+// Nearly: the tiny model's logits are of the order of 1.
+TEST(SessionBits, TinyModelInInt8IsNearBf16) {
+  const std::vector<TokenId>& ids = tiny_ids();
+  Session exact(tiny_model(), {.context = 512}), rounded(tiny_model(), {.kv = KvType::kInt8});
+  exact.append(ids);
+  rounded.append(ids);
+  const std::span<const float> want = exact.logits(), got = rounded.logits();
+  EXPECT_NE(hash_bits(got), hash_bits(want));
+  for (std::size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 0.1) << i;
+}
+
+// Any kind of keys and values is as deep as it says, and goes on from there.
+TEST(SessionBits, TokensThatAreMadeUp) {
+  for (const KvType kv : {KvType::kBf16, KvType::kInt8}) {
+    Session session(tiny_model(), {.context = 600, .chunk = 100, .kv = kv});
+    session.append(std::span(tiny_ids()).first(50));
+    append_made_up(session, 500);
+    EXPECT_EQ(session.position(), 550);
+    EXPECT_FALSE(session.logits().empty());
+    session.append(std::span(tiny_ids()).first(50));
+    for (const float logit : session.logits()) ASSERT_TRUE(std::isfinite(logit));
+    EXPECT_THROW(append_made_up(session, 1), Error);
+    EXPECT_THROW(append_made_up(session, 0), Error);
+  }
+  Session shared(Engine(tiny_model(), {.context = 64}));
+  EXPECT_THROW(append_made_up(shared, 2), Error);
+}
+
 /// `count` ids of the tiny model's text, again and again.
 std::vector<TokenId> long_ids(std::size_t count) {
   std::vector<TokenId> ids;
@@ -77,13 +110,13 @@ std::vector<TokenId> long_ids(std::size_t count) {
 }
 
 // So many keys that threads share them out by segments, for one token and for some.
-TEST(SessionBits, TinyModelWithALongCache) {
+TEST_P(SessionBitsByKvType, TinyModelWithALongCache) {
   const std::vector<TokenId> ids = long_ids(2700);
   constexpr std::size_t kPrompt = 2690;
   std::vector<std::uint64_t> expected;
   for (int threads : {1, 2, 3}) {
     for (std::size_t step : {1U, 3U}) {
-      Session session(tiny_model(), {.context = 2700, .threads = threads});
+      Session session(tiny_model(), {.context = 2700, .threads = threads, .kv = GetParam()});
       session.append(std::span(ids).first(kPrompt));
       std::vector<std::uint64_t> hashes{hash_bits(session.logits())};
       const auto add = [&](int, std::span<const float> logits) {
@@ -98,7 +131,7 @@ TEST(SessionBits, TinyModelWithALongCache) {
 }
 
 // Law 2 for sequences that are computed together: each has the bits that it has alone.
-TEST(SessionBits, TinyModelTogetherOrAlone) {
+TEST_P(SessionBitsByKvType, TinyModelTogetherOrAlone) {
   const std::vector<TokenId> ids = long_ids(2300);
   const std::vector<std::size_t> prompts{1, 70, 2200, 130, 9};
   constexpr std::size_t kSteps = 12;
@@ -107,7 +140,8 @@ TEST(SessionBits, TinyModelTogetherOrAlone) {
     std::vector<Session*> sessions;
     for (const std::size_t prompt : prompts) {
       for (std::vector<Session>* list : {&together, &alone}) {
-        list->emplace_back(tiny_model(), SessionOptions{.context = 2300, .threads = threads});
+        list->emplace_back(tiny_model(),
+                           SessionOptions{.context = 2300, .threads = threads, .kv = GetParam()});
         list->back().append(std::span(ids).first(prompt));
       }
     }

@@ -55,6 +55,7 @@ struct Options {
   int prefill = 512;
   int decode = 48;
   int depth = 0;
+  bool fill = false;
   int rounds = 3;
   int sequences = 1;
   std::string head = "full";
@@ -78,15 +79,20 @@ std::vector<TokenId> fixed_ids(const lapidary::Tokenizer& tokenizer, std::size_t
 }
 
 // Where a measurement begins: behind `before` and nothing else.
-void go_to(lapidary::Session& session, std::span<const TokenId> before) {
+void go_to(lapidary::Session& session, const Options& options, std::span<const TokenId> before) {
   session.clear();
-  if (!before.empty()) session.append(before, {}, &interrupted);
+  if (before.empty()) return;
+  if (options.fill) {
+    lapidary::append_made_up(session, static_cast<int>(before.size()));
+  } else {
+    session.append(before, {}, &interrupted);
+  }
 }
 
 // Tokens per second of `count` tokens behind the first `depth`; `step` of them at a time.
 double measure(lapidary::Session& session, const Options& options, std::span<const TokenId> ids,
                int depth, int count, int step) {
-  go_to(session, ids.first(static_cast<std::size_t>(depth)));
+  go_to(session, options, ids.first(static_cast<std::size_t>(depth)));
   std::span<const TokenId> rest =
       ids.subspan(static_cast<std::size_t>(depth), static_cast<std::size_t>(count));
   const double start = now();
@@ -107,7 +113,7 @@ double measure_together(std::span<lapidary::Session> sessions, const Options& op
   std::vector<lapidary::Session*> all;
   all.reserve(sessions.size());
   for (lapidary::Session& session : sessions) {
-    go_to(session, ids.first(static_cast<std::size_t>(depth)));
+    go_to(session, options, ids.first(static_cast<std::size_t>(depth)));
     all.push_back(&session);
   }
   const auto rest = ids.subspan(static_cast<std::size_t>(depth), static_cast<std::size_t>(count));
@@ -184,6 +190,8 @@ Json describe(const Measurement& test, const Options& options, const lapidary::S
   object["tokens"] = test.tokens;
   object["depth"] = options.depth;
   if (test.test == "together") object["sequences"] = options.sequences;
+  object["filled"] = options.fill;
+  object["kv"] = options.model.kv;
   object["rounds"] = options.rounds;
   object["threads"] = session.threads();
   object["isa"] = session.model().isa();
@@ -266,6 +274,8 @@ void add_bench(CLI::App& app, Run& run) {
       .environment("LAPIDARY_BENCH_DECODE");
   add_option(command, "--depth", options->depth, "tokens that are there before the measured ones")
       .range(0, kMost);
+  add_flag(command, "--fill", options->fill,
+           "make up keys and values of --depth instead of computing them: for speed alone");
   add_option(command, "--rounds", options->rounds, "measurements; the median counts")
       .range(1, 1000);
   add_option(command, "--sequences", options->sequences,

@@ -5,6 +5,7 @@
 #include "chat_flag.h"
 #include "commands.h"
 #include "json.h"
+#include "model_flags.h"
 #include "model_folder.h"
 #include "options.h"
 #include "terminal.h"
@@ -18,6 +19,7 @@ struct Options {
   std::string model;
   std::string file;
   int context = 0;
+  std::string kv = "bf16";
   int threads = 0;
   bool metadata = false;
   bool tensors = false;
@@ -34,6 +36,7 @@ struct Facts {
   std::optional<lapidary::MemoryPlan> with_pictures;  // Where there is a vision file.
   std::string vision;                                 // The file beside it.
   int context = 0;
+  lapidary::KvType kv = lapidary::KvType::kBf16;
 };
 
 struct NamedToken {
@@ -120,7 +123,7 @@ Json describe(const Facts& facts, const Options& options) {
   object["bytes_per_token"] = info.bytes_per_token;
   object["context"] = facts.context;
   object["kv_bytes"] = facts.memory.kv;
-  object["kv_bytes_global_only"] = info.kv_bytes(facts.context, true);
+  object["kv_bytes_global_only"] = info.kv_bytes(facts.context, true, facts.kv);
   object["vocabulary_bytes"] = facts.memory.vocabulary;
   object["buffer_bytes"] = facts.memory.buffers;
   object["process_bytes"] = facts.memory.process;
@@ -176,7 +179,8 @@ void add_memory(Table& table, const Facts& facts) {
   table.row("  weights", human_bytes(plan.weights));
   table.row("  vocabulary", human_bytes(plan.vocabulary));
   table.row("  KV cache", human_bytes(plan.kv) + " (all layers global: " +
-                              human_bytes(facts.info.kv_bytes(facts.context, true)) + ")");
+                              human_bytes(facts.info.kv_bytes(facts.context, true, facts.kv)) +
+                              ")");
   table.row("  buffers", human_bytes(plan.buffers));
   table.row("  program", human_bytes(plan.process));
   table.row("  together", human_bytes(plan.total()));
@@ -278,6 +282,7 @@ int inspect(const Options& options) {
   lapidary::SessionOptions session;
   session.context = context;
   session.threads = options.threads;
+  session.kv = kv_type(options.kv);
   const std::string vision = lapidary::find_vision_file(path);
   const Facts facts{path,
                     std::move(info),
@@ -286,7 +291,8 @@ int inspect(const Options& options) {
                     lapidary::plan_memory(path, {}, session),
                     plan_with_pictures(path, vision, session),
                     vision,
-                    context};
+                    context,
+                    session.kv};
   Output output;
   output.write(options.json ? to_line(describe(facts, options)) + "\n" : table_of(facts, options));
   output.check();
@@ -304,6 +310,7 @@ void add_inspect(CLI::App& app, Run& run) {
   add_option(command, "-c,--context", options->context,
              "tokens of context to count the memory for; 0: as other commands take")
       .range(0, 1 << 28);
+  add_kv_flag(command, options->kv);
   add_option(command, "-t,--threads", options->threads,
              "threads to count the memory for; 0: as other commands take")
       .range(0, 1024);

@@ -17,7 +17,18 @@ lapidary::SessionOptions ModelFlags::session() const {
   options.chunk = chunk;
   options.threads = threads;
   options.memory_limit = memory_limit;
+  options.kv = kv_type(kv);
   return options;
+}
+
+lapidary::KvType kv_type(const std::string& kv) {
+  return kv == "int8" ? lapidary::KvType::kInt8 : lapidary::KvType::kBf16;
+}
+
+void add_kv_flag(CLI::App& app, std::string& kv) {
+  add_option(app, "--kv", kv,
+             "how keys and values are kept; int8 takes about half the memory, and rounds more")
+      .one_of({"bf16", "int8"});
 }
 
 void add_file_flags(CLI::App& app, ModelFlags& flags) {
@@ -42,6 +53,7 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       .range(0, 1 << 28);
   add_option(app, "--chunk", flags.chunk, "prompt tokens computed together; never changes a result")
       .range(1, 1 << 20);
+  add_kv_flag(app, flags.kv);
 }
 
 namespace {

@@ -15,12 +15,17 @@ struct ModelFlags {
   int context = 0;
   int chunk = 512;
   std::string isa;
+  std::string kv = "bf16";
   std::uint64_t memory_limit = 0;
   bool quiet = false;
 
   lapidary::SessionOptions session() const;
 };
 void add_model_flags(CLI::App& app, ModelFlags& flags);
+
+/// --kv alone, and what it means.
+void add_kv_flag(CLI::App& app, std::string& kv);
+lapidary::KvType kv_type(const std::string& kv);
 
 /// As add_model_flags, for commands that make no session.
 void add_file_flags(CLI::App& app, ModelFlags& flags);

@@ -285,15 +285,16 @@ void Sequence::append_with_logits(std::span<const TokenId> new_ids,
   begin_append(new_ids, images);
   const Turn turn(*engine);
   std::vector<HiddenRow> rows;
-  rows.reserve(kLogitRows);
+  const int most = engine->logits.most_rows();
+  rows.reserve(static_cast<std::size_t>(most));
   while (static_cast<std::size_t>(computed) < ids.size()) {
     const int first = computed;
     const int count = forward_piece(true, static_cast<std::size_t>(std::max(first - before, 0)),
                                     new_ids.size(), cancel);
     // A drawn id that was left to compute comes in front of the new ones; its logits are not asked
     // for.
-    for (int row = std::max(before - first, 0); row < count; row += kLogitRows) {
-      const int end = std::min(row + kLogitRows, count);
+    for (int row = std::max(before - first, 0); row < count; row += most) {
+      const int end = std::min(row + most, count);
       const std::uint64_t number = number_rows(end - row);
       rows.clear();
       for (int i = row; i < end; ++i)

@@ -75,6 +75,7 @@ lapidary::EngineOptions engine_options(const ModelFlags& flags) {
   options.threads = flags.threads;
   options.pass = flags.chunk;
   options.context = flags.context;
+  options.kv = kv_type(flags.kv);
   options.memory_limit = flags.memory_limit;
   return options;
 }
@@ -109,6 +110,7 @@ Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
   options.chat.tell(model, options.model.quiet);
   const std::string file = find_model(options.model.model);
   weights_ = fingerprint_file(file);
+  if (options.model.kv != "bf16") weights_ += " kv " + options.model.kv;
   if (name_.empty()) name_ = std::filesystem::path(file).filename().string();
 }
 

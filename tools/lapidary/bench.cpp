@@ -125,9 +125,22 @@ double measure_together(std::span<lapidary::Session> sessions, const Options& op
   return rate(count * options.sequences, now() - start);
 }
 
+// Tokens per second of a prompt with a row of logits for every token: what decoding together could
+// reach if it lost nothing.
+double measure_rows(lapidary::Session& session, const Options& options,
+                    std::span<const TokenId> ids, int depth, int count) {
+  go_to(session, options, ids.first(static_cast<std::size_t>(depth)));
+  const auto rest = ids.subspan(static_cast<std::size_t>(depth), static_cast<std::size_t>(count));
+  const double start = now();
+  session.append_with_logits(
+      rest, [](int, std::span<const float>) {}, &interrupted);
+  return rate(count, now() - start);
+}
+
 double measure_once(std::span<lapidary::Session> sessions, const Options& options,
                     const Measurement& test, std::span<const TokenId> ids, int depth, int count) {
   if (test.test == "together") return measure_together(sessions, options, ids, depth, count);
+  if (test.test == "rows") return measure_rows(sessions[0], options, ids, depth, count);
   return measure(sessions[0], options, ids, depth, count, test.test == "decode" ? 1 : count);
 }
 
@@ -140,12 +153,14 @@ std::vector<Measurement> measure_all(std::span<lapidary::Session> sessions,
   std::vector<Measurement> tests;
   if (options.prefill > 0) tests.push_back({"prefill", options.prefill, {}, 0});
   if (options.decode > 0) tests.push_back({"decode", options.decode, {}, 0});
-  if (options.decode > 0 && options.sequences > 1)
-    tests.push_back({"together", options.decode, {}, 0});
+  if (options.sequences > 1) {
+    if (options.prefill > 0) tests.push_back({"rows", options.prefill, {}, 0});
+    if (options.decode > 0) tests.push_back({"together", options.decode, {}, 0});
+  }
   // One warm-up: pages are touched, threads are up, the clock has settled.
   for (const Measurement& test : tests) {
     measure_once(sessions, options, test, ids, 0,
-                 std::min(test.tokens, test.test == "prefill" ? 512 : 8));
+                 std::min(test.tokens, test.test == "prefill" || test.test == "rows" ? 512 : 8));
   }
   for (int round = 0; round < options.rounds; ++round) {
     for (Measurement& test : tests) {
@@ -175,7 +190,7 @@ Json describe(const Measurement& test, const Options& options, const lapidary::S
   // A prompt reads every weight once a chunk, a decoded token once, sequences together once for
   // all.
   double reads_per_token = 1.0;
-  if (test.test == "prefill")
+  if (test.test == "prefill" || test.test == "rows")
     reads_per_token =
         std::ceil(test.tokens / static_cast<double>(options.model.chunk)) / test.tokens;
   if (test.test == "together") reads_per_token = 1.0 / options.sequences;
@@ -216,6 +231,27 @@ std::string table_row(const Json& test) {
       test["logits_hash"].get<std::string>().c_str());
 }
 
+// One session with an engine of its own, as a program makes it; several share one.
+std::vector<lapidary::Session> make_sessions(const lapidary::Model& model,
+                                             const lapidary::SessionOptions& wanted, int count,
+                                             std::uint64_t kv_bytes) {
+  std::vector<lapidary::Session> sessions;
+  if (count == 1) {
+    sessions.emplace_back(model, wanted);
+    return sessions;
+  }
+  const lapidary::Engine engine(model,
+                                {.threads = wanted.threads,
+                                 .pass = wanted.chunk,
+                                 .context = wanted.context,
+                                 .kv = wanted.kv,
+                                 .kv_memory = static_cast<std::uint64_t>(count + 1) * kv_bytes,
+                                 .reuse = false,
+                                 .memory_limit = wanted.memory_limit});
+  for (int i = 0; i < count; ++i) sessions.emplace_back(engine);
+  return sessions;
+}
+
 int bench(const Options& options) {
   if (options.image)
     return bench_image(options.model, options.images, options.rounds, options.json);
@@ -228,11 +264,10 @@ int bench(const Options& options) {
   const auto more_sessions = static_cast<std::uint64_t>(options.sequences - 1);
   // Without a limit the measurement of the machine makes do with what there is.
   const std::uint64_t machine = flags.memory_limit > 0 ? lapidary::kMeasureMachineBytes : 0;
-  check_memory(flags, as, true, more_sessions * (plan.kv + plan.buffers) + machine);
+  check_memory(flags, as, true, more_sessions * plan.kv + machine);
   const lapidary::Model model = load_model(options.model, as);
-  std::vector<lapidary::Session> sessions;
-  sessions.reserve(static_cast<std::size_t>(options.sequences));
-  for (int i = 0; i < options.sequences; ++i) sessions.emplace_back(model, wanted);
+  std::vector<lapidary::Session> sessions =
+      make_sessions(model, wanted, options.sequences, plan.kv);
   hold_interrupts(Interrupts::kStop);
   const std::vector<Measurement> tests = measure_all(sessions, options);
   const lapidary::MachineLimits limits =
@@ -279,7 +314,8 @@ void add_bench(CLI::App& app, Run& run) {
   add_option(command, "--rounds", options->rounds, "measurements; the median counts")
       .range(1, 1000);
   add_option(command, "--sequences", options->sequences,
-             "sequences of a third test, which decodes them together with the full head; 1: none")
+             "sequences of two more tests: a prompt with logits of every token, and decoding them "
+             "together with the full head; 1: none")
       .range(1, lapidary::kMostTogether);
   // Elsewhere --image names a file.
   add_flag(command, "--image", options->image,

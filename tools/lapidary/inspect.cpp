@@ -5,6 +5,7 @@
 #include "chat_flag.h"
 #include "commands.h"
 #include "json.h"
+#include "memory_chart.h"
 #include "model_flags.h"
 #include "model_folder.h"
 #include "options.h"
@@ -37,6 +38,7 @@ struct Facts {
   std::string vision;                                 // The file beside it.
   int context = 0;
   lapidary::KvType kv = lapidary::KvType::kBf16;
+  bool chart = false;  // A context was asked for: show what others would take.
 };
 
 struct NamedToken {
@@ -124,6 +126,7 @@ Json describe(const Facts& facts, const Options& options) {
   object["context"] = facts.context;
   object["kv_bytes"] = facts.memory.kv;
   object["kv_bytes_global_only"] = info.kv_bytes(facts.context, true, facts.kv);
+  object["memory_by_context"] = memory_by_context(info, facts.kv, facts.context);
   object["vocabulary_bytes"] = facts.memory.vocabulary;
   object["buffer_bytes"] = facts.memory.buffers;
   object["process_bytes"] = facts.memory.process;
@@ -185,6 +188,9 @@ void add_memory(Table& table, const Facts& facts) {
   table.row("  program", human_bytes(plan.process));
   table.row("  together", human_bytes(plan.total()));
   if (facts.with_pictures) table.row("  with pictures", human_bytes(facts.with_pictures->total()));
+  if (!facts.chart) return;
+  table.line("\nAs the context grows:");
+  table.line(memory_chart(facts.info, facts.kv, facts.context));
 }
 
 std::string table_of(const Facts& facts, const Options& options) {
@@ -292,7 +298,8 @@ int inspect(const Options& options) {
                     plan_with_pictures(path, vision, session),
                     vision,
                     context,
-                    session.kv};
+                    session.kv,
+                    options.context > 0};
   Output output;
   output.write(options.json ? to_line(describe(facts, options)) + "\n" : table_of(facts, options));
   output.check();
@@ -307,8 +314,10 @@ void add_inspect(CLI::App& app, Run& run) {
   add_positional(command, "file", options->file, "model or vision file (GGUF), or a model's name")
       .show_type("MODEL");
   add_option(command, "-m,--model", options->model, "the same as an option").show_type("MODEL");
-  add_option(command, "-c,--context", options->context,
-             "tokens of context to count the memory for; 0: as other commands take")
+  add_option(
+      command, "-c,--context", options->context,
+      "tokens of context to count the memory for, and a chart of more and fewer; 0: as other "
+      "commands take, no chart")
       .range(0, 1 << 28);
   add_kv_flag(command, options->kv);
   add_option(command, "-t,--threads", options->threads,

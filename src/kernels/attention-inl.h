@@ -30,8 +30,8 @@ LAPIDARY_INLINE void prefetch_cache(const std::byte* p, std::size_t ahead) {
   if (kRows <= 4 && kPrefetchesToSecondLevel) __builtin_prefetch(p + ahead, 0, kSecondLevel);
 }
 
-// The same of a block of int8, for the first rows, on every processor: a panel is over before it
-// has noticed that one is read on end.
+// The same of a block of int8, for the first rows, on every processor: without it int8 was no
+// faster than bf16 from memory (docs/decisions/0024).
 LAPIDARY_INLINE void prefetch_block(const std::byte* p, std::size_t bytes) {
   for (std::size_t at = 0; at < bytes; at += kCacheLine)
     __builtin_prefetch(p + at, 0, kSecondLevel);

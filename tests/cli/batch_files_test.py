@@ -287,7 +287,7 @@ class Again(Files):
 
     def test_a_killed_retry_loses_nothing(self):
         count = 60
-        good = [{"id": i, "prompt": f"n {i}", "max_tokens": 30, "seed": i} for i in range(count)]
+        good = [{"id": i, "prompt": f"n {i}", "max_tokens": 120, "seed": i} for i in range(count)]
         self.requests(*good)
         self.assertEqual(self.batch(out="whole.jsonl").returncode, 0)
         self.requests(*({**r, "top_p": 2} if r["id"] % 2 else r for r in good))
@@ -296,7 +296,8 @@ class Again(Files):
         self.requests(*good)
         retry = self.path("out.jsonl.retry")
         process = self.start(
-            "batch", "-m", TINY, self.path("in.jsonl"), "-o", self.path("out.jsonl"), "--retry-failed"
+            *("batch", "-m", TINY, self.path("in.jsonl"), "-o", self.path("out.jsonl")),
+            *("--retry-failed", "--parallel", "2"),
         )
         while process.poll() is None and not (os.path.exists(retry) and os.path.getsize(retry) > 900):
             time.sleep(0.001)

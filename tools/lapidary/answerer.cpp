@@ -70,13 +70,18 @@ std::string describe_views(const ImageFlags& images, const lapidary::Model& mode
   return to_line(all);
 }
 
-lapidary::EngineOptions engine_options(const ModelFlags& flags) {
+// Under a limit the engine shares what pictures and the process leave with requests.
+lapidary::EngineOptions engine_options(const ModelFlags& flags, const lapidary::Model& model) {
   lapidary::EngineOptions options;
   options.threads = flags.threads;
   options.pass = flags.chunk;
   options.context = flags.context;
   options.kv = kv_type(flags.kv);
-  options.memory_limit = flags.memory_limit;
+  if (flags.memory_limit == 0) return options;
+  lapidary::ModelOptions half;
+  if (model.vision() != nullptr) half.vision = model.vision()->path;
+  const lapidary::MemoryPlan plan = plan_memory(find_model(flags.model), half, flags.session());
+  options.memory_limit = memory_left(flags.memory_limit, plan.vision + plan.process);
   return options;
 }
 
@@ -97,7 +102,7 @@ std::uint64_t beyond_plan(const ModelFlags& flags, const lapidary::Engine& engin
 Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
     : options_(options),
       model_(model),
-      engine_(model, engine_options(options.model)),
+      engine_(model, engine_options(options.model, model)),
       context_(engine_.context()),
       encoder_(model, options.model, options.images, taken_by(engine_)),
       memory_(memory_left(options.model, model, beyond_plan(options.model, engine_))),

@@ -245,7 +245,7 @@ std::vector<lapidary::Session> make_sessions(const lapidary::Model& model,
                                  .pass = wanted.chunk,
                                  .context = wanted.context,
                                  .kv = wanted.kv,
-                                 .kv_memory = static_cast<std::uint64_t>(count + 1) * kv_bytes,
+                                 .kv_memory = kv_bytes,
                                  .reuse = false,
                                  .memory_limit = wanted.memory_limit});
   for (int i = 0; i < count; ++i) sessions.emplace_back(engine);
@@ -266,8 +266,10 @@ int bench(const Options& options) {
   const std::uint64_t machine = flags.memory_limit > 0 ? lapidary::kMeasureMachineBytes : 0;
   check_memory(flags, as, true, more_sessions * plan.kv + machine);
   const lapidary::Model model = load_model(options.model, as);
-  std::vector<lapidary::Session> sessions =
-      make_sessions(model, wanted, options.sequences, plan.kv);
+  // Theirs, and the windows of a pass.
+  const std::uint64_t kv = static_cast<std::uint64_t>(options.sequences) * plan.kv +
+                           model.info().kv_bytes(2 * wanted.chunk, true, wanted.kv);
+  std::vector<lapidary::Session> sessions = make_sessions(model, wanted, options.sequences, kv);
   hold_interrupts(Interrupts::kStop);
   const std::vector<Measurement> tests = measure_all(sessions, options);
   const lapidary::MachineLimits limits =

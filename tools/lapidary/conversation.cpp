@@ -112,7 +112,9 @@ Reply Conversation::say(const UserMessage& message, const lapidary::GenerateOpti
     turns_.pop_back();
     throw;
   }
-  reply.cached = reply.completion.usage.cached_tokens;
+  // Behind what was there, the session may have taken what was computed before an undo.
+  const int there = static_cast<int>(whole - wanted.ids.size());
+  reply.cached = std::max(there, reply.completion.usage.cached_tokens);
   reply.read = static_cast<int>(whole) - reply.cached;
   std::ranges::remove_copy(session_.ids().subspan(whole), std::back_inserter(turns_.back().reply),
                            session_.model().tokenizer().image_token());

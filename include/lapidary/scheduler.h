@@ -18,7 +18,8 @@ namespace lapidary {
 /// How a scheduler shares out its engine.
 struct SchedulerOptions {
   int parallel = 0;  ///< Most answers under way at a time; 0: what the memory of the engine and the
-                     ///< machine make best. Changes speed and memory, never a bit.
+                     ///< machine make best. Changes speed and memory, never a bit. One alone
+                     ///< guesses as a session does (GenerateOptions::speculation).
 };
 
 /// A prompt to answer.

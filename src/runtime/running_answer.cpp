@@ -25,10 +25,10 @@ double RunningAnswer::seconds_since(std::chrono::steady_clock::time_point start)
 
 bool RunningAnswer::cancelled() const { return is_set(request_->request.options.cancel); }
 
-void RunningAnswer::begin(int keep_at) {
+void RunningAnswer::begin(int keep_at, bool alone) {
   start_ = std::chrono::steady_clock::now();
   GenerateOptions options = request_->request.options;
-  options.speculation = Speculation::kOff;
+  if (!alone) options.speculation = Speculation::kOff;
   options.sampling.seed += static_cast<std::uint64_t>(index_);
   sequence.begin(prompt().ids, prompt().images);
   if (keep_at > 0) sequence.keep_at(keep_at);
@@ -54,6 +54,14 @@ bool RunningAnswer::wants_token() {
   const bool computed = static_cast<std::size_t>(sequence.computed) == sequence.ids.size();
   if (!computed && !cancelled()) return false;
   return generation_->wants_token();
+}
+
+void RunningAnswer::step_alone() {
+  try {
+    generation_->step();
+  } catch (const Error& error) {
+    fail(error);
+  }
 }
 
 bool RunningAnswer::finished() const {

@@ -30,8 +30,8 @@ class RunningAnswer {
   const Prompt& prompt() const { return request_->request.prompt; }
 
   /// Takes what the engine has of the prompt, and keeps its first `keep_at` positions for others
-  /// once they are computed; 0: nothing.
-  void begin(int keep_at);
+  /// once they are computed; 0: nothing. Guesses only where it is `alone`.
+  void begin(int keep_at, bool alone);
   bool begun() const { return generation_.has_value(); }
 
   /// Whether the prompt is being computed.
@@ -46,6 +46,11 @@ class RunningAnswer {
   void take(TokenId id) { generation_->take(id); }
   const SamplingOptions& sampling() const { return generation_->sampling(); }
   std::size_t drawable() const { return generation_->drawable(); }
+
+  /// Whether the prompt is computed and tokens are drawn.
+  bool in_answer() const { return prompted_ && !finished(); }
+  /// Computes and draws as a session does, guesses included. Takes turns of its own.
+  void step_alone();
 
   /// Ends it by what was thrown on the way.
   void fail(const Error& error) { error_ = error; }

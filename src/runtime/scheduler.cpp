@@ -18,7 +18,7 @@ namespace lapidary {
 namespace {
 
 constexpr int kMostParallel = 1024;
-constexpr int kDefaultParallel = 32;
+constexpr int kDefaultParallel = 64;  // More gain little: docs/performance.md.
 constexpr int kMostAnswers = 128;
 /// So many positions in common are worth waiting for.
 constexpr std::size_t kWorthSharing = 32;
@@ -142,6 +142,11 @@ std::uint64_t Scheduler::Impl::add(Request request) {
 
 std::vector<Answer> Scheduler::Impl::step() {
   admit();
+  if (parallel_ == 1 && !running_.empty() && running_.front().in_answer()) {
+    running_.front().step_alone();
+    const Turn turn(*engine_);
+    return collect();
+  }
   const Turn turn(*engine_);
   begin_prompts();
   compute();
@@ -206,7 +211,7 @@ void Scheduler::Impl::begin_prompts() {
   for (RunningAnswer& answer : running_) {
     if (answer.begun() || waits_for_another(answer)) continue;
     try {
-      answer.begin(engine_->plan.reuse ? keep_at(answer.prompt()) : 0);
+      answer.begin(engine_->plan.reuse ? keep_at(answer.prompt()) : 0, parallel_ == 1);
     } catch (const Error& error) {
       answer.fail(error);
     }

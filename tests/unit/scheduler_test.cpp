@@ -67,8 +67,9 @@ std::vector<Request> mixed_requests(int count) {
   return requests;
 }
 
-std::vector<std::vector<TokenId>> answers_alone(const std::vector<Request>& requests) {
-  Session session(vision_model(), {.context = 1024, .threads = 1});
+std::vector<std::vector<TokenId>> answers_alone(const std::vector<Request>& requests,
+                                                KvType kv = KvType::kBf16) {
+  Session session(vision_model(), {.context = 1024, .threads = 1, .kv = kv});
   std::vector<std::vector<TokenId>> answers;
   for (const Request& request : requests) {
     session.clear();
@@ -101,9 +102,12 @@ std::vector<std::vector<TokenId>> run(Scheduler& scheduler, const std::vector<Re
   return answers;
 }
 
-TEST(SchedulerBits, AnswersAreThoseOfEverySessionAlone) {
-  const std::vector<Request> requests = mixed_requests(70);
-  const std::vector<std::vector<TokenId>> expected = answers_alone(requests);
+class SchedulerBits : public ::testing::TestWithParam<KvType> {};
+INSTANTIATE_TEST_SUITE_P(Kv, SchedulerBits, ::testing::Values(KvType::kBf16, KvType::kInt8));
+
+TEST_P(SchedulerBits, AnswersAreThoseOfEverySessionAlone) {
+  const std::vector<Request> requests = mixed_requests(50);
+  const std::vector<std::vector<TokenId>> expected = answers_alone(requests, GetParam());
   for (const int threads : {1, 2}) {
     for (const int parallel : {1, 2, 7, 32}) {
       for (const int pass : {33, 512}) {
@@ -111,6 +115,7 @@ TEST(SchedulerBits, AnswersAreThoseOfEverySessionAlone) {
           const Engine engine(vision_model(), {.threads = threads,
                                                .pass = pass,
                                                .context = 1024,
+                                               .kv = GetParam(),
                                                .kv_memory = std::uint64_t{16} << 20,
                                                .reuse = reuse});
           Scheduler scheduler(engine, {.parallel = parallel});
@@ -127,7 +132,7 @@ TEST(SchedulerBits, AnswersAreThoseOfEverySessionAlone) {
 }
 
 // So little memory that what is kept is dropped again and again, and prompts have to wait.
-TEST(SchedulerBits, LittleMemoryChangesNothing) {
+TEST(Scheduler, LittleMemoryChangesNothing) {
   const std::vector<Request> requests = mixed_requests(60);
   const std::vector<std::vector<TokenId>> expected = answers_alone(requests);
   const Engine roomy(vision_model(), {.threads = 2, .context = 1024});

@@ -52,7 +52,7 @@ class Chat {
     if (editor_.terminal()) note("/help lists commands; Ctrl-C stops a reply, Ctrl-D leaves");
     while (!leave_) {
       std::string text;
-      const LineEditor::Event event = read_message(text);
+      const LineEditor::Event event = read_message(editor_, draft_, text);
       if (event == LineEditor::Event::kEnd) break;
       if (event == LineEditor::Event::kInterrupt) {
         if (!editor_.terminal() || (asked_ && !editor_.typed()))
@@ -80,45 +80,6 @@ class Chat {
     std::vector<std::string> names;
     for (const Command& command : commands()) names.emplace_back(command.name);
     return names;
-  }
-
-  // One message: a line, lines that end in a backslash and the one behind them, or what stands
-  // between two """.
-  LineEditor::Event read_message(std::string& text) {
-    LineEditor::Event event = editor_.read(">>> ", text, draft_);
-    draft_.clear();
-    if (event != LineEditor::Event::kLine) return event;
-    const auto more = [&](std::string& line) {
-      event = editor_.read("... ", line);
-      return event == LineEditor::Event::kLine;
-    };
-    std::string line;
-    if (text.starts_with("\"\"\"")) {
-      text.erase(0, 3);
-      while (!close_quotes(text)) {
-        if (!more(line)) break;
-        text += '\n' + line;
-      }
-    } else {
-      while (text.ends_with('\\')) {
-        text.pop_back();
-        if (!more(line)) break;
-        text += '\n' + line;
-      }
-    }
-    // Lines that were there already are a text that is cleared.
-    if (event == LineEditor::Event::kInterrupt) return LineEditor::Event::kCleared;
-    if (event == LineEditor::Event::kCleared) return event;
-    editor_.remember(text);
-    return LineEditor::Event::kLine;
-  }
-
-  static bool close_quotes(std::string& text) {
-    const std::size_t end = text.find_last_not_of(" \t\r");
-    if (end == std::string::npos || end < 2 || text.compare(end - 2, 3, "\"\"\"") != 0)
-      return false;
-    text.resize(end - 2);
-    return true;
   }
 
   void handle(const std::string& text) {

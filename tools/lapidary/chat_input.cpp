@@ -16,6 +16,46 @@ namespace cli {
 
 namespace {
 
+bool close_quotes(std::string& text) {
+  const std::size_t end = text.find_last_not_of(" \t\r");
+  if (end == std::string::npos || end < 2 || text.compare(end - 2, 3, "\"\"\"") != 0) return false;
+  text.resize(end - 2);
+  return true;
+}
+
+}  // namespace
+
+LineEditor::Event read_message(LineEditor& editor, std::string& draft, std::string& text) {
+  LineEditor::Event event = editor.read(">>> ", text, draft);
+  draft.clear();
+  if (event != LineEditor::Event::kLine) return event;
+  const auto more = [&](std::string& line) {
+    event = editor.read("... ", line);
+    return event == LineEditor::Event::kLine;
+  };
+  std::string line;
+  if (text.starts_with("\"\"\"")) {
+    text.erase(0, 3);
+    while (!close_quotes(text)) {
+      if (!more(line)) break;
+      text += '\n' + line;
+    }
+  } else {
+    while (text.ends_with('\\')) {
+      text.pop_back();
+      if (!more(line)) break;
+      text += '\n' + line;
+    }
+  }
+  // Lines that were there already are a text that is cleared.
+  if (event == LineEditor::Event::kInterrupt) return LineEditor::Event::kCleared;
+  if (event == LineEditor::Event::kCleared) return event;
+  editor.remember(text);
+  return LineEditor::Event::kLine;
+}
+
+namespace {
+
 namespace fs = std::filesystem;
 
 bool names_picture(const std::string& name) {

@@ -4,7 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "line_editor.h"
+
 namespace cli {
+
+/// One message into `text`: a line, lines that end in a backslash and the one behind them, or what
+/// stands between two """. It begins as `draft`, which is used up.
+LineEditor::Event read_message(LineEditor& editor, std::string& draft, std::string& text);
 
 /// `path` with a `~` in front of it replaced by the home folder.
 std::string expand_home(const std::string& path);

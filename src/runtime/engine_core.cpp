@@ -63,7 +63,7 @@ Turn::Turn(const EngineCore& engine) : engine_(const_cast<EngineCore&>(engine)) 
 }
 
 Turn::Turn(const EngineCore& engine, Within) noexcept : engine_(const_cast<EngineCore&>(engine)) {
-  if (!had_by_caller()) take();
+  if (!had_by_caller() && engine_.process_ == ::getpid()) take();
 }
 
 Turn::~Turn() {

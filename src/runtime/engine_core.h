@@ -1,5 +1,8 @@
 #pragma once
 
+#include <sys/types.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -54,6 +57,7 @@ class EngineCore {
 
  private:
   friend class Turn;
+  const pid_t process_ = ::getpid();
   mutable std::mutex mutex_;
   std::atomic<std::thread::id> turn_{};  // Whose it is.
 };
@@ -64,7 +68,8 @@ class Turn {
  public:
   /// Throws Error(kUsage) when the calling thread has it already: a callback within a pass.
   explicit Turn(const EngineCore& engine);
-  /// For what only lets go, and may come within another turn of the same thread.
+  /// For what only lets go, and may come within another turn of the same thread, or in the child of
+  /// a fork, where whoever had the turn is not.
   struct Within {};
   Turn(const EngineCore& engine, Within) noexcept;
   ~Turn();

@@ -21,6 +21,8 @@ namespace {
 
 constexpr int kDefaultContext = 32768;
 constexpr int kLongestContext = 1 << 28;  // Far beyond any model: sizes of it fit 64 bits.
+constexpr int kLongestPass = 1 << 20;
+constexpr std::uint64_t kMostPages = 0x7FFFFFFF;  // That a PageId can name.
 constexpr std::uint64_t kSamplerBytes =
     20;  // An id of the vocabulary: penalised logit, candidate, weight.
 // A piece of a prompt that every sequence has room for; longer ones take of passing_pages.
@@ -116,9 +118,9 @@ EnginePlan make_plan(const Model& model, const EngineOptions& options, int threa
   EnginePlan plan;
   plan.context = checked_context(options.context);
   if (plan.context == 0) plan.context = default_context(config);
-  if (options.pass < 1) {
+  if (options.pass < 1 || options.pass > kLongestPass) {
     throw Error(ErrorCode::kUsage,
-                format("a pass must have at least 1 token, not {}", options.pass));
+                format("a pass must have 1 to {} tokens, not {}", kLongestPass, options.pass));
   }
   plan.pass = options.pass;
   plan.longest_pass = plan.pass + std::max(view_tokens_of(model) - 1, 0);
@@ -140,7 +142,7 @@ EnginePlan make_plan(const Model& model, const EngineOptions& options, int threa
           ? options.kv_memory
           : default_kv_bytes(options, room, static_cast<std::uint64_t>(one) * page_bytes,
                              held + plan.buffer_bytes);
-  plan.pages = static_cast<std::int64_t>(bytes / page_bytes);
+  plan.pages = static_cast<std::int64_t>(std::min(bytes / page_bytes, kMostPages));
   plan.kv_bytes = static_cast<std::uint64_t>(plan.pages) * page_bytes;
   if (plan.pages <= plan.passing_pages) {
     throw Error(

@@ -278,6 +278,25 @@ TEST(Engine, SaysWhatItHasNoRoomFor) {
   EXPECT_THROW(Session(engine, {.threads = 3}), Error);
 }
 
+TEST(Engine, EmptyOnesSaySo) {
+  Engine engine;
+  Scheduler scheduler;
+  EXPECT_FALSE(engine);
+  EXPECT_FALSE(scheduler);
+  EXPECT_THROW(engine.stats(), Error);
+  EXPECT_THROW(Session{engine}, Error);
+  EXPECT_THROW(Scheduler{engine}, Error);
+  EXPECT_THROW(scheduler.step(), Error);
+  EXPECT_THROW(scheduler.waiting(), Error);
+  engine = Engine(vision_model(), {.context = 64});
+  scheduler = Scheduler(engine);
+  const Engine moved = std::move(engine);
+  EXPECT_TRUE(scheduler.idle());
+  EXPECT_EQ(moved.context(), 64);
+  EXPECT_THROW(Engine(vision_model(), {.pass = 0}), Error);
+  EXPECT_THROW(Engine(vision_model(), {.pass = 1 << 30}), Error);
+}
+
 TEST(Engine, ACallbackCannotUseTheEngineThatItIsCalledFrom) {
   const Engine engine(vision_model(), {.context = 512});
   Session a(engine), b(engine);

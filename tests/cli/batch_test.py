@@ -204,11 +204,11 @@ class Resume(Case):
             self.assertEqual(self.content("out.jsonl"), whole, size)
 
     def test_goes_on_after_a_kill(self):
-        self.requests(40, 40)
+        self.requests(40, 120)
         self.assertEqual(self.batch("whole.jsonl").returncode, 0)
         for signal_number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
             out = self.path("out.jsonl", "")
-            process = self.start("batch", "-m", TINY, self.path("in.jsonl"), "-o", out)
+            process = self.start("batch", "-m", TINY, self.path("in.jsonl"), "-o", out, "--parallel", "2")
             while os.path.getsize(out) < 500 and process.poll() is None:
                 time.sleep(0.001)
             process.send_signal(signal_number)

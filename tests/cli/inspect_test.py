@@ -131,7 +131,7 @@ class Memory(Case):
     @unittest.skipUnless(REAL_MODEL, "needs the real model")
     @unittest.skipIf("asan" in LAPIDARY, "sanitizers take memory of their own")
     def test_a_run_takes_what_is_announced(self):
-        for context, words in (("512", 480), ("8192", 8000), ("16384", 200)):
+        for context, words in (("512", 480), ("8192", 8000), ("16384", 2000)):
             prompt = self.path("prompt.txt", "word " * words)
             peak = self.peak(
                 "generate", "-m", REAL_MODEL, "-c", context, "-n", "8", "-f", prompt, "-q"

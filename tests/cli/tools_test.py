@@ -233,7 +233,7 @@ class Bench(Case):
         )
 
     def test_sequences_together_have_the_logits_of_one(self):
-        _, decode, together = self.bench("--sequences", "3", "--depth", "10")
+        _, decode, _, together = self.bench("--sequences", "3", "--depth", "10")
         self.assertEqual((together["test"], together["sequences"]), ("together", 3))
         self.assertGreater(together["tokens_per_second"], 0)
         self.assertEqual(together["logits_hash"], decode["logits_hash"])

@@ -24,7 +24,7 @@ struct SchedulerOptions {
 
 /// A prompt to answer.
 struct Request {
-  Prompt prompt;
+  Prompt prompt;                 ///< Of at least one id.
   GenerateOptions options = {};  ///< `cancel` ends this one alone, as generate() ends.
   int answers = 1;    ///< 1 to 128, from one prefill: answer i draws with the seed plus i.
   bool keep = false;  ///< Keep prompt and answer for a prompt that goes on behind them, as the next
@@ -33,9 +33,9 @@ struct Request {
 
 /// An answer to a request.
 struct Answer {
-  std::uint64_t request = 0;  ///< As Scheduler::add returned it.
-  int index = 0;              ///< Below Request::answers.
-  Completion completion;
+  std::uint64_t request = 0;        ///< As Scheduler::add returned it.
+  int index = 0;                    ///< Below Request::answers.
+  Completion completion;            ///< Of this answer, with its own usage.
   std::optional<Error> error = {};  ///< What ended it, as generate() throws it.
 };
 

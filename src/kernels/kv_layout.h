@@ -5,7 +5,7 @@
 
 namespace lapidary::kernels {
 
-inline constexpr int kKeyPanel = 16;       // Positions whose keys lie interleaved.
+inline constexpr int kKeyPanel = 16;        // Positions whose keys lie interleaved.
 inline constexpr int kPagePositions = 128;  // Of a page, which holds one layer's keys and values.
 inline constexpr int kPagePanels = kPagePositions / kKeyPanel;
 inline constexpr int kMostHeadDim = 1024;

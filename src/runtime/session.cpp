@@ -20,7 +20,7 @@ Session::Impl::Impl(const Model& shared, const SessionOptions& options)
   add_draft(options);
 }
 
-Session::Impl::Impl(std::shared_ptr<EngineCore> core, const SessionOptions& options)
+Session::Impl::Impl(const std::shared_ptr<EngineCore>& core, const SessionOptions& options)
     : Sequence(core, plan_shared(core->model.impl().config, core->plan, options)),
       own_engine_(false) {
   add_draft(options);

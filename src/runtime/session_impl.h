@@ -15,7 +15,7 @@ namespace lapidary {
 class Session::Impl : public Sequence {
  public:
   Impl(const Model& model, const SessionOptions& options);
-  Impl(std::shared_ptr<EngineCore> engine, const SessionOptions& options);
+  Impl(const std::shared_ptr<EngineCore>& engine, const SessionOptions& options);
 
   void add_user(std::span<const ContentPart> parts, std::string_view system,
                 const std::atomic<bool>* cancel);

@@ -47,9 +47,8 @@ void check_apart(std::span<Session* const> sessions) {
 std::vector<std::optional<Turn>> take_turns(std::span<Sequence* const> sequences) {
   std::vector<EngineCore*> engines;
   for (const Sequence* sequence : sequences) engines.push_back(sequence->engine.get());
-  std::ranges::sort(engines, std::less<>());
-  const auto same = std::ranges::unique(engines);
-  engines.erase(same.begin(), same.end());
+  std::sort(engines.begin(), engines.end(), std::less<>());
+  engines.erase(std::unique(engines.begin(), engines.end()), engines.end());
   std::vector<std::optional<Turn>> turns(engines.size());
   for (std::size_t i = 0; i < engines.size(); ++i) turns[i].emplace(*engines[i]);
   return turns;

@@ -240,14 +240,13 @@ std::vector<lapidary::Session> make_sessions(const lapidary::Model& model,
     sessions.emplace_back(model, wanted);
     return sessions;
   }
-  const lapidary::Engine engine(model,
-                                {.threads = wanted.threads,
-                                 .pass = wanted.chunk,
-                                 .context = wanted.context,
-                                 .kv = wanted.kv,
-                                 .kv_memory = kv_bytes,
-                                 .reuse = false,
-                                 .memory_limit = wanted.memory_limit});
+  const lapidary::Engine engine(model, {.threads = wanted.threads,
+                                        .pass = wanted.chunk,
+                                        .context = wanted.context,
+                                        .kv = wanted.kv,
+                                        .kv_memory = kv_bytes,
+                                        .reuse = false,
+                                        .memory_limit = wanted.memory_limit});
   for (int i = 0; i < count; ++i) sessions.emplace_back(engine);
   return sessions;
 }

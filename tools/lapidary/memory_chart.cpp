@@ -23,6 +23,7 @@ std::vector<Row> rows_of(const lapidary::ModelInfo& info, lapidary::KvType kv, i
     contexts.push_back(context);
   contexts.push_back(std::max(kLast, most));
   std::vector<Row> rows;
+  rows.reserve(contexts.size());
   for (const int context : contexts)
     rows.push_back({context, info.kv_bytes(context, false, kv), info.kv_bytes(context, true, kv)});
   return rows;

@@ -103,7 +103,7 @@ TEST_F(SequencePages, PromisesAreKept) {
 TEST_F(SequencePages, WhatIsKeptMakesRoom) {
   PrefixCache kept;
   pool.on_shortage([&] { return kept.drop_oldest(); });
-  const std::vector<TokenId> ids(1500, 7);
+  const std::vector<TokenId> ids(8192, 7);
   PageTable own = table();
   int end = 0;
   for (; pool.used() < pool.capacity() - 2 * config().layers; end += 60) {
@@ -111,7 +111,8 @@ TEST_F(SequencePages, WhatIsKeptMakesRoom) {
     kept.keep({std::span(ids).first(static_cast<std::size_t>(end + 60)), {}}, own);
   }
   EXPECT_GT(pool.used(), own.pages());
-  for (; end < 1400; end += 60) write(own, end, end + 60, 'b');
+  const int filled = end;
+  for (; end < filled + 600; end += 60) write(own, end, end + 60, 'b');
   EXPECT_LE(pool.used(), pool.capacity());
   kept.clear();
   EXPECT_EQ(pool.used(), own.pages());

@@ -103,16 +103,16 @@ TEST_F(SequencePages, PromisesAreKept) {
 TEST_F(SequencePages, WhatIsKeptMakesRoom) {
   PrefixCache kept;
   pool.on_shortage([&] { return kept.drop_oldest(); });
-  const std::vector<TokenId> ids(8192, 7);
   PageTable own = table();
-  int end = 0;
-  for (; pool.used() < pool.capacity() - 2 * config().layers; end += 60) {
-    write(own, end, end + 60, 'a');
-    kept.keep({std::span(ids).first(static_cast<std::size_t>(end + 60)), {}}, own);
+  for (TokenId id = 0; pool.used() < pool.capacity() - config().layers; ++id) {
+    const std::vector<TokenId> ids(100, id);
+    own.clear();
+    write(own, 0, 100, 'a');
+    kept.keep({ids, {}}, own);
   }
+  EXPECT_GT(kept.size(), 10U);
   EXPECT_GT(pool.used(), own.pages());
-  const int filled = end;
-  for (; end < filled + 600; end += 60) write(own, end, end + 60, 'b');
+  for (int end = 100; end < 1400; end += 60) write(own, end, end + 60, 'b');
   EXPECT_LE(pool.used(), pool.capacity());
   kept.clear();
   EXPECT_EQ(pool.used(), own.pages());

@@ -93,7 +93,6 @@ class Decoder {
   void forward(std::span<const Piece> pieces, const std::atomic<bool>* cancel = nullptr);
 
   /// Hidden rows of the last forward, [width] each, piece by piece, before the last norm.
-  int rows() const { return tokens_; }
   const float* row(int i) const { return s_.x[i]; }
 
   /// All logits of `rows`, each a hidden row: out[i] is that of rows[i]. At most kHeadRows.

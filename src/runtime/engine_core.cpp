@@ -29,12 +29,8 @@ PrefixCache::Match EngineCore::find(const Sequence& asking, const PrefixView& wa
                                     std::size_t most) {
   PrefixCache::Match best = kept.find(wanted, most);
   for (const Sequence* other : sequences) {
-    if (other == &asking) continue;
-    const std::size_t common = common_prefix(wanted, other->computed_prefix(), most);
-    best.common = std::max(best.common, common);
-    if (common <= best.count || usable(other->table, common) == 0) continue;
-    best.count = common;
-    best.table = &other->table;
+    if (other != &asking)
+      best.offer(other->table, common_prefix(wanted, other->computed_prefix(), most));
   }
   return best;
 }

@@ -28,10 +28,16 @@ constexpr std::uint64_t kSamplerBytes =
 // A piece of a prompt that every sequence has room for; longer ones take of passing_pages.
 constexpr int kShortPiece = kernels::kPagePositions;
 
-int checked_context(int context) {
-  if (context >= 0 && context <= kLongestContext) return context;
+/// 0 stands for `otherwise`.
+int checked_context(int context, int otherwise) {
+  if (context >= 0 && context <= kLongestContext) return context == 0 ? otherwise : context;
   throw Error(ErrorCode::kUsage,
               format("context must be 0 to {} tokens, not {}", kLongestContext, context));
+}
+
+void check_chunk(int chunk) {
+  if (chunk >= 1) return;
+  throw Error(ErrorCode::kUsage, format("chunk must be at least 1 token, not {}", chunk));
 }
 
 int default_context(const Config& config) {
@@ -44,9 +50,7 @@ int view_tokens_of(const Model& model) {
 }
 
 /// `tokens` and an image that the last of them begins.
-int with_image(int tokens, int view_tokens, int context) {
-  return std::min(tokens + std::max(view_tokens - 1, 0), context);
-}
+int with_image(int tokens, int view_tokens) { return tokens + std::max(view_tokens - 1, 0); }
 
 std::uint64_t buffer_bytes(const Config& config, const EnginePlan& plan, int threads) {
   const auto vocabulary = static_cast<std::uint64_t>(config.vocabulary);
@@ -80,13 +84,10 @@ OwnPlan plan_session(const Config& config, int view_tokens, const SessionOptions
                      int threads) {
   OwnPlan plan;
   EnginePlan& engine = plan.engine;
-  engine.context = checked_context(options.context);
-  if (options.chunk < 1) {
-    throw Error(ErrorCode::kUsage, format("chunk must be at least 1 token, not {}", options.chunk));
-  }
-  if (engine.context == 0) engine.context = default_context(config);
+  engine.context = checked_context(options.context, default_context(config));
+  check_chunk(options.chunk);
   engine.pass = std::min(options.chunk, engine.context);
-  engine.longest_pass = with_image(engine.pass, view_tokens, engine.context);
+  engine.longest_pass = std::min(with_image(engine.pass, view_tokens), engine.context);
   engine.logit_rows = kLogitRows;
   engine.format = format_of(options.kv);
   engine.pages = sequence_pages(config, engine.context, engine.longest_pass);
@@ -116,14 +117,13 @@ OwnPlan make_plan(const Model& model, const SessionOptions& options, int threads
 EnginePlan make_plan(const Model& model, const EngineOptions& options, int threads, Room room) {
   const Config& config = model.impl().config;
   EnginePlan plan;
-  plan.context = checked_context(options.context);
-  if (plan.context == 0) plan.context = default_context(config);
+  plan.context = checked_context(options.context, default_context(config));
   if (options.pass < 1 || options.pass > kLongestPass) {
     throw Error(ErrorCode::kUsage,
                 format("a pass must have 1 to {} tokens, not {}", kLongestPass, options.pass));
   }
   plan.pass = options.pass;
-  plan.longest_pass = plan.pass + std::max(view_tokens_of(model) - 1, 0);
+  plan.longest_pass = with_image(plan.pass, view_tokens_of(model));
   plan.logit_rows = kHeadRows;
   plan.samplers = threads;
   plan.format = format_of(options.kv);
@@ -160,15 +160,12 @@ EnginePlan make_plan(const Model& model, const EngineOptions& options, int threa
 SessionPlan plan_shared(const Config& config, const EnginePlan& engine,
                         const SessionOptions& options) {
   SessionPlan plan;
-  plan.context = checked_context(options.context);
+  plan.context = checked_context(options.context, engine.context);
   if (plan.context > engine.context) {
     throw Error(ErrorCode::kUsage, format("a context of {} tokens is more than the engine's {}",
                                           plan.context, engine.context));
   }
-  if (plan.context == 0) plan.context = engine.context;
-  if (options.chunk < 1) {
-    throw Error(ErrorCode::kUsage, format("chunk must be at least 1 token, not {}", options.chunk));
-  }
+  check_chunk(options.chunk);
   if (options.threads != 0 || options.memory_limit != 0 || options.kv != KvType::kBf16) {
     throw Error(ErrorCode::kUsage,
                 "threads, memory limit and kind of keys and values are the engine's");

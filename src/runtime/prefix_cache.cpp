@@ -48,16 +48,19 @@ void PrefixCache::keep(const PrefixView& prefix, const PageTable& table) {
                        table});
 }
 
+bool PrefixCache::Match::offer(const PageTable& other, std::size_t positions) {
+  common = std::max(common, positions);
+  if (positions <= count || usable(other, positions) == 0) return false;
+  count = positions;
+  table = &other;
+  return true;
+}
+
 PrefixCache::Match PrefixCache::find(const PrefixView& wanted, std::size_t most) {
   Match best;
   auto used = entries_.end();
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    const std::size_t common = common_prefix(wanted, entry->view(), most);
-    best.common = std::max(best.common, common);
-    if (common <= best.count || usable(entry->table, common) == 0) continue;
-    best.count = common;
-    best.table = &entry->table;
-    used = entry;
+    if (best.offer(entry->table, common_prefix(wanted, entry->view(), most))) used = entry;
   }
   if (used != entries_.end()) entries_.splice(entries_.begin(), entries_, used);
   return best;

@@ -11,6 +11,9 @@
 
 namespace lapidary {
 
+/// So many positions, computed or in common, are worth to be kept for others.
+inline constexpr std::size_t kWorthKeeping = 64;
+
 /// A picture among the ids of a sequence.
 struct PlacedPicture {
   int begin;
@@ -45,6 +48,9 @@ class PrefixCache {
     const PageTable* table = nullptr;
     std::size_t count = 0;   // Positions that can be taken; 0: none.
     std::size_t common = 0;  // Positions in common with anything, whether they can be taken or not.
+
+    /// Whether `other`, with `positions` in common, is better than what there was; takes it then.
+    bool offer(const PageTable& other, std::size_t positions);
   };
   /// The longest for `wanted`, of which at most `most` positions may be taken. It counts as used.
   Match find(const PrefixView& wanted, std::size_t most);

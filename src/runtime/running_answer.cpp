@@ -6,13 +6,6 @@
 
 namespace lapidary {
 
-namespace {
-
-/// So many tokens of a prompt that had to be computed are worth to be kept when it is answered.
-constexpr int kWorthKeeping = 64;
-
-}  // namespace
-
 RunningAnswer::RunningAnswer(const std::shared_ptr<EngineCore>& engine, const SessionPlan& plan,
                              std::shared_ptr<const QueuedRequest> request, int index)
     : sequence(engine, plan), request_(std::move(request)), index_(index) {
@@ -71,10 +64,10 @@ bool RunningAnswer::finished() const {
 /// Of an answer that nobody goes on with, the prompt alone, and that only if it was much work.
 void RunningAnswer::keep_prompt() const {
   const Sequence& own = sequence;
-  const int cached = generation_->completion().usage.cached_tokens;
-  const int size = static_cast<int>(prompt().ids.size());
-  if (!own.engine->plan.reuse || own.keeps || size - cached < kWorthKeeping) return;
-  own.engine->kept.keep(own.computed_prefix().first(prompt().ids.size()), own.table);
+  const auto cached = static_cast<std::size_t>(generation_->completion().usage.cached_tokens);
+  const std::size_t size = prompt().ids.size();
+  if (!own.engine->plan.reuse || own.keeps || size < cached + kWorthKeeping) return;
+  own.engine->kept.keep(own.computed_prefix().first(size), own.table);
 }
 
 Answer RunningAnswer::answer() {

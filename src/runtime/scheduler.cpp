@@ -1,7 +1,6 @@
 #include "lapidary/scheduler.h"
 
 #include <algorithm>
-#include <deque>
 #include <list>
 #include <utility>
 
@@ -278,12 +277,11 @@ void Scheduler::Impl::draw_rows(std::span<RunningAnswer* const> answers) {
     worker.for_each(static_cast<int>(answers.size()), [&](int task) {
       const auto i = static_cast<std::size_t>(task);
       RunningAnswer& answer = *answers[i];
-      const std::span<const TokenId> ids = answer.sequence.ids;
-      const auto recent = ids.last(std::min(kPenaltyWindow, ids.size()));
+      const std::vector<TokenId>& ids = answer.sequence.ids;
       Sampler& sampler = engine_->samplers[static_cast<std::size_t>(worker.index())];
       try {
         drawn[i] = sampler.sample(engine_->logits.all(rows_[i].number).first(answer.drawable()),
-                                  recent, answer.sampling(), ids.size());
+                                  ids, answer.sampling(), ids.size());
       } catch (const Error& error) {
         answer.fail(error);
       }

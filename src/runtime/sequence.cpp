@@ -21,9 +21,6 @@ namespace {
 static_assert(kMaxDraft + 1 <= HeadQuery::kMostTokens);
 static_assert(kMaxDraft + 1 <= kMostRewind);
 
-/// So many positions in common are worth to be kept for others.
-constexpr std::size_t kWorthKeeping = 64;
-
 /// Numbers for `count` hidden rows that no other row of the process has.
 std::uint64_t number_rows(int count) {
   static std::atomic<std::uint64_t> next{1};
@@ -373,19 +370,18 @@ TokenId Sequence::draw_in_turn(std::span<const TokenId> history, std::size_t dra
                                const SamplingOptions& sampling) {
   compute_in_turn();
   const HiddenRow last = last_row();
-  const std::span<const TokenId> recent = history.last(std::min(kPenaltyWindow, history.size()));
   RowLogits& logits = engine->logits;
   Sampler& sampler = engine->samplers.front();
   if (!logits.has(last.number)) {
     const std::span<const HiddenRow> rows = rows_from(computed - 1);
-    const std::optional<HeadQuery> query = sampler.query(drawable, recent, sampling);
+    const std::optional<HeadQuery> query = sampler.query(drawable, history, sampling);
     if (query && logits.find_best(rows, *query)) {
       const auto best = logits.best(last.number);
       if (const auto id = sampler.sample_best(best, *query, sampling, history.size())) return *id;
     }
     logits.compute(rows);
   }
-  return sampler.sample(logits.all(last.number).first(drawable), recent, sampling, history.size());
+  return sampler.sample(logits.all(last.number).first(drawable), history, sampling, history.size());
 }
 
 void Sequence::rewind(std::size_t count) {

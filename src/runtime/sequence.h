@@ -77,10 +77,10 @@ class Sequence {
   Piece next_piece(int most);
   /// A pass of `decoder` has computed `piece`; its hidden rows are those from `row` on.
   void end_piece(const Piece& piece, const Decoder& decoder, int row);
-  /// Keeps what will be computed of the first `count` ids for others that begin so.
-  void keep_at(int count) { keep_at_.push_back(count); }
   /// The same for ids that are added by it.
   void take_computed(const Piece& piece, const Decoder& decoder, int row);
+  /// Keeps what will be computed of the first `count` ids for others that begin so.
+  void keep_at(int count) { keep_at_.push_back(count); }
   /// The hidden row of the last id, which is computed.
   HiddenRow last_row() const { return row(computed - 1); }
   /// What was appended last is computed, or given up: forgets the images.

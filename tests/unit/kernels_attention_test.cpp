@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/half.h"
+#include "kernels_data.h"
 #include "kernels_tables.h"
 
 namespace lapidary {
@@ -25,17 +26,6 @@ using kernels::KvFormat;
 constexpr double kEps = 0x1p-24;        // Half a unit in the last place of fp32, relative.
 constexpr std::int64_t kAll = 1 << 20;  // A window.
 constexpr KvFormat kFormats[] = {KvFormat::kBf16, KvFormat::kInt8};
-
-std::vector<float> normals(std::size_t n, float scale, std::mt19937& random) {
-  std::normal_distribution<float> normal(0.0F, scale);
-  std::vector<float> x(n);
-  for (float& v : x) v = normal(random);
-  return x;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
 
 /// A value of a block of sixteen scales behind `values` numbers of sixteen keys each.
 float scaled(const std::byte* block, std::size_t at, std::size_t values, std::size_t lane) {

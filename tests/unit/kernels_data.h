@@ -12,7 +12,8 @@
 #include "kernels/pack.h"
 #include "owned_input.h"
 
-/// For the tests of the quantised kernels: matrices as files have them, packed, and activations.
+/// For the tests of the quantised kernels: matrices as files have them, packed, and activations;
+/// numbers and their bits.
 namespace lapidary {
 
 using kernels::kBlock;
@@ -103,6 +104,13 @@ inline void fill_input(Input& input, bool extreme, std::mt19937& random) {
   for (float& s : input.scales)
     s = std::ldexp(1.0F + static_cast<float>(random() % 1000U) / 1000.0F, -8);
   input.finish();
+}
+
+inline std::vector<float> normals(std::size_t n, float scale, std::mt19937& random) {
+  std::normal_distribution<float> normal(0.0F, scale);
+  std::vector<float> x(n);
+  for (float& v : x) v = normal(random);
+  return x;
 }
 
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {

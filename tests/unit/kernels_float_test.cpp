@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/half.h"
+#include "kernels_data.h"
 #include "kernels_tables.h"
 
 namespace lapidary {
@@ -17,17 +18,6 @@ namespace {
 using kernels::Kernels;
 
 constexpr double kEps = 0x1p-24;  // Half a unit in the last place of fp32, relative.
-
-std::vector<float> normals(std::size_t n, float scale, std::mt19937& random) {
-  std::normal_distribution<float> normal(0.0F, scale);
-  std::vector<float> x(n);
-  for (float& v : x) v = normal(random);
-  return x;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
 
 TEST(KernelsDispatch, TablesAreFoundByTheirNames) {
   const kernels::Tables found = kernels::available();

@@ -90,8 +90,9 @@ std::uint64_t taken_by(const lapidary::Engine& engine) {
   return stats.kv_bytes + stats.buffer_bytes;
 }
 
-// What an engine takes beyond the session that a plan counts.
+// What an engine takes beyond the session that a plan counts; only a limit asks for it.
 std::uint64_t beyond_plan(const ModelFlags& flags, const lapidary::Engine& engine) {
+  if (flags.memory_limit == 0) return 0;
   const lapidary::MemoryPlan plan = plan_memory(find_model(flags.model), {}, flags.session());
   const std::uint64_t planned = plan.kv + plan.buffers;
   return std::max(taken_by(engine), planned) - planned;

@@ -69,7 +69,7 @@ class AsDone : public BatchPlan {
  public:
   AsDone(const BatchOptions& options, const Answerer& work, RequestFile& requests,
          AnswerFile& answers)
-      : options_(options), work_(work), requests_(requests), answers_(&answers) {
+      : BatchPlan(options, work, requests), answers_(&answers) {
     read_answers();
     if (is_file(options.in)) look_ahead();
     if (options.retry_failed && answers.failed() > 0) drop_failed();
@@ -79,10 +79,9 @@ class AsDone : public BatchPlan {
 
   Next next(BatchLine& line) override {
     for (;;) {
-      const Next got = requests_.poll(text_);
+      const Next got = read(line);
       if (got != Next::kLine) return got;
-      line = {place_++, requests_.read() - std::exchange(read_, requests_.read()),
-              work_.read(requests_, text_)};
+      line.item = work_.read(requests_, text_);
       if (!answered(line.item)) return got;
     }
   }
@@ -165,16 +164,10 @@ class AsDone : public BatchPlan {
     return true;
   }
 
-  const BatchOptions& options_;
-  const Answerer& work_;
-  RequestFile& requests_;
   AnswerFile* answers_;
   std::unique_ptr<AnswerFile> reopened_;
   Answered answered_;
   IdLines ids_;
-  std::uint64_t place_ = 0;  // Of the next request.
-  std::uint64_t read_ = 0;   // Bytes of requests.
-  std::string text_;
 };
 
 }  // namespace

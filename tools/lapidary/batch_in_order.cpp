@@ -67,7 +67,7 @@ class InOrder : public BatchPlan {
  public:
   InOrder(const BatchOptions& options, const Answerer& work, RequestFile& requests,
           AnswerFile& answers)
-      : options_(options), work_(work), requests_(requests), answers_(answers) {
+      : BatchPlan(options, work, requests), answers_(answers) {
     if (options.retry_failed && answers.failed() > 0) {
       begin_retry();
     } else {
@@ -80,9 +80,8 @@ class InOrder : public BatchPlan {
   }
 
   Next next(BatchLine& line) override {
-    const Next got = requests_.poll(text_);
+    const Next got = read(line);
     if (got != Next::kLine) return got;
-    line = {place_++, requests_.read() - std::exchange(read_, requests_.read()), {}};
     if (retried_ && line.place < answers_.count() && answers_.next() && !answers_.record().failed)
       line.kept = answers_.line();
     else
@@ -134,16 +133,10 @@ class InOrder : public BatchPlan {
     });
   }
 
-  const BatchOptions& options_;
-  const Answerer& work_;
-  RequestFile& requests_;
   AnswerFile& answers_;
   std::unique_ptr<AnswerFile> retried_;
   std::string target_;            // Where retried_ goes in the end.
   std::uint64_t kept_bytes_ = 0;  // Of requests to come whose answers are taken over.
-  std::uint64_t place_ = 0;       // Of the next request.
-  std::uint64_t read_ = 0;        // Bytes of requests.
-  std::string text_;
 };
 
 }  // namespace

@@ -1,11 +1,19 @@
 #include "batch_plan.h"
 
 #include <filesystem>
+#include <utility>
 
 namespace cli {
 
 using lapidary::Error;
 using lapidary::ErrorCode;
+
+Next BatchPlan::read(BatchLine& line) {
+  const Next got = requests_.poll(text_);
+  if (got == Next::kLine)
+    line = {place_++, requests_.read() - std::exchange(read_, requests_.read()), {}};
+  return got;
+}
 
 bool is_file(const std::string& path) {
   std::error_code none;

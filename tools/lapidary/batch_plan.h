@@ -33,7 +33,8 @@ struct BatchStanding {
 /// against the requests: Error(kUsage), with the way out, where they do not belong together.
 class BatchPlan {
  public:
-  BatchPlan() = default;
+  BatchPlan(const BatchOptions& options, const Answerer& work, RequestFile& requests)
+      : options_(options), work_(work), requests_(requests) {}
   virtual ~BatchPlan() = default;
   BatchPlan(const BatchPlan&) = delete;
   BatchPlan& operator=(const BatchPlan&) = delete;
@@ -51,7 +52,16 @@ class BatchPlan {
   virtual void finish() const = 0;
 
  protected:
+  /// Reads the next request into text_, and where it stands into `line`; does not wait.
+  Next read(BatchLine& line);
+
+  const BatchOptions& options_;
+  const Answerer& work_;
+  RequestFile& requests_;
   BatchStanding standing_;
+  std::uint64_t place_ = 0;  ///< Of the next request.
+  std::uint64_t read_ = 0;   ///< Bytes of requests.
+  std::string text_;         ///< Of the last request.
 };
 
 /// Answers in the order of the requests: line k of one file answers request k of the other.

@@ -36,6 +36,12 @@ struct SessionOptions {
   bool reuse = false;  ///< Keep, as far as the memory of the context has room, what was computed up
                        ///< to the ends of prompts and to a clear(), for prompts that begin alike.
                        ///< Changes speed, never a bit.
+  /// Bytes that snapshots for rewind() may take, of which each holds the windows of the local
+  /// layers in front of a position. Nothing: the larger of three of them and a tenth of the keys
+  /// and values; 0: none. Taken as they are made; changes the speed of rewind(), never a bit.
+  std::optional<std::uint64_t> snapshot_memory = {};
+  int forks = 0;  ///< How many sessions that fork() makes of this one, and of those, memory is
+                  ///< reserved for, up to 1024. A session of an Engine takes that of the engine.
 };
 
 /// What a process takes at most that loads a model and has one session of it, in bytes. The pages
@@ -98,6 +104,20 @@ struct Completion {
 /// cancels. Must not call back into the session; what it throws ends the generation.
 using OnText = std::function<bool(std::string_view piece)>;
 
+/// What Session::load does with a file whose keys and values cannot be used: of another model, kind
+/// of keys and values, or damaged.
+enum class IfUnusable {
+  kRefuse,     ///< Throws Error(kFile), and leaves the session as it is.
+  kRecompute,  ///< Computes them from the file's tokens where these are whole and mean the same to
+               ///< the session's model.
+};
+
+/// What Session::load has found.
+struct Loaded {
+  std::string note;    ///< What was given to save().
+  int recomputed = 0;  ///< Tokens whose keys and values could not be used.
+};
+
 class Engine;
 class Reply;
 
@@ -112,7 +132,8 @@ class LAPIDARY_API Session {
  public:
   Session() noexcept;  ///< An empty one.
 
-  /// Reserves all memory that the context will need and checks it against the budget.
+  /// Reserves all memory that the context will need and checks it against the budget. The features
+  /// of pictures (ImageFeatures::values) are held as long as they are part of it.
   /// Throws Error(kMemory) with the bytes needed, Error(kUsage) for options out of range or a draft
   /// model of another vocabulary, Error(kFailed) when not as many threads can be made as asked.
   explicit Session(const Model& model, const SessionOptions& options = {});
@@ -204,6 +225,40 @@ class LAPIDARY_API Session {
   Completion reply_to_end(const GenerateOptions& options, const OnText& on_text = {},
                           const Progress& progress = {});
 
+  /// Goes back to the first `position` ids, pictures included, wherever that is, and returns how
+  /// many tokens the next call that computes has to compute again: of these the bits are those of a
+  /// fresh session. They are few near a snapshot (SessionOptions::snapshot_memory), near the end,
+  /// and otherwise at most the layers' windows one after the other (docs/numerics.md). Users' turns
+  /// that wait for a reply are dropped. Nothing is done at or beyond the end. Throws Error(kUsage)
+  /// for a negative position and for one within a picture.
+  int rewind(int position);
+
+  /// Pins a snapshot at the end of what is there (and computed, but for a last id that was drawn):
+  /// where many rewinds will go, the end of a system text say. It is dropped last, and by a rewind
+  /// in front of it.
+  void pin();
+
+  /// Another session with the same tokens, which shares the keys and values up to here and goes its
+  /// own way from here on, with the same options and on the same threads. Takes less than a
+  /// millisecond for most. Both may be used from different threads, which take turns. Throws
+  /// Error(kMemory) with both numbers when there is no room for another context, Error(kUsage) for
+  /// a session that has made an engine of its own without SessionOptions::forks.
+  Session fork();
+
+  /// Writes tokens, keys and values, snapshots and pictures' features to `path`, by way of another
+  /// name that is renamed when all is written: whatever happens, the old file or the new one is
+  /// there. `note` is kept with it. Turns that wait for a reply are not saved. Throws Error(kFile),
+  /// Error(kInterrupted) some milliseconds after `cancel` is set.
+  void save(const std::string& path, std::string_view note = {},
+            const std::atomic<bool>* cancel = nullptr);
+
+  /// Takes what save() wrote, in place of what is there: the session is as the saved one was, to
+  /// the bit, whatever context, chunk and threads either has. Throws Error(kFile) for what is no
+  /// such file, and as `otherwise` says; Error(kContext) when it does not fit; as append() does
+  /// where it computes.
+  Loaded load(const std::string& path, IfUnusable otherwise = IfUnusable::kRefuse,
+              const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
+
   /// The sequence: everything appended and drawn, stop ids left out. Valid until the session is
   /// next used. This and the next four throw Error(kUsage) when it is empty, and nothing else.
   std::span<const TokenId> ids() const;
@@ -220,6 +275,7 @@ class LAPIDARY_API Session {
                                            std::span<const TokenId> ids);
   friend LAPIDARY_API void append_made_up(Session& session, int count);
   class LAPIDARY_NO_EXPORT Impl;
+  explicit Session(std::unique_ptr<Impl> impl) noexcept;
   Impl& impl() const;
 
   std::unique_ptr<Impl> impl_;

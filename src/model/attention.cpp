@@ -53,8 +53,11 @@ int Attention::Keys::segments() const {
 
 Attention::Keys Attention::keys(int layer, const Run& run) const {
   const bool local = c_.local[static_cast<std::size_t>(layer)];
-  const std::int64_t first = local ? run.position - c_.sliding_window + 1 : 0;
-  return {std::max<std::int64_t>(0, first), s_.last_key[run.begin + run.count - 1]};
+  const std::int64_t first =
+      local ? std::max<std::int64_t>(run.table->windows_begin(),
+                                     run.position - c_.sliding_window + 1)
+            : 0;
+  return {first, s_.last_key[run.begin + run.count - 1]};
 }
 
 void Attention::run(Worker& worker, int layer, std::span<const Run> runs) const {
@@ -123,16 +126,17 @@ void Attention::by_segments(Worker& worker, int layer, std::span<const Run> runs
 }
 
 void Attention::gather(const Scratch& scratch, int layer, const Queries& queries) const {
-  const std::int64_t window = c_.local[static_cast<std::size_t>(layer)]
-                                  ? c_.sliding_window
-                                  : std::numeric_limits<std::int32_t>::max();
+  const bool local = c_.local[static_cast<std::size_t>(layer)];
+  const std::int64_t window =
+      local ? c_.sliding_window : std::numeric_limits<std::int32_t>::max();
+  const std::int64_t begin = local ? queries.run->table->windows_begin() : 0;
   const int head = queries.kv_head * group_ + queries.head;
   for (int t = 0; t < queries.tokens; ++t) {
     std::copy_n(s_.q[queries.token + t] + head * c_.head_dim, queries.heads * c_.head_dim,
                 scratch.queries[t * queries.heads]);
     for (int r = t * queries.heads; r < (t + 1) * queries.heads; ++r) {
       scratch.row_last[r] = s_.last_key[queries.token + t];
-      scratch.row_first[r] = std::max<std::int64_t>(0, s_.position[queries.token + t] - window + 1);
+      scratch.row_first[r] = std::max(begin, s_.position[queries.token + t] - window + 1);
     }
   }
 }

@@ -198,6 +198,7 @@ void Decoder::rotate_and_store(int i, int t) {
     float* k = s_.k[t] + h * c_.head_dim;
     kernels_.rmsnorm(k, layer.key_norm, c_.head_dim, c_.norm_epsilon, k);
     kernels_.rope(k, cosine, sine, c_.head_dim);
+    if (table.has(i, s_.position[t])) continue;
     kernels_.store_kv(table.pool().format(), k, s_.v[t] + h * c_.head_dim, c_.head_dim,
                       table.head_at(i, h, s_.position[t]),
                       static_cast<int>(s_.position[t] % kernels::kPagePositions));

@@ -22,6 +22,11 @@ std::int64_t sequence_pages(const Config& config, int tokens, int pass, bool glo
   return pages;
 }
 
+int windows_length(const Config& config) {
+  const auto local = static_cast<int>(std::ranges::count(config.local, true));
+  return local * (config.sliding_window - 1);
+}
+
 PageTable::PageTable(KvPool& pool, const Config& config, int context, int pass)
     : pool_(&pool),
       config_(&config),
@@ -37,6 +42,8 @@ PageTable::PageTable(const PageTable& other)
     : pool_(other.pool_),
       config_(other.config_),
       head_bytes_(other.head_bytes_),
+      windows_begin_(other.windows_begin_),
+      global_end_(other.global_end_),
       layers_(other.layers_) {
   for (const Layer& layer : layers_) {
     for (const PageId page : layer.pages) pool_->hold(page);
@@ -50,9 +57,11 @@ int PageTable::first_page(bool local, int begin) const {
 }
 
 void PageTable::prepare(int begin, int end) {
-  if (begin == 0) clear();
-  for (std::size_t i = 0; i < layers_.size(); ++i)
-    prepare(layers_[i], config_->local[i], begin, end);
+  if (begin == 0 && global_end_ == 0) clear();
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const int kept = config_->local[i] ? 0 : global_end_;
+    prepare(layers_[i], config_->local[i], std::max(begin, kept), std::max(end, kept));
+  }
 }
 
 void PageTable::prepare(Layer& layer, bool local, int begin, int end) {
@@ -86,31 +95,85 @@ void PageTable::write_alone(PageId& page, bool keep) const {
 }
 
 bool PageTable::reaches_back(int count) const {
+  if (!leads_to(count)) return false;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (layers_[i].first > first_page(config_->local[i], count)) return false;
   }
   return true;
 }
 
-void PageTable::share(const PageTable& other, int count) {
+void PageTable::share(const PageTable& other) {
   clear();
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& theirs = other.layers_[i];
-    Layer& layer = layers_[i];
-    layer.first = first_page(config_->local[i], count);
-    for (int page = layer.first; page * kPagePositions < count; ++page) {
-      layer.pages.push_back(theirs.pages[static_cast<std::size_t>(page - theirs.first)]);
-      pool_->hold(layer.pages.back());
+    layers_[i].first = other.layers_[i].first;
+    for (const PageId page : other.layers_[i].pages) {
+      layers_[i].pages.push_back(page);
+      pool_->hold(page);
     }
+  }
+  windows_begin_ = other.windows_begin_;
+  global_end_ = other.global_end_;
+}
+
+void PageTable::share(const PageTable& other, int count) {
+  clear();
+  for (std::size_t i = 0; i < layers_.size(); ++i) share(i, other, count);
+  windows_begin_ = other.windows_begin_;
+}
+
+/// Takes, for a layer without pages, those of the first `count` positions that it needs.
+void PageTable::share(std::size_t i, const PageTable& other, int count) {
+  const Layer& theirs = other.layers_[i];
+  Layer& layer = layers_[i];
+  layer.first = first_page(config_->local[i], count);
+  for (int page = layer.first; page * kPagePositions < count; ++page) {
+    layer.pages.push_back(theirs.pages[static_cast<std::size_t>(page - theirs.first)]);
+    pool_->hold(layer.pages.back());
   }
 }
 
-void PageTable::clear() {
-  for (Layer& layer : layers_) {
-    for (const PageId page : layer.pages) pool_->drop(page);
-    layer.pages.clear();
-    layer.first = 0;
+PageTable PageTable::windows(int count) const {
+  PageTable out(*pool_, *config_, 0, 0);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (config_->local[i]) out.share(i, *this, count);
   }
+  out.windows_begin_ = windows_begin_;
+  return out;
+}
+
+void PageTable::restore(const PageTable& windows, int count) {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (!config_->local[i]) continue;
+    clear(layers_[i]);
+    share(i, windows, count);
+  }
+  windows_begin_ = windows.windows_begin_;
+  global_end_ = 0;
+}
+
+void PageTable::begin_windows(int begin, int end) {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (!config_->local[i]) continue;
+    clear(layers_[i]);
+    layers_[i].first = begin / kPagePositions;
+  }
+  windows_begin_ = begin;
+  global_end_ = end;
+}
+
+void PageTable::clear() {
+  for (Layer& layer : layers_) clear(layer);
+  windows_begin_ = global_end_ = 0;
+}
+
+void PageTable::clear(Layer& layer) const {
+  for (const PageId page : layer.pages) pool_->drop(page);
+  layer.pages.clear();
+  layer.first = 0;
+}
+
+void PageTable::list_pages(std::vector<PageId>& out) const {
+  for (const Layer& layer : layers_) out.insert(out.end(), layer.pages.begin(), layer.pages.end());
 }
 
 std::int64_t PageTable::pages() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -21,6 +22,10 @@ std::int64_t layer_pages(const Config& config, bool local, int tokens, int pass)
 /// Pages of all layers.
 std::int64_t sequence_pages(const Config& config, int tokens, int pass, bool global_only = false);
 
+/// Positions that have to be computed in front of one at which every window of the local layers is
+/// to be right, when the keys and values of the global layers are there.
+int windows_length(const Config& config);
+
 /// The keys and values of one sequence: for every layer the pages that its positions lie in. Global
 /// layers have all positions, local ones those that their window still sees. Full pages are never
 /// written again while they are shared; a shared one that is to be written is copied first.
@@ -39,8 +44,38 @@ class PageTable {
   /// own for them, and has let go of those that no window from `begin` - kMostRewind on sees.
   void prepare(int begin, int end);
 
-  /// Whether a sequence could go on behind the first `count` positions.
+  /// Whether a sequence could go on behind the first `count` positions, and kMostRewind before.
   bool reaches_back(int count) const;
+
+  /// Whether a sequence that goes on from where this table ends has right windows behind the first
+  /// `count` positions, and kMostRewind before.
+  bool leads_to(int count) const { return windows_begin_ == 0 || count - kMostRewind >= right(); }
+
+  /// The windows of the local layers in front of `count` alone, to which this table reaches back:
+  /// what a snapshot holds.
+  PageTable windows(int count) const;
+
+  /// Goes back to the first `count` positions, which the global layers have, with these windows.
+  void restore(const PageTable& windows, int count);
+
+  /// Lets go of the local layers and goes on from position `begin` without what lies in front of
+  /// it, while the global layers keep the `end` positions that they have. Behind
+  /// windows_length(config) positions every window is right again (docs/numerics.md).
+  void begin_windows(int begin, int end);
+
+  /// The first position that a local layer knows.
+  int windows_begin() const { return windows_begin_; }
+  /// So many positions of the global layers are there though they are still to be computed again.
+  int global_end() const { return global_end_; }
+  /// What is there of global layers behind the first `count` positions is of no use any more.
+  void cut(int count) { global_end_ = std::min(global_end_, count); }
+  /// Whether the keys and values of a position of a layer are there already, and are kept.
+  bool has(int layer, std::int64_t position) const {
+    return position < global_end_ && !config_->local[static_cast<std::size_t>(layer)];
+  }
+
+  /// Takes, instead of what it has, all that `other` has.
+  void share(const PageTable& other);
 
   /// Takes, instead of what it has, the pages of the first `count` positions of `other`, which
   /// reaches back so far.
@@ -50,6 +85,8 @@ class PageTable {
 
   /// Pages held, those shared with others included.
   std::int64_t pages() const;
+  /// Appends their numbers to `out`.
+  void list_pages(std::vector<PageId>& out) const;
 
   kernels::KvPages head(int layer, int kv_head) const;
 
@@ -66,10 +103,16 @@ class PageTable {
   int first_page(bool local, int begin) const;
   void prepare(Layer& layer, bool local, int begin, int end);
   void write_alone(PageId& page, bool keep) const;
+  /// From here on windows are right, once they are computed.
+  int right() const { return windows_begin_ + windows_length(*config_); }
+  void share(std::size_t layer, const PageTable& other, int count);
+  void clear(Layer& layer) const;
 
   KvPool* pool_;
   const Config* config_;
   std::size_t head_bytes_;
+  int windows_begin_ = 0;
+  int global_end_ = 0;  // Of positions that begin_windows found in the global layers.
   std::vector<Layer> layers_;
 };
 

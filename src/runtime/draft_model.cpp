@@ -29,6 +29,7 @@ SessionOptions DraftModel::session_options(const SessionPlan& plan, int threads)
   options.context = plan.context;
   options.chunk = std::max(plan.chunk, kMaxDraft);  // So far back it may have to go.
   options.threads = threads;
+  options.snapshot_memory = 0;
   return options;
 }
 
@@ -70,6 +71,16 @@ std::size_t DraftModel::draft(std::span<const TokenId> ids, std::size_t drawable
     ++drafted_;
   }
   return out.size();
+}
+
+void DraftModel::rewind(std::size_t count) {
+  if (count >= history_.size()) return;
+  const auto end = history_.begin() + static_cast<std::ptrdiff_t>(count);
+  const auto images = std::count(end, history_.end(), image_token_);
+  sequence_.rewind(sequence_.ids.size() -
+                   (history_.size() - count - static_cast<std::size_t>(images)));
+  drafted_ -= std::min(drafted_, history_.size() - count);
+  history_.resize(count);
 }
 
 void DraftModel::clear() {

@@ -30,6 +30,8 @@ class DraftModel {
   std::size_t draft(std::span<const TokenId> ids, std::size_t drawable,
                     const SamplingOptions& sampling, std::span<TokenId> out);
 
+  /// The target has gone back to its first `count` ids.
+  void rewind(std::size_t count);
   void clear();
 
  private:

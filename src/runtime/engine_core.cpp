@@ -1,5 +1,7 @@
 #include "runtime/engine_core.h"
 
+#include <algorithm>
+
 #include "lapidary/error.h"
 #include "runtime/model_impl.h"
 #include "runtime/sequence.h"
@@ -14,10 +16,15 @@ EngineCore::EngineCore(const Model& shared, const EnginePlan& settled, int threa
       decoder(*model.impl().weights, team, plan.context, plan.longest_pass),
       logits(decoder, model.info().vocabulary, plan.logit_rows) {
   for (int i = 0; i < plan.samplers; ++i) samplers.emplace_back(model.info().vocabulary);
-  pool.on_shortage([this] { return kept.drop_oldest(); });
+  pool.on_shortage([this] { return kept.drop_oldest() || drop_snapshot(); });
   pool.promise(plan.passing_pages);
 }
 EngineCore::~EngineCore() { kept.clear(); }
+
+bool EngineCore::drop_snapshot() {
+  return std::ranges::any_of(sequences,
+                             [](Sequence* sequence) { return sequence->snapshots.drop_one(); });
+}
 
 void EngineCore::forward(std::span<const Piece> pieces, const std::atomic<bool>* cancel) {
   decoder.forward(pieces, cancel);

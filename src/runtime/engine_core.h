@@ -57,6 +57,7 @@ class EngineCore {
 
  private:
   friend class Turn;
+  bool drop_snapshot();
   const pid_t process_ = ::getpid();
   mutable std::mutex mutex_;
   std::atomic<std::thread::id> turn_{};  // Whose it is.

@@ -13,6 +13,7 @@
 #include "runtime/model_impl.h"
 #include "runtime/ngram_index.h"
 #include "runtime/sequence.h"
+#include "runtime/snapshots.h"
 #include "runtime/speculator.h"
 
 namespace lapidary {
@@ -22,6 +23,7 @@ namespace {
 constexpr int kDefaultContext = 32768;
 constexpr int kLongestContext = 1 << 28;  // Far beyond any model: sizes of it fit 64 bits.
 constexpr int kLongestPass = 1 << 20;
+constexpr int kMostForks = 1024;
 constexpr std::uint64_t kMostPages = 0x7FFFFFFF;  // That a PageId can name.
 constexpr std::uint64_t kSamplerBytes =
     20;  // An id of the vocabulary: penalised logit, candidate, weight.
@@ -66,6 +68,29 @@ std::uint64_t own_bytes(const Config& config, int context) {
          NgramIndex::memory_bytes(context);
 }
 
+/// Pages that snapshots may hold. Where a context is hardly longer than a window, everything is
+/// there anyway.
+std::int64_t snapshot_pages(const Config& config, kernels::KvFormat format, int context,
+                            const SessionOptions& options) {
+  if (context <= config.sliding_window + kMostRewind) return 0;
+  if (options.snapshot_memory) {
+    const std::uint64_t pages = *options.snapshot_memory / kv_page_bytes(config, format);
+    return static_cast<std::int64_t>(std::min(pages, kMostPages));
+  }
+  return std::max(3 * Snapshots::pages_of_one(config, context),
+                  sequence_pages(config, context, 0) / 10);
+}
+
+int checked_forks(const SessionOptions& options) {
+  if (options.forks < 0 || options.forks > kMostForks) {
+    throw Error(ErrorCode::kUsage,
+                format("forks must be 0 to {}, not {}", kMostForks, options.forks));
+  }
+  if (options.forks > 0 && options.draft)
+    throw Error(ErrorCode::kUsage, "a session with a draft model cannot have forks");
+  return options.forks;
+}
+
 /// The room for keys and values that `options` leave to us, of which one context takes `one`.
 std::uint64_t default_kv_bytes(const EngineOptions& options, Room room, std::uint64_t one,
                                std::uint64_t taken) {
@@ -90,16 +115,21 @@ OwnPlan plan_session(const Config& config, int view_tokens, const SessionOptions
   engine.longest_pass = std::min(with_image(engine.pass, view_tokens), engine.context);
   engine.logit_rows = kLogitRows;
   engine.format = format_of(options.kv);
-  engine.pages = sequence_pages(config, engine.context, engine.longest_pass);
-  engine.kv_bytes = static_cast<std::uint64_t>(engine.pages) * kv_page_bytes(config, engine.format);
+  const std::int64_t pages = sequence_pages(config, engine.context, engine.longest_pass);
+  const std::int64_t snapshots = snapshot_pages(config, engine.format, engine.context, options);
+  const std::uint64_t page_bytes = kv_page_bytes(config, engine.format);
+  engine.pages = (pages + snapshots) * (1 + checked_forks(options));
+  engine.shared = options.forks > 0;
+  engine.kv_bytes = static_cast<std::uint64_t>(engine.pages) * page_bytes;
   engine.buffer_bytes = buffer_bytes(config, engine, threads);
   engine.reuse = options.reuse;
   engine.memory_limit = options.memory_limit;
   plan.session = {.context = engine.context,
                   .chunk = engine.pass,
                   .longest_chunk = engine.longest_pass,
-                  .pages = engine.pages,
-                  .kv_bytes = engine.kv_bytes,
+                  .pages = pages,
+                  .snapshot_pages = snapshots,
+                  .kv_bytes = static_cast<std::uint64_t>(pages) * page_bytes,
                   .own_bytes = own_bytes(config, engine.context)};
   return plan;
 }
@@ -173,6 +203,7 @@ SessionPlan plan_shared(const Config& config, const EnginePlan& engine,
   plan.chunk = std::min({options.chunk, engine.pass, plan.context});
   plan.longest_chunk = std::min(plan.chunk + engine.longest_pass - engine.pass, plan.context);
   plan.pages = sequence_pages(config, plan.context, kShortPiece);
+  plan.snapshot_pages = snapshot_pages(config, engine.format, plan.context, options);
   plan.kv_bytes = static_cast<std::uint64_t>(plan.pages) * kv_page_bytes(config, engine.format);
   plan.own_bytes = own_bytes(config, plan.context);
   return plan;

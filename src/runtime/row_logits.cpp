@@ -1,8 +1,14 @@
 #include "runtime/row_logits.h"
 
 #include <algorithm>
+#include <atomic>
 
 namespace lapidary {
+
+std::uint64_t number_rows(int count) {
+  static std::atomic<std::uint64_t> next{1};
+  return next.fetch_add(static_cast<std::uint64_t>(count), std::memory_order_relaxed);
+}
 
 namespace {
 

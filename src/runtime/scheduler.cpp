@@ -102,7 +102,7 @@ SessionPlan Scheduler::Impl::plan_of(const Request& request) const {
           : static_cast<std::int64_t>(request.prompt.ids.size()) + request.options.max_tokens;
   const int context = static_cast<int>(std::clamp<std::int64_t>(most, 1, engine_->plan.context));
   return plan_shared(engine_->model.impl().config, engine_->plan,
-                     {.context = context, .chunk = engine_->plan.pass});
+                     {.context = context, .chunk = engine_->plan.pass, .snapshot_memory = 0});
 }
 
 void Scheduler::Impl::check(const Request& request) const {

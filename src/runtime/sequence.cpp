@@ -21,12 +21,6 @@ namespace {
 static_assert(kMaxDraft + 1 <= HeadQuery::kMostTokens);
 static_assert(kMaxDraft + 1 <= kMostRewind);
 
-/// Numbers for `count` hidden rows that no other row of the process has.
-std::uint64_t number_rows(int count) {
-  static std::atomic<std::uint64_t> next{1};
-  return next.fetch_add(static_cast<std::uint64_t>(count), std::memory_order_relaxed);
-}
-
 Digest digest_of(const ImageFeatures& features) {
   return Hasher().bytes(std::as_bytes(std::span(*features.values))).finish();
 }
@@ -65,10 +59,9 @@ Sequence::Sequence(std::shared_ptr<EngineCore> core, const SessionPlan& settled)
     : engine(std::move(core)),
       plan(settled),
       table(engine->pool, engine->model.impl().config, plan.context, plan.longest_chunk),
+      snapshots(plan.snapshot_pages),
       hidden_(static_cast<std::size_t>(engine->model.info().width)) {
   ids.reserve(static_cast<std::size_t>(plan.context));
-  if (const VisionInfo* vision = engine->model.vision())
-    images_.reserve(static_cast<std::size_t>(plan.context / vision->tokens));
   const Turn turn(*engine);
   engine->sequences.reserve(engine->sequences.size() + 1);
   if (!engine->pool.promise(plan.pages)) {
@@ -124,12 +117,16 @@ void Sequence::check_ids(std::span<const TokenId> new_ids) const {
 void Sequence::begin_append(std::span<const TokenId> new_ids,
                             std::span<const ImageFeatures> images) {
   check_ids(new_ids);
-  const std::size_t before = ids.size(), pictures = pictures_.size();
-  place_images(engine->model, new_ids, images, static_cast<int>(before), images_);
-  if (engine->plan.reuse) {
-    pictures_.reserve(pictures + images_.size());
-    for (std::size_t i = 0; i < images_.size(); ++i)
-      pictures_.push_back({images_[i].begin, images_[i].count, digest_of(images[i])});
+  std::vector<ImageRows> placed;
+  place_images(engine->model, new_ids, images, static_cast<int>(ids.size()), placed);
+  images_.reserve(images_.size() + placed.size());
+  features_.reserve(features_.size() + placed.size());
+  pictures_.reserve(pictures_.size() + placed.size());
+  for (std::size_t i = 0; i < placed.size(); ++i) {
+    images_.push_back(placed[i]);
+    features_.push_back(images[i]);
+    pictures_.push_back({placed[i].begin, placed[i].count,
+                         engine->plan.reuse ? digest_of(images[i]) : Digest{}});
   }
   ids.insert(ids.end(), new_ids.begin(), new_ids.end());
 }
@@ -186,6 +183,7 @@ void Sequence::end_piece(const Piece& piece, const Decoder& decoder, int row) {
   take_rows(decoder, row, count, piece.position + piece.first_row);
   computed = piece.position + static_cast<int>(piece.ids.size());
   if (std::erase(keep_at_, computed) > 0) engine->kept.keep(computed_prefix(), table);
+  if (computed >= snapshots.last() + Snapshots::kInterval) take_snapshot(SnapshotKind::kInterval);
 }
 
 void Sequence::take_computed(const Piece& piece, const Decoder& decoder, int row) {
@@ -255,6 +253,7 @@ void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFea
   begin_append(new_ids, images);
   {
     const Turn turn(*engine);
+    take_snapshot(SnapshotKind::kTurn);
     reuse();
     if (engine->plan.reuse) keep_at(static_cast<int>(ids.size()));
   }
@@ -269,6 +268,8 @@ void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFea
     done = static_cast<std::size_t>(std::max(computed - static_cast<int>(before), 0));
     if (progress) call_host(progress, done, new_ids.size());
   }
+  const Turn turn(*engine);
+  take_snapshot(SnapshotKind::kTurn);
 }
 
 void Sequence::append_with_logits(std::span<const TokenId> new_ids,
@@ -333,6 +334,7 @@ void Sequence::allow_drafts() {
 }
 
 void Sequence::forward_draft(std::span<const TokenId> draft) {
+  if (computed >= snapshots.last() + Snapshots::kInterval) take_snapshot(SnapshotKind::kInterval);
   forward_ids_[0] = ids.back();
   std::copy(draft.begin(), draft.end(), forward_ids_.begin() + 1);
   ahead_ = {};
@@ -384,32 +386,17 @@ TokenId Sequence::draw_in_turn(std::span<const TokenId> history, std::size_t dra
   return sampler.sample(logits.all(last.number).first(drawable), history, sampling, history.size());
 }
 
-void Sequence::rewind(std::size_t count) {
-  if (count >= ids.size()) return;
-  ids.resize(count);
-  computed = std::min(computed, static_cast<int>(count));
-  // The row of the id that is last now may be gone: it is computed anew.
-  if (computed > 0 && computed == static_cast<int>(count) && !has_row(computed - 1)) --computed;
-  ahead_ = {};
-}
-
 /// Without pictures beyond the ids. Where nothing but what was taken for reuse is there, the last
 /// id has no row, and is computed again when it is needed; of a picture, all of it is given up.
 void Sequence::end_append() {
-  images_.clear();
-  const auto cut = [&] {
-    while (!pictures_.empty() &&
-           static_cast<std::size_t>(pictures_.back().begin + pictures_.back().count) > ids.size())
-      pictures_.pop_back();
-  };
-  cut();
+  drop_pictures(ids.size());
   keep_at_.clear();
   if (computed == 0 || static_cast<std::size_t>(computed) < ids.size() || has_row(computed - 1))
     return;
   while (!pictures_.empty() && pictures_.back().begin + pictures_.back().count == computed) {
     computed = pictures_.back().begin;
     ids.resize(static_cast<std::size_t>(computed));
-    cut();
+    drop_pictures(ids.size());
   }
   if (computed > 0) --computed;
 }
@@ -421,9 +408,9 @@ void Sequence::clear() {
   } catch (const std::bad_alloc&) {  // A help, no promise.
   }
   table.clear();
+  snapshots.clear();
   ids.clear();
-  images_.clear();
-  pictures_.clear();
+  drop_pictures(0);
   keep_at_.clear();
   computed = cached = 0;
   prefill_seconds = 0;

@@ -12,6 +12,7 @@
 #include "model/decoder.h"
 #include "runtime/engine_core.h"
 #include "runtime/engine_plan.h"
+#include "runtime/snapshots.h"
 
 namespace lapidary {
 
@@ -30,8 +31,9 @@ class Sequence {
   Sequence(std::shared_ptr<EngineCore> engine, const SessionPlan& plan);
   /// One with an engine of its own. Throws as Session's constructor does.
   Sequence(const Model& model, const SessionOptions& options);
+  /// A fork: what `other` has, shared. Throws as the first.
+  explicit Sequence(const Sequence& other);
   ~Sequence();
-  Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
   void append(std::span<const TokenId> ids, std::span<const ImageFeatures> images,
@@ -83,15 +85,19 @@ class Sequence {
   void keep_at(int count) { keep_at_.push_back(count); }
   /// The hidden row of the last id, which is computed.
   HiddenRow last_row() const { return row(computed - 1); }
-  /// What was appended last is computed, or given up: forgets the images.
+  /// What was appended last is computed, or given up.
   void end_append();
 
   /// Throws for ids outside the vocabulary, or more than there is room for.
   void check_ids(std::span<const TokenId> new_ids) const;
   static void check_ids(const Model& model, std::span<const TokenId> ids);
 
-  /// Drops the ids from `count` on; no further back than the decoder may go.
+  /// Drops the ids from `count` on. Goes on from the nearest place where windows are there or can
+  /// be made: what lies between is left to compute. Throws Error(kUsage) within a picture.
   void rewind(std::size_t count);
+
+  /// Makes a snapshot of what is computed, where the plan has any.
+  void take_snapshot(SnapshotKind kind);
 
   /// Makes room for the rows of drafts. compute() has none without.
   void allow_drafts();
@@ -106,6 +112,7 @@ class Sequence {
   const std::shared_ptr<EngineCore> engine;
   const SessionPlan plan;
   PageTable table;
+  Snapshots snapshots;
   std::vector<TokenId> ids;  // Capacity: the context.
   int computed = 0;          // Ids whose keys and values are in the table.
   int cached = 0;  // Of those, how many a generation left behind or the engine had; for Usage.
@@ -131,6 +138,13 @@ class Sequence {
   void take_rows(const Decoder& decoder, int row, int count, int position);
   bool has_row(int position) const;
   HiddenRow row(int position) const;
+  int begin_of_last(std::size_t count) const;
+  void drop_pictures(std::size_t count);
+  void go_back(int count);
+  void take_kept(int count);
+  void take_row(const Snapshots::Snapshot& snapshot);
+  bool go_on_from_here(int count) const;
+  int windows_begin(int count) const;
   std::span<const HiddenRow> rows_from(int position);
 
   std::vector<float> hidden_;  // [1 or kMaxDraft + 1][width]: rows of …
@@ -140,8 +154,9 @@ class Sequence {
   std::array<HiddenRow, kMaxDraft + 1> wanted_ = {};
   std::array<TokenId, kMaxDraft + 1> forward_ids_ = {};  // An id and the draft behind it.
   std::span<const TokenId> ahead_;                       // Part of it.
-  std::vector<ImageRows> images_;                        // Of the append that is going on.
-  std::vector<PlacedPicture> pictures_;                  // Of all ids, where the engine reuses.
+  std::vector<ImageRows> images_;                        // Of all ids; their rows are those of …
+  std::vector<ImageFeatures> features_;                  // … these.
+  std::vector<PlacedPicture> pictures_;  // The same for reuse: with digests where the engine does.
   std::vector<int> keep_at_;  // Pieces end here, and what was computed is kept for others.
 };
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/boundary.h"
+#include "base/format.h"
 #include "lapidary/error.h"
 #include "runtime/generation.h"
 #include "runtime/model_impl.h"
@@ -25,6 +26,9 @@ Session::Impl::Impl(const std::shared_ptr<EngineCore>& core, const SessionOption
       own_engine_(false) {
   add_draft(options);
 }
+
+Session::Impl::Impl(const Impl& other)
+    : Sequence(other), own_engine_(false), queue_(other.queue_) {}
 
 void Session::Impl::add_draft(const SessionOptions& options) {
   if (options.draft) speculator = std::make_unique<Speculator>(engine->model, plan, options);
@@ -87,6 +91,7 @@ Session::Session(const Model& model, const SessionOptions& options)
     : impl_(at_boundary([&] { return std::make_unique<Impl>(model, options); })) {}
 Session::Session(const Engine& engine, const SessionOptions& options)
     : impl_(at_boundary([&] { return std::make_unique<Impl>(engine.core(), options); })) {}
+Session::Session(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -182,6 +187,34 @@ void Session::add_user(std::string_view text, const std::vector<Image>& images,
 void Session::add_user(std::span<const ContentPart> parts, std::string_view system,
                        const std::atomic<bool>* cancel) {
   use(impl_.get(), Impl::kName, [&](Impl& own) { own.add_user(parts, system, cancel); });
+}
+
+int Session::rewind(int position) {
+  return use(impl_.get(), Impl::kName, [&](Impl& own) {
+    if (position < 0)
+      throw Error(ErrorCode::kUsage, format("a session cannot go back to position {}", position));
+    own.rewind(static_cast<std::size_t>(position));
+    own.drop_queue();
+    return static_cast<int>(own.ids.size()) - own.computed;
+  });
+}
+
+void Session::pin() {
+  use(impl_.get(), Impl::kName, [](Impl& own) {
+    const Turn turn(*own.engine);
+    own.take_snapshot(SnapshotKind::kPinned);
+  });
+}
+
+Session Session::fork() {
+  return use(impl_.get(), Impl::kName, [](Impl& own) {
+    if (!own.engine->plan.shared) {
+      throw Error(ErrorCode::kUsage,
+                  "the session has no room for forks: SessionOptions::forks reserves it, and "
+                  "sessions of an Engine share its memory");
+    }
+    return Session(std::make_unique<Impl>(own));
+  });
 }
 
 std::span<const TokenId> Session::ids() const { return impl().ids; }

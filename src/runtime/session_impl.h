@@ -17,6 +17,9 @@ class Session::Impl : public Sequence {
   Impl(const Model& model, const SessionOptions& options);
   Impl(const std::shared_ptr<EngineCore>& engine, const SessionOptions& options);
 
+  /// A fork of `other`, what waits for a reply included.
+  explicit Impl(const Impl& other);
+
   void add_user(std::span<const ContentPart> parts, std::string_view system,
                 const std::atomic<bool>* cancel);
 
@@ -28,6 +31,7 @@ class Session::Impl : public Sequence {
   void append_queue(const Progress& progress, const std::atomic<bool>* cancel);
 
   void clear();
+  void drop_queue() { queue_ = {}; }
 
   /// KV cache and buffers, those of an engine of its own included.
   std::uint64_t memory_bytes() const;

@@ -112,6 +112,12 @@ void Speculator::record(TokenId id, int rows, double seconds, bool foreseen) {
   if (!hit) guesses_ = next_;
 }
 
+void Speculator::rewind(std::size_t count) {
+  index_.clear();
+  guesses_ = next_ = 0;
+  if (model_ != nullptr) model_->rewind(count);
+}
+
 void Speculator::clear() {
   index_.clear();
   guesses_ = next_ = 0;

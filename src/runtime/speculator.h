@@ -35,6 +35,8 @@ class Speculator {
   /// row that a draft had left (`foreseen`), or from the prompt's last.
   void record(TokenId id, int rows, double seconds, bool foreseen);
 
+  /// The target has gone back to its first `count` ids.
+  void rewind(std::size_t count);
   void clear();
 
  private:

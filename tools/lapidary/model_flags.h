@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "lapidary/lapidary.h"
@@ -18,6 +19,7 @@ struct ModelFlags {
   std::string kv = "bf16";
   std::uint64_t memory_limit = 0;
   bool quiet = false;
+  std::optional<std::uint64_t> snapshot_memory = 0;  ///< For who goes back; else none.
 
   lapidary::SessionOptions session() const;
 };

@@ -125,8 +125,8 @@ void Sequence::begin_append(std::span<const TokenId> new_ids,
   for (std::size_t i = 0; i < placed.size(); ++i) {
     images_.push_back(placed[i]);
     features_.push_back(images[i]);
-    pictures_.push_back({placed[i].begin, placed[i].count,
-                         engine->plan.reuse ? digest_of(images[i]) : Digest{}});
+    pictures_.push_back(
+        {placed[i].begin, placed[i].count, engine->plan.reuse ? digest_of(images[i]) : Digest{}});
   }
   ids.insert(ids.end(), new_ids.begin(), new_ids.end());
 }

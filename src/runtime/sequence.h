@@ -49,7 +49,8 @@ class Sequence {
 
   /// Computes what is left to compute. When that is one id, `draft` is computed behind it in the
   /// same pass (at most kMaxDraft ids, drawable, within chunk and context): as long as the ids
-  /// drawn next are those of the draft, compute() finds them done. Allocates nothing.
+  /// drawn next are those of the draft, compute() finds them done. Allocates nothing, but for a
+  /// snapshot now and then where the plan has any.
   void compute(std::span<const TokenId> draft = {});
   void compute_in_turn(std::span<const TokenId> draft = {});
 

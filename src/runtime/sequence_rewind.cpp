@@ -73,6 +73,7 @@ void Sequence::rewind(std::size_t count) {
   drop_pictures(count);
   keep_at_.clear();
   ahead_ = {};
+  hidden_count_ = std::clamp(static_cast<int>(count) - hidden_begin_, 0, hidden_count_);
   snapshots.cut(static_cast<int>(count));
   go_back(static_cast<int>(count));
   cached = computed;
@@ -90,8 +91,8 @@ int Sequence::windows_begin(int count) const {
   return begin <= 0 ? 0 : begin_of_last(static_cast<std::size_t>(begin) + 1);
 }
 
-/// Makes the table and `computed` those of the nearest place from where the first `count` ids can be
-/// reached, the row of the last of them included.
+/// Makes the table and `computed` those of the nearest place from where the first `count` ids can
+/// be reached, the row of the last of them included.
 void Sequence::go_back(int count) {
   if (count == 0) {
     table.clear();
@@ -102,7 +103,9 @@ void Sequence::go_back(int count) {
   const Snapshots::Snapshot* snapshot = snapshots.before(std::min(count, known));
   const bool has_row = count <= computed && this->has_row(count - 1);
   const bool kept_row = snapshot && snapshot->position == count && !snapshot->row.empty();
-  if (!has_row && !kept_row) {
+  if (!has_row && kept_row) {
+    take_row(*snapshot);
+  } else if (!has_row) {
     count = begin_of_last(static_cast<std::size_t>(count));
     snapshot = snapshots.before(std::min(count, known));
   }
@@ -116,7 +119,6 @@ void Sequence::go_back(int count) {
   } else if (snapshot && kept >= fresh) {
     table.restore(snapshot->windows, kept);
     computed = kept;
-    take_row(*snapshot);
   } else {
     table.begin_windows(fresh, reach);
     computed = fresh;
@@ -135,7 +137,6 @@ void Sequence::take_kept(int count) {
 }
 
 void Sequence::take_row(const Snapshots::Snapshot& snapshot) {
-  if (snapshot.row.empty()) return;
   std::ranges::copy(snapshot.row, hidden_.begin());
   hidden_begin_ = snapshot.position - 1;
   hidden_count_ = 1;

@@ -13,9 +13,12 @@ constexpr int kYoung = 64;
 /// How much weightier the loss of a snapshot is for why it was made.
 double weight(SnapshotKind kind) {
   switch (kind) {
-    case SnapshotKind::kInterval: return 1;
-    case SnapshotKind::kTurn: return 4;
-    case SnapshotKind::kPinned: return 1e6;
+    case SnapshotKind::kInterval:
+      return 1;
+    case SnapshotKind::kTurn:
+      return 4;
+    case SnapshotKind::kPinned:
+      return 1e6;
   }
   return 1;
 }

@@ -52,7 +52,9 @@ class Snapshots {
   void clear() { all_.clear(); }
 
   /// Takes what `other` has, too.
-  void share(const Snapshots& other) { all_.insert(all_.end(), other.all_.begin(), other.all_.end()); }
+  void share(const Snapshots& other) {
+    all_.insert(all_.end(), other.all_.begin(), other.all_.end());
+  }
 
   /// In order of their positions.
   const std::list<Snapshot>& all() const { return all_; }

@@ -159,6 +159,14 @@ class Programs(unittest.TestCase):
         alone, _ = self.run_program(example("together"), options.model, one)
         self.assertIn(alone.splitlines()[0], lines)
 
+    def test_ways(self):
+        file = pathlib.Path(options.work) / "document"
+        file.write_text("A gem is a stone. " * 60, encoding="utf-8")
+        both, _ = self.run_program(example("ways"), options.model, file, "What?", "Why?")
+        lines = [self.run_program(example("ways"), options.model, file, question)[0] for question in ("What?", "Why?")]
+        self.assertEqual(both, "".join(lines))
+        self.assertTrue(both.startswith("What?"), both)
+
     def test_server(self):
         server = Running(example("server"), options.model)
         server.write('{"id": "long", "session": 0, "prompt": "Tell me all.", "max_tokens": 4000}\n')

@@ -230,8 +230,10 @@ void Chat::show(const std::string&) {
 }
 
 void Chat::tokens(const std::string&) {
+  const int unseen = talk_.first_seen();
   std::string text = format("%d of %d tokens used by ", talk_.tokens(), talk_.session().context()) +
-                     counted(static_cast<std::size_t>(talk_.turns()), "turn");
+                     counted(static_cast<std::size_t>(talk_.turns() - unseen), "turn");
+  if (unseen > 0) text += format(", %d before them no longer seen", unseen);
   if (talk_.image_tokens() > 0) text += format(", %d of them by pictures", talk_.image_tokens());
   note(text);
   for (const std::string& line : waiting_.describe()) note("with the next message: " + line);

@@ -71,8 +71,8 @@ bool Chat::drop_agreed(int drop, const std::string& purpose) {
   }
   output_.end_line();
   std::string answer;
-  const std::string question = "the context is full: drop " + oldest(drop) +
-                               " from what the model sees to " + purpose + "? [y/N] ";
+  const std::string question =
+      "the context is full: drop " + oldest(drop) + " to " + purpose + "? [y/N] ";
   if (editor_.read(question, answer) != LineEditor::Event::kLine) return false;
   return answer.starts_with('y') || answer.starts_with('Y');
 }

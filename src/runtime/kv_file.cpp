@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <memory>
 
 #include "base/format.h"
 
@@ -57,21 +58,34 @@ void write_pages(CheckedWriter& out, std::string_view section, const KvPool& poo
 }
 
 FreshPages::~FreshPages() {
-  for (const PageId page : pages_) pool_.drop(page);
+  for (const PageId page : pages_) {
+    if (page != kNone) pool_.drop(page);
+  }
 }
 
-void FreshPages::add(std::size_t count) {
-  pages_.reserve(pages_.size() + count);
-  for (std::size_t i = 0; i < count; ++i) pages_.push_back(pool_.take());
+void FreshPages::read(const CheckedReader& file, std::string_view section,
+                      std::span<const bool> wanted, const std::atomic<bool>* cancel) {
+  const std::uint64_t expected = std::uint64_t{wanted.size()} * pool_.page_bytes();
+  if (const std::uint64_t found = file.bytes(section); found != expected) {
+    file.damaged(format("section \"{}\" has {} bytes, expected {}", section, found, expected));
+  }
+  std::vector<std::byte> scratch(std::ranges::count(wanted, false) > 0 ? pool_.page_bytes() : 0);
+  std::vector<Bytes> parts;
+  parts.reserve(wanted.size());
+  pages_.reserve(pages_.size() + wanted.size());
+  for (const bool page_wanted : wanted) {
+    pages_.push_back(page_wanted ? pool_.take() : kNone);
+    parts.push_back(page_wanted ? Bytes(pool_.data(pages_.back()), pool_.page_bytes())
+                                : Bytes(scratch));
+  }
+  file.read(section, parts, cancel);
 }
 
 void FreshPages::read(const CheckedReader& file, std::string_view section, std::size_t count,
                       const std::atomic<bool>* cancel) {
-  std::vector<Bytes> parts;
-  parts.reserve(count);
-  for (const PageId page : std::span(pages_).last(count))
-    parts.emplace_back(pool_.data(page), pool_.page_bytes());
-  file.read(section, parts, cancel);
+  const auto wanted = std::make_unique<bool[]>(count);
+  std::fill_n(wanted.get(), count, true);
+  read(file, section, {wanted.get(), count}, cancel);
 }
 
 PageTable::Layout FreshPages::numbered(PageTable::Layout layout) const {

@@ -50,22 +50,25 @@ class FreshPages {
   FreshPages(const FreshPages&) = delete;
   FreshPages& operator=(const FreshPages&) = delete;
 
-  /// Takes `count` more. Throws Error(kFailed) when the pool has not as many.
-  void add(std::size_t count);
+  /// Takes pages for a whole section and fills them, but for those that are not `wanted`, which are
+  /// only checked. Throws Error(kFile) when it holds another number of pages, before any is taken,
+  /// or is damaged: they then hold anything. Error(kInterrupted) once `cancel` is set,
+  /// Error(kFailed) when the pool has not as many.
+  void read(const CheckedReader& file, std::string_view section, std::span<const bool> wanted,
+            const std::atomic<bool>* cancel);
 
-  /// Fills the last `count` from a section. Throws Error(kFile) when it holds something else or is
-  /// damaged: they then hold anything. Error(kInterrupted) once `cancel` is set.
+  /// The same of all of `count` pages.
   void read(const CheckedReader& file, std::string_view section, std::size_t count,
             const std::atomic<bool>* cancel);
 
-  /// `layout` with pages in the place of their numbers here.
+  /// `layout` with pages in the place of their numbers here, all of them wanted ones.
   PageTable::Layout numbered(PageTable::Layout layout) const;
 
-  std::size_t size() const { return pages_.size(); }
-
  private:
+  static constexpr PageId kNone = -1;
+
   KvPool& pool_;
-  std::vector<PageId> pages_;
+  std::vector<PageId> pages_;  // kNone: not wanted.
 };
 
 }  // namespace lapidary

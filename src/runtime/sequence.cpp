@@ -112,6 +112,10 @@ void Sequence::check_ids(std::span<const TokenId> new_ids) const {
   throw Error(ErrorCode::kContext, message);
 }
 
+PlacedPicture Sequence::placed(const ImageRows& rows, const ImageFeatures& features) const {
+  return {rows.begin, rows.count, engine->plan.reuse ? digest_of(features) : Digest{}};
+}
+
 // Checks everything before it changes anything. Ends with `new_ids` behind the ids and their images
 // placed.
 void Sequence::begin_append(std::span<const TokenId> new_ids,
@@ -125,8 +129,7 @@ void Sequence::begin_append(std::span<const TokenId> new_ids,
   for (std::size_t i = 0; i < placed.size(); ++i) {
     images_.push_back(placed[i]);
     features_.push_back(images[i]);
-    pictures_.push_back({placed[i].begin, placed[i].count,
-                         engine->plan.reuse ? digest_of(images[i]) : Digest{}});
+    pictures_.push_back(this->placed(placed[i], images[i]));
   }
   ids.insert(ids.end(), new_ids.begin(), new_ids.end());
 }

@@ -90,8 +90,8 @@ int Sequence::windows_begin(int count) const {
   return begin <= 0 ? 0 : begin_of_last(static_cast<std::size_t>(begin) + 1);
 }
 
-/// Makes the table and `computed` those of the nearest place from where the first `count` ids can be
-/// reached, the row of the last of them included.
+/// Makes the table and `computed` those of the nearest place from where the first `count` ids can
+/// be reached, the row of the last of them included.
 void Sequence::go_back(int count) {
   if (count == 0) {
     table.clear();
@@ -116,7 +116,7 @@ void Sequence::go_back(int count) {
   } else if (snapshot && kept >= fresh) {
     table.restore(snapshot->windows, kept);
     computed = kept;
-    take_row(*snapshot);
+    take_row(snapshot->row, kept);
   } else {
     table.begin_windows(fresh, reach);
     computed = fresh;
@@ -134,10 +134,11 @@ void Sequence::take_kept(int count) {
   computed = static_cast<int>(found.count);
 }
 
-void Sequence::take_row(const Snapshots::Snapshot& snapshot) {
-  if (snapshot.row.empty()) return;
-  std::ranges::copy(snapshot.row, hidden_.begin());
-  hidden_begin_ = snapshot.position - 1;
+/// Makes `row` that of the last of the first `count` ids, where it is known.
+void Sequence::take_row(std::span<const float> row, int count) {
+  if (row.empty()) return;
+  std::ranges::copy(row, hidden_.begin());
+  hidden_begin_ = count - 1;
   hidden_count_ = 1;
   hidden_number_ = number_rows(1);
 }

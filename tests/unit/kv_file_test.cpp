@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <memory>
 #include <string>
 
 #include "file_folder.h"
@@ -93,7 +94,6 @@ TEST_F(KvFile, TablesComeBackAndShareWhatTheyShared) {
     const PageTable::Layout of_second = read_table(tables, config_, 1000, 1000, true, 10);
     tables.finish();
     FreshPages fresh(other);
-    fresh.add(10);
     fresh.read(in, "pages", 10, nullptr);
     first.take(fresh.numbered(of_first));
     second.take(fresh.numbered(of_second));
@@ -109,13 +109,36 @@ TEST_F(KvFile, TablesComeBackAndShareWhatTheyShared) {
 }
 
 TEST_F(KvFile, PagesThatNobodyTookAreFreeAgain) {
+  const Folder folder;
+  const PageTable table = filled(1000);
+  std::vector<PageId> pages;
+  table.list_pages(pages);
   {
-    FreshPages fresh(pool_);
-    fresh.add(64);
-    EXPECT_EQ(pool_.used(), 64);
-    EXPECT_THROW(fresh.add(1), Error);
+    CheckedWriter out(folder.path("a"), kKind);
+    write_pages(out, "pages", pool_, pages, nullptr);
+    out.commit(Outlives::kProcess);
   }
-  EXPECT_EQ(pool_.used(), 0);
+  const CheckedReader in(folder.path("a"), kKind);
+  KvPool other(config_, kernels::KvFormat::kBf16, 3);
+  {
+    const auto wanted = std::make_unique<bool[]>(pages.size());
+    wanted[1] = wanted[4] = true;
+    FreshPages fresh(other);
+    fresh.read(in, "pages", {wanted.get(), pages.size()}, nullptr);
+    EXPECT_EQ(other.used(), 2);
+    PageTable::Layout layout;
+    layout.layers.push_back({{1, 4}, 0});
+    layout = fresh.numbered(layout);
+    for (std::size_t i = 0; i < 2; ++i) {
+      EXPECT_EQ(std::memcmp(other.data(layout.layers[0].pages[i]),
+                            pool_.data(pages[i == 0 ? 1 : 4]), other.page_bytes()),
+                0);
+    }
+    EXPECT_THROW(fresh.read(in, "pages", pages.size() + 1, nullptr), Error);
+    EXPECT_EQ(other.used(), 2) << "nothing was taken for a section of another length";
+    EXPECT_THROW(fresh.read(in, "pages", pages.size(), nullptr), Error);
+  }
+  EXPECT_EQ(other.used(), 0);
 }
 
 /// Reads a table out of `numbers`.

@@ -58,7 +58,7 @@ class ChatScript(Pictures):
         _, error = self.chat(f"{first}/edit hello\n")
         self.assertEqual(self.read(error), [count, 0])
         _, error = self.chat(f"{first}/edit\nhello\n")
-        self.assertEqual(self.read(error), [count, 1])
+        self.assertEqual(self.read(error), [count, 0])
         # Pictures that wait: dropped by hand or with the conversation.
         for line in ("/image", "/clear"):
             _, error = self.chat(f"/image {quote(SMALL)}\n{line}\nhello\n")

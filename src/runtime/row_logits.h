@@ -15,6 +15,9 @@ struct HiddenRow {
   std::uint64_t number;
 };
 
+/// Numbers for `count` hidden rows that no other row of the process has. From any thread.
+std::uint64_t number_rows(int count);
+
 /// What the head made last of some hidden rows: all of their logits, and the best of them. Of
 /// whatever sequences; one thread at a time. Allocates nothing after construction.
 class RowLogits {

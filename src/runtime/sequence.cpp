@@ -21,12 +21,6 @@ namespace {
 static_assert(kMaxDraft + 1 <= HeadQuery::kMostTokens);
 static_assert(kMaxDraft + 1 <= kMostRewind);
 
-/// Numbers for `count` hidden rows that no other row of the process has.
-std::uint64_t number_rows(int count) {
-  static std::atomic<std::uint64_t> next{1};
-  return next.fetch_add(static_cast<std::uint64_t>(count), std::memory_order_relaxed);
-}
-
 Digest digest_of(const ImageFeatures& features) {
   return Hasher().bytes(std::as_bytes(std::span(*features.values))).finish();
 }
@@ -134,9 +128,10 @@ void Sequence::begin_append(std::span<const TokenId> new_ids,
   ids.insert(ids.end(), new_ids.begin(), new_ids.end());
 }
 
-void Sequence::begin(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images) {
+void Sequence::begin(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images,
+                     bool afresh) {
   begin_append(new_ids, images);
-  reuse();
+  if (!afresh) reuse();
 }
 
 /// Goes on behind what the engine has of these ids already, but for the last one, whose row is

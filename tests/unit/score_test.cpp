@@ -6,77 +6,13 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <thread>
+#include <utility>
 
-#include "model_fixture.h"
-#include "test_data.h"
+#include "score_fixture.h"
 
 namespace lapidary::testing {
 namespace {
-
-using Continuations = std::vector<std::vector<TokenId>>;
-
-const Model& vision_model() {
-  static const Model model = Model::load(test_data("tiny-gemma3-text-bf16.gguf"),
-                                         {.vision = test_data("tiny-gemma3-mmproj-f16.gguf")});
-  return model;
-}
-
-std::vector<TokenId> random_ids(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::uniform_int_distribution<TokenId> id(300, 1500);
-  std::vector<TokenId> ids(count);
-  for (TokenId& next : ids) next = id(random);
-  return ids;
-}
-
-/// A text, with a picture of random features in its middle.
-Prompt with_picture(std::size_t count, unsigned seed) {
-  const int tokens = vision_model().vision()->tokens, width = vision_model().info().width;
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(tokens * width));
-  for (float& value : values) value = normal(random);
-  Prompt prompt{random_ids(count, seed), {}};
-  prompt.ids.insert(prompt.ids.begin() + static_cast<std::ptrdiff_t>(count / 2),
-                    static_cast<std::size_t>(tokens), vision_model().tokenizer().image_token());
-  prompt.images.push_back(
-      {tokens, width, std::make_shared<const std::vector<float>>(std::move(values))});
-  return prompt;
-}
-
-/// What the scores must be: a session of its own for each, a token at a time.
-std::vector<Score> scored_alone(const Prompt& prompt, const Continuations& continuations,
-                                KvType kv = KvType::kBf16) {
-  std::vector<Score> scores;
-  for (const std::vector<TokenId>& ids : continuations) {
-    Session session(vision_model(), {.context = 2048, .threads = 1, .kv = kv});
-    session.append(prompt);
-    Score score;
-    score.greedy = true;
-    for (const TokenId id : ids) {
-      score.greedy = score.greedy && session.draw({.temperature = 0}) == id;
-      score.tokens.push_back(log_probability(session.logits(), id).logprob);
-      score.sum += score.tokens.back();
-      score.bytes += vision_model().tokenizer().piece(id).size();
-      session.append({&id, 1});
-    }
-    scores.push_back(std::move(score));
-  }
-  return scores;
-}
-
-void expect_equal(const std::vector<Score>& got, const std::vector<Score>& expected,
-                  const std::string& where) {
-  ASSERT_EQ(got.size(), expected.size()) << where;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    EXPECT_EQ(got[i].tokens, expected[i].tokens) << where << ", continuation " << i;
-    EXPECT_EQ(got[i].sum, expected[i].sum) << where << ", continuation " << i;
-    EXPECT_EQ(got[i].bytes, expected[i].bytes) << where << ", continuation " << i;
-    EXPECT_EQ(got[i].greedy, expected[i].greedy) << where << ", continuation " << i;
-  }
-}
 
 /// Of one token, of some, beyond the tiny model's window of 64, and beyond a page.
 Continuations mixed_continuations() {
@@ -103,21 +39,19 @@ class ScoreBits : public ::testing::TestWithParam<KvType> {};
 INSTANTIATE_TEST_SUITE_P(Kv, ScoreBits, ::testing::Values(KvType::kBf16, KvType::kInt8));
 
 TEST_P(ScoreBits, AreThoseOfEachContinuationAlone) {
-  for (const std::size_t length : {1U, 63U, 127U, 128U, 129U, 300U}) {
+  for (const std::size_t length : {1U, 63U, 128U, 300U}) {
     const Prompt prompt{random_ids(length, 1), {}};
     Continuations all = mixed_continuations();
     for (std::vector<TokenId>& ids : greedy_continuations(prompt)) all.push_back(std::move(ids));
     const std::vector<Score> expected = scored_alone(prompt, all, GetParam());
-    for (const int threads : {1, 2, 3}) {
-      for (const int chunk : {1, 7, 64, 512}) {
-        Session session(vision_model(),
-                        {.context = 1024, .chunk = chunk, .threads = threads, .kv = GetParam()});
-        session.append(prompt);
-        const std::string where = std::to_string(length) + " tokens, " + std::to_string(threads) +
-                                  " threads, chunk " + std::to_string(chunk);
-        expect_equal(session.score(all), expected, where);
-        expect_equal(session.score(all), expected, where + ", again");
-      }
+    for (const auto& [threads, chunk] : {std::pair{1, 512}, {2, 7}, {2, 64}, {3, 130}}) {
+      Session session(vision_model(),
+                      {.context = 1024, .chunk = chunk, .threads = threads, .kv = GetParam()});
+      session.append(prompt);
+      const std::string where = std::to_string(length) + " tokens, " + std::to_string(threads) +
+                                " threads, chunk " + std::to_string(chunk);
+      expect_scores(session.score(all), expected, where);
+      expect_scores(session.score(all), expected, where + ", again");
     }
   }
 }
@@ -139,7 +73,7 @@ TEST(Score, BehindAPictureAcrossTheWindow) {
   for (const int chunk : {16, 512}) {
     Session session(vision_model(), {.context = 1024, .chunk = chunk});
     session.append(prompt);
-    expect_equal(session.score(all), expected, "chunk " + std::to_string(chunk));
+    expect_scores(session.score(all), expected, "chunk " + std::to_string(chunk));
   }
 }
 
@@ -150,9 +84,9 @@ TEST(Score, OrderAndCompanyChangeNothing) {
   Session session(vision_model(), {.context = 1024});
   session.append(prompt);
   for (std::size_t i = 0; i < all.size(); ++i)
-    expect_equal(session.score(std::span(all).subspan(i, 1)), {expected[i]}, "alone");
+    expect_scores(session.score(std::span(all).subspan(i, 1)), {expected[i]}, "alone");
   Continuations reversed(all.rbegin(), all.rend());
-  expect_equal(session.score(reversed), {expected.rbegin(), expected.rend()}, "reversed");
+  expect_scores(session.score(reversed), {expected.rbegin(), expected.rend()}, "reversed");
 }
 
 TEST(Score, MoreThanOnePassAndManyOfOneToken) {
@@ -162,7 +96,7 @@ TEST(Score, MoreThanOnePassAndManyOfOneToken) {
   const std::vector<Score> expected = scored_alone(prompt, all);
   Session session(vision_model(), {.context = 512, .chunk = 32});
   session.append(prompt);
-  expect_equal(session.score(all), expected, "300");
+  expect_scores(session.score(all), expected, "300");
 }
 
 /// Whether `session` goes on as one does that was never asked for scores: by ids, by the bits of
@@ -214,7 +148,7 @@ TEST(Score, BehindDrawnTokensAndGuesses) {
     }
     const Continuations some{random_ids(2, 1), random_ids(5, 2), random_ids(3, 3)};
     const Prompt whole{{session.ids().begin(), session.ids().end()}, {}};
-    expect_equal(session.score(some), scored_alone(whole, some), std::to_string(context));
+    expect_scores(session.score(some), scored_alone(whole, some), std::to_string(context));
     EXPECT_EQ(session.generate(guessing).ids, untouched.generate(guessing).ids);
     expect_as_before(session, untouched, std::to_string(context));
   }
@@ -234,7 +168,7 @@ TEST(Score, WithNoMemoryBesideTheContext) {
         session.append(prompt);
         untouched.append(prompt);
         const std::string where = std::to_string(context) + ", room " + std::to_string(room);
-        expect_equal(session.score(some), scored_alone(prompt, some), where);
+        expect_scores(session.score(some), scored_alone(prompt, some), where);
         expect_as_before(session, untouched, where);
       }
     }
@@ -252,7 +186,7 @@ TEST(Score, ALongOneIsScoredOrRefusedAtOnce) {
       session.append(prompt);
       untouched.append(prompt);
       try {
-        expect_equal(session.score(one), scored_alone(prompt, one), std::to_string(context));
+        expect_scores(session.score(one), scored_alone(prompt, one), std::to_string(context));
         ++scored;
       } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::kMemory);
@@ -271,7 +205,7 @@ TEST(Score, OnASharedEngineWithLittleMemory) {
   const Continuations all = mixed_continuations();
   const std::vector<Score> expected = scored_alone(prompt, all);
   const Engine roomy(vision_model(), {.threads = 2, .pass = 64, .context = 700});
-  for (const std::uint64_t kilobytes : {900U, 1200U, 1600U, 8000U}) {
+  for (const std::uint64_t kilobytes : {1600U, 2000U, 3000U, 8000U}) {
     const Engine engine(vision_model(),
                         {.threads = 2, .pass = 64, .context = 700, .kv_memory = kilobytes << 10});
     std::vector<Session> sessions;
@@ -288,12 +222,12 @@ TEST(Score, OnASharedEngineWithLittleMemory) {
       Session untouched(roomy, {.context = 700});
       untouched.append(prompt);
       try {
-        expect_equal(session.score(all), expected, std::to_string(kilobytes));
+        expect_scores(session.score(all), expected, std::to_string(kilobytes));
       } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::kMemory);
         EXPECT_LT(kilobytes, 8000U);
         const Continuations shorter{all[0], all[3], all[6]};
-        expect_equal(session.score(shorter), {expected[0], expected[3], expected[6]}, "shorter");
+        expect_scores(session.score(shorter), {expected[0], expected[3], expected[6]}, "shorter");
       }
       expect_as_before(session, untouched, std::to_string(kilobytes));
     }
@@ -329,7 +263,7 @@ TEST(Score, CancelLeavesTheSessionAsItWas) {
   }
   EXPECT_GT(interrupted, 0);
   const Continuations all = mixed_continuations();
-  expect_equal(session.score(all), scored_alone(prompt, all), "after a cancel");
+  expect_scores(session.score(all), scored_alone(prompt, all), "after a cancel");
   expect_as_before(session, untouched, "after a cancel");
 }
 

@@ -1,8 +1,12 @@
 #include "runtime/log_probabilities.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <numeric>
 
 #include "base/cancel.h"
 #include "base/format.h"
@@ -15,21 +19,81 @@ void check_logprobs(int count, const char* name) {
   throw Error(ErrorCode::kUsage, format("{} must be 0 to {}, not {}", name, kMostLogprobs, count));
 }
 
-TokenId most_probable(std::span<const float> logits) {
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < logits.size(); ++i) {
-    if (logits[i] > logits[best] || std::isnan(logits[best])) best = i;
+namespace {
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+constexpr std::size_t kLanes = 64;  // Independent of each other, for the compiler to take together.
+
+/// The largest number; -inf where there is none. NaN compares with nothing.
+float largest_of(std::span<const float> logits) {
+  std::array<float, kLanes> most;
+  most.fill(kNone);
+  std::size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes) {
+    const float* block = logits.data() + i;
+    for (std::size_t lane = 0; lane < kLanes; ++lane)
+      most[lane] = block[lane] > most[lane] ? block[lane] : most[lane];
   }
-  return static_cast<TokenId>(best);
+  for (; i < logits.size(); ++i) most[0] = logits[i] > most[0] ? logits[i] : most[0];
+  return *std::ranges::max_element(most);
+}
+
+constexpr double kLeast = -700;  // Its exponential is nothing beside 1, and no denormal.
+
+/// exp(x) for x from kLeast to 0, within 2 units of the last place. 2^n · exp(r) with
+/// |r| ≤ ln 2 / 2, exp(r) by its Taylor series. Without branches or tables, so that lanes go
+/// together, and with the same bits on every machine.
+double exp_of(double x) {
+  constexpr double kLog2E = 1.4426950408889634, kLn2High = 0x1.62e42fefa0000p-1,
+                   kLn2Low = 0x1.cf79abc9e3b3ap-40;
+  constexpr double kRound = 0x1.8p52;  // Adding it rounds to a whole number, in the lower bits.
+  const double shifted = x * kLog2E + kRound;
+  const double n = shifted - kRound;
+  const double r = (x - n * kLn2High) - n * kLn2Low;
+  double sum = 1.0 / 479001600 * r + 1.0 / 39916800;  // 1 / 12!, 1 / 11!
+  sum = ((sum * r + 1.0 / 3628800) * r + 1.0 / 362880) * r + 1.0 / 40320;
+  sum = ((sum * r + 1.0 / 5040) * r + 1.0 / 720) * r + 1.0 / 120;
+  sum = ((sum * r + 1.0 / 24) * r + 1.0 / 6) * r + 0.5;
+  sum = (sum * r + 1.0) * r + 1.0;
+  const auto exponent = (std::bit_cast<std::uint64_t>(shifted) + 1023) << 52U;
+  return sum * std::bit_cast<double>(exponent);
+}
+
+/// Adds exp(logits[i] - largest) to sums[i]; of NaN, and of what is far below, next to nothing.
+void add_exponentials(std::span<const float> logits, double largest,
+                      std::array<double, kLanes>& sums) {
+  std::array<double, kLanes> above;
+  for (std::size_t lane = 0; lane < logits.size(); ++lane)
+    above[lane] = static_cast<double>(logits[lane]) - largest;
+  for (std::size_t lane = 0; lane < logits.size(); ++lane)
+    above[lane] = above[lane] > kLeast ? above[lane] : kLeast;
+  for (std::size_t lane = 0; lane < logits.size(); ++lane) sums[lane] += exp_of(above[lane]);
+}
+
+/// The sum of exp(logit - largest), in lanes by the place of the logit. The largest is finite.
+double sum_of_exponentials(std::span<const float> logits, float largest) {
+  std::array<double, kLanes> sums = {};
+  for (std::size_t i = 0; i < logits.size(); i += kLanes) {
+    add_exponentials(logits.subspan(i, std::min(kLanes, logits.size() - i)),
+                     static_cast<double>(largest), sums);
+  }
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+}  // namespace
+
+TokenId most_probable(std::span<const float> logits) {
+  const auto found = std::ranges::find(logits, largest_of(logits));
+  return found == logits.end() ? 0 : static_cast<TokenId>(found - logits.begin());
 }
 
 LogSoftmax::LogSoftmax(std::span<const float> logits)
-    : logits_(logits), largest_(logits[static_cast<std::size_t>(most_probable(logits))]) {
-  if (!(largest_ > -std::numeric_limits<float>::infinity()))
-    throw Error(ErrorCode::kFailed, "no logit is a number: the model is damaged");
-  double sum = 0;
-  for (const float logit : logits_) sum += std::exp(above(logit));
-  log_sum_ = std::log(sum);
+    : logits_(logits), largest_(largest_of(logits)) {
+  if (largest_ == kNone)
+    throw Error(ErrorCode::kFailed, "no log-probability: every logit is NaN or -inf");
+  log_sum_ =
+      std::log(std::isfinite(largest_) ? sum_of_exponentials(logits, largest_)
+                                       : static_cast<double>(std::ranges::count(logits, largest_)));
 }
 
 double LogSoftmax::above(float logit) const {

@@ -14,8 +14,8 @@ namespace lapidary {
 /// Throws Error(kUsage) for `count` out of 0 to kMostLogprobs; `name` stands in the message.
 void check_logprobs(int count, const char* name);
 
-/// Logits as log-probabilities: log softmax, in double, summed in the order of the ids. Refers to
-/// the logits. NaN counts as -inf; +inf as the limit of ever larger numbers.
+/// Logits as log-probabilities: log softmax, in double, summed in an order that depends on the ids
+/// alone. Refers to the logits. NaN counts as -inf; +inf as the limit of ever larger numbers.
 class LogSoftmax {
  public:
   /// Throws Error(kFailed) when no logit is a number.

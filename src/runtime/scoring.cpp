@@ -80,6 +80,7 @@ Scoring::Scoring(Sequence& sequence, std::span<const std::vector<TokenId>> conti
       continuations_(continuations),
       position_(sequence.computed),
       rows_{sequence.last_row().values},
+      places_{Place{}},
       scores_(continuations.size()),
       drawn_(continuations.size()) {
   const Tokenizer& tokenizer = sequence_.engine->model.tokenizer();
@@ -179,13 +180,14 @@ void Scoring::add_pieces(int most, std::vector<Piece>& pieces) {
 }
 
 int Scoring::end_pass(int row) {
+  const std::size_t before = rows_.size();
   for (Branch& branch : open_) {
     for (; branch.in_pass > 0; --branch.in_pass) {
-      rows_.push_back(sequence_.engine->decoder.row(row + static_cast<int>(rows_.size())));
+      rows_.push_back(sequence_.engine->decoder.row(row++));
       places_.push_back({branch.index, ++branch.computed});
     }
   }
-  return static_cast<int>(rows_.size());
+  return static_cast<int>(rows_.size() - before);
 }
 
 void Scoring::note(const Place& place, const LogSoftmax& logprobs, TokenId drawn) {
@@ -197,7 +199,7 @@ void Scoring::note(const Place& place, const LogSoftmax& logprobs, TokenId drawn
 void Scoring::take(std::size_t i, std::span<const float> logits) {
   const LogSoftmax logprobs(logits);
   const TokenId drawn = most_probable(logits.first(drawable_ids(sequence_.engine->model)));
-  if (!places_.empty()) return note(places_[i], logprobs, drawn);
+  if (places_[i].token > 0) return note(places_[i], logprobs, drawn);
   for (std::size_t k = 0; k < continuations_.size(); ++k) note({k, 0}, logprobs, drawn);
 }
 
@@ -245,15 +247,14 @@ std::vector<Score> score(Sequence& sequence, std::span<const std::vector<TokenId
   std::vector<Piece> pieces;
   do {
     const Turn turn(*sequence.engine);
-    if (scoring) {
-      pieces.clear();
-      scoring->add_pieces(sequence.engine->plan.pass, pieces);
-      forward(*sequence.engine, pieces, cancel);
-      scoring->end_pass(0);
-    } else {
+    if (!scoring) {
       sequence.compute_in_turn();
       scoring.emplace(sequence, continuations);
     }
+    pieces.clear();
+    scoring->add_pieces(sequence.engine->plan.pass, pieces);
+    if (!pieces.empty()) forward(*sequence.engine, pieces, cancel);
+    scoring->end_pass(0);
     use_logits(
         *sequence.engine, scoring->rows(),
         [&](std::size_t i, std::span<const float> logits) { scoring->take(i, logits); }, cancel);

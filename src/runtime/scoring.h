@@ -51,10 +51,10 @@ class Scoring {
 
   bool done() const { return rows_.empty() && open_.empty() && next_ == continuations_.size(); }
 
-  // A round: the rows there are, then a pass. All want a turn.
+  // A round: a pass, then the rows there are. All want a turn.
 
-  /// Hidden rows whose logits are wanted: at first that of the sequence, then those of every pass.
-  /// They are the decoder's, until its next pass.
+  /// Hidden rows whose logits are wanted: at first that of the sequence as well, then those of
+  /// every pass, which are the decoder's, until its next pass.
   std::span<const float* const> rows() const { return rows_; }
   /// The logits of rows()[i]. Different rows may come from different threads.
   void take(std::size_t i, std::span<const float> logits);
@@ -80,8 +80,8 @@ class Scoring {
   };
   /// Where the log-probability that a row gives belongs.
   struct Place {
-    std::size_t continuation;
-    std::size_t token;
+    std::size_t continuation = 0;
+    std::size_t token = 0;
   };
 
   std::span<const TokenId> to_compute(std::size_t index) const;
@@ -102,7 +102,7 @@ class Scoring {
   std::list<Branch> open_;
   bool in_place_ = false;  // One is open that stands on the sequence's table.
   std::vector<const float*> rows_;
-  std::vector<Place> places_;  // Of rows_; none: the sequence's row, for all first tokens.
+  std::vector<Place> places_;  // Of rows_; token 0: the sequence's row, for all first tokens.
   std::vector<Score> scores_;
   std::vector<std::vector<char>> drawn_;  // Of each token, whether it is the most probable.
 };

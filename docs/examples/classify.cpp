@@ -15,7 +15,7 @@
 
 namespace {
 
-/// What follows "Label:".
+/// What follows "Label:", with the end of its line: one label may begin as another does.
 std::vector<std::vector<lapidary::TokenId>> read_labels(const lapidary::Tokenizer& tokenizer,
                                                         std::span<char*> names) {
   std::vector<std::vector<lapidary::TokenId>> labels;

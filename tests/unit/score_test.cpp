@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <random>
 #include <thread>
 #include <utility>
 
@@ -284,6 +285,27 @@ TEST(Score, RefusesWhatCannotBeScored) {
           "11 tokens, but the context holds 100, of which 90");
   refused(Continuations(4097, {5}), ErrorCode::kUsage, "at most 4096");
   EXPECT_EQ(session.score(Continuations{random_ids(10, 1)}).front().tokens.size(), 10U);
+}
+
+// Of any number of logits, near and far below the largest, as the standard library has it.
+TEST(LogProbability, IsTheLogarithmOfTheSum) {
+  std::mt19937 random(3);
+  for (const std::size_t count : {1U, 2U, 63U, 64U, 65U, 1000U, 5000U}) {
+    for (const float spread : {0.001F, 1.0F, 30.0F, 2000.0F}) {
+      std::normal_distribution<float> normal(0, spread);
+      std::vector<float> logits(count);
+      for (float& logit : logits) logit = normal(random);
+      const double largest = *std::max_element(logits.begin(), logits.end());
+      double sum = 0;
+      for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
+      for (const std::size_t id : {std::size_t{0}, count / 2, count - 1}) {
+        const double expected = logits[id] - largest - std::log(sum);
+        EXPECT_NEAR(log_probability(logits, static_cast<TokenId>(id)).logprob, expected,
+                    1e-14 * (4 + std::abs(expected)))
+            << count << " logits, spread " << spread;
+      }
+    }
+  }
 }
 
 TEST(LogProbability, OfLogitsAsTheyMayBe) {

@@ -19,6 +19,11 @@ int place_of(std::span<const std::uint64_t> numbers, std::uint64_t number) {
 
 }  // namespace
 
+std::uint64_t number_rows(int count) {
+  static std::atomic<std::uint64_t> next{1};
+  return next.fetch_add(static_cast<std::uint64_t>(count), std::memory_order_relaxed);
+}
+
 RowLogits::RowLogits(Decoder& decoder, int vocabulary, int most_rows)
     : decoder_(decoder),
       vocabulary_(static_cast<std::size_t>(vocabulary)),

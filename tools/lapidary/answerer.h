@@ -56,6 +56,7 @@ class Answerer {
 
   const lapidary::Engine& engine() const { return engine_; }
   const std::string& name() const { return name_; }  ///< Of the model.
+  const lapidary::Tokenizer& tokenizer() const { return model_.tokenizer(); }
 
  private:
   std::vector<lapidary::ContentPart> read_parts(const std::vector<RequestPart>& parts,

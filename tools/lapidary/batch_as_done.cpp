@@ -93,8 +93,8 @@ class AsDone : public BatchPlan {
     if (answered_.unmet() == 0) return;
     throw Error(ErrorCode::kUsage, answers_->path() + " answers " +
                                        counted(answered_.unmet(), "id") +
-                                       " that the requests have not: it belongs to another input; "
-                                       "use another file for the answers");
+                                       " that the requests have not: it belongs to another input "
+                                       "or shard; use another file for the answers");
   }
 
  private:

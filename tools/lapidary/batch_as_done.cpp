@@ -131,7 +131,7 @@ class AsDone : public BatchPlan {
 
   // That the answers belong to these requests is better known before anything is computed.
   void look_ahead() {
-    RequestFile requests(options_.in);
+    RequestFile requests(options_.in, options_.share);
     requests.set_most_bytes(work_.most_line_bytes());
     standing_.bytes = requests.bytes();
     std::string line;

@@ -60,8 +60,10 @@ BatchStanding pass_answered(const BatchOptions& options, const Answerer& work,
     const AnswerRecord& record = answers.record();
     const std::uint64_t begin = requests.read();
     if (!requests.next(line)) {
+      const std::string share =
+          options.shard.empty() ? "" : " has for shard " + options.share.shard.name();
       throw Error(ErrorCode::kUsage, answers.path() + " has " + counted(answers.count(), "line") +
-                                         ", more than " + options.in +
+                                         ", more than " + options.in + share +
                                          ": it belongs to another input or shard");
     }
     const BatchItem item = work.read(requests, line);

@@ -4,8 +4,8 @@
 Each actor runs one `lapidary batch`, which loads the model once; lines are dealt out as actors have room. OUT is, byte
 for byte, what `lapidary batch IN -o OUT --seed 0` writes (but for cached_tokens), in the order of IN, whole lines only.
 Run the same command again and it goes on, whatever stopped it. The lines of an actor that dies are given to others; a
-line that takes three of them down gets an error as its answer. Needs Ray (pip install ray); every machine needs lapidary,
-the model and the pictures at the same paths, but not the files of requests and answers.
+line of which three died gets an error as its answer. Every machine needs Ray, lapidary, the model and the pictures, at
+the same paths; requests and answers are read and written here alone.
 """
 
 from __future__ import annotations
@@ -25,23 +25,20 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Any, BinaryIO, Callable, Iterator, Optional
+from typing import Any, BinaryIO, Iterator, Optional
 
 import ray
 
 MOST_DEATHS = 3
 MOST_LINE_BYTES = (64 << 20) + 1  # lapidary refuses a line that has so many; the rest of it need not travel.
 STORE_BYTES = 100 << 20  # Of Ray's object store on this machine: lines are small.
-BLANKS = b" \t\r\n"
-MARK = b"\xef\xbb\xbf"  # Of the order of bytes, which a file may begin with.
+
+# Answers, and, of a process that has ended, its exit code and what it said last.
+Result = tuple[list[bytes], Optional[tuple[int, str]]]
 
 
 class Failure(Exception):
     """One line for the user, and the exit code."""
-
-    def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclasses.dataclass(order=True)
@@ -51,22 +48,29 @@ class Line:
     place: int  # Among all requests, from 0.
     number: int  # Of the line in its file, from 1.
     text: bytes  # Without its line end.
-    deaths: int = 0  # Of actors that had it.
+    shared: int = 0  # Deaths of actors that had it among others,
+    alone: int = 0  # and of those that had nothing else.
+
+    def suspect(self) -> bool:
+        """Whether it goes alone, since it may be what kills: no other line is blamed with it then."""
+        return self.shared > 1 or self.alone > 0
 
     def dealt(self) -> bytes:
         """As `lapidary batch --numbered` takes it."""
         return b"%d %d\n%s\n" % (self.number, self.place, self.text)
 
     def error(self) -> bytes:
-        """The answer to a line that cannot have one."""
+        """The answer to a line that kills, in the format of the request."""
         try:
             request = json.loads(self.text)
         except ValueError:
             request = None
         request = request if isinstance(request, dict) else {}
         custom = request.get("custom_id")
-        answer = {"id": request.get("id")} if custom is None else {"id": f"batch_req_{custom}", "custom_id": custom, "response": None}
-        message = f"{self.deaths} workers ended without an answer to it"
+        answer = {"id": request.get("id") if custom is None else f"batch_req_{custom}"}
+        if custom is not None:
+            answer |= {"custom_id": custom, "response": None}
+        message = f"{self.alone} workers that had nothing else ended without an answer to it"
         answer["error"] = {"code": "failed", "message": message, "line": self.number, "digest": ""}
         return json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
@@ -77,14 +81,14 @@ def is_error(answer: bytes) -> bool:
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
-    """The requests of a file; blank lines are none."""
+    """The requests of a file; blank lines are none, nor is a byte order mark."""
     place = number = 0
     while text := file.readline(MOST_LINE_BYTES + 1):
         number += 1
         rest = text
         while rest and not rest.endswith(b"\n"):
             rest = file.readline(MOST_LINE_BYTES)
-        if len(text) > MOST_LINE_BYTES or (text.removeprefix(MARK) if number == 1 else text).strip(BLANKS):
+        if (text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text).strip(b" \t\r\n") or len(text) > MOST_LINE_BYTES:
             yield Line(place, number, text.removesuffix(b"\n"))
             place += 1
 
@@ -92,32 +96,27 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
 class Worker:
     """An actor: one `lapidary batch` on the machine where Ray has put it."""
 
-    def __init__(self, command: list[str], folder: str) -> None:
-        self._answers: queue.SimpleQueue[Optional[bytes]] = queue.SimpleQueue()
+    def start(self, command: list[str], folder: str) -> Result:
+        """Returns once the model is loaded: a line that is no request is then answered at once."""
+        self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._due = 0  # Answers.
         self._errors = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment(),
-            cwd=folder if os.path.isdir(folder) else None,
-        )
+        os.environ.pop("LAPIDARY_SHARD", None)  # Its lines are dealt out.
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                                             cwd=folder if os.path.isdir(folder) else "/")
+        except OSError as error:
+            return [], (3, str(error))
         threading.Thread(target=self._read, daemon=True).start()
+        return [], self.exchange([b"1 0\n\n"])[1]
 
     def _read(self) -> None:
-        assert self._process.stdout
         for line in self._process.stdout:
-            if line.endswith(b"\n"):
-                self._answers.put(line)
-        self._answers.put(None)
+            self._answers.put(line)
+        self._answers.put(b"")
 
-    def start(self) -> tuple[list[bytes], Optional[tuple[int, str]]]:
-        """Returns once the model is loaded: a line that is no request is then answered at once."""
-        _, end = self.exchange([b"1 0\n\n"])
-        return [], end
-
-    def exchange(self, lines: list[bytes]) -> tuple[list[bytes], Optional[tuple[int, str]]]:
-        """Takes lines on and returns answers, in the order of the lines: at least one, where any is due. With them, if
-        the process has ended, its exit code and what it said."""
-        assert self._process.stdin
+    def exchange(self, lines: list[bytes]) -> Result:
+        """Takes lines on and returns answers, in the order of the lines: at least one, where any is due."""
         with contextlib.suppress(BrokenPipeError):  # The end shows below.
             self._process.stdin.write(b"".join(lines))
             self._process.stdin.flush()
@@ -125,50 +124,45 @@ class Worker:
         answers: list[bytes] = []
         while (self._due and not answers) or not self._answers.empty():
             answer = self._answers.get()
-            if answer is None:
-                return answers, self._end()
+            if not answer.endswith(b"\n"):  # Cut, or the end.
+                code = self._process.wait()
+                self._errors.seek(0)
+                said = self._errors.read().decode(errors="replace").splitlines()
+                return answers, (code, said[-1] if said else f"lapidary ended with {code}")
             answers.append(answer)
             self._due -= 1
         return answers, None
 
-    def _end(self) -> tuple[int, str]:
-        code = self._process.wait()
-        self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").splitlines()
-        return code, said[-1] if said else f"lapidary ended with {code}"
 
-
-def environment() -> dict[str, str]:
-    """The parts are dealt out here."""
-    return {name: value for name, value in os.environ.items() if name != "LAPIDARY_SHARD"}
-
-
+@dataclasses.dataclass(eq=False)
 class Actor:
     """An actor as the driver sees it."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.handle = make()
-        self.started = False
-        self.lines: collections.deque[Line] = collections.deque()  # Dealt and not answered.
-        self.call = self.handle.start.remote()  # Under way; None: idle.
+    handle: Any
+    call: Any  # Under way; None: idle.
+    started: bool = False
+    lines: collections.deque[Line] = dataclasses.field(default_factory=collections.deque)  # Dealt and not answered.
 
 
 class Driver:
     """Deals lines to actors and writes their answers in the order of the lines."""
 
-    def __init__(self, make: Callable[[], Any], actors: int, window: int, lines: Iterator[Line], first: int, out: int) -> None:
-        self._make = make
-        self._actors = [Actor(make) for _ in range(actors)]
-        self._window = window
-        self._lines = lines
-        self._out = out
+    def __init__(self, options: argparse.Namespace, command: list[str], lines: Iterator[Line], first: int, out: int) -> None:
+        self._worker = ray.remote(num_cpus=options.threads)(Worker)
+        self._command, self._folder = command, options.folder
+        self._window, self._lines, self._out = options.window, lines, out
+        self._actors = [self._start() for _ in range(options.actors)]
         self._again: list[Line] = []  # A heap.
         self._answers: dict[int, bytes] = {}  # By place, until those in front of them are there.
-        self._most_ahead = 16 * actors * window  # Lines read in front of the first without an answer.
+        self._most_ahead = 16 * options.actors * options.window  # Lines read in front of the first without an answer.
         self._read = self._next = first  # Places: to be read, to be written.
         self._read_all = False
         self._bad_starts = 0
         self.written = self.failed = self.deaths = 0
+
+    def _start(self) -> Actor:
+        handle = self._worker.remote()
+        return Actor(handle, handle.start.remote(self._command, self._folder))
 
     def run(self) -> None:
         """Until every line is answered. Throws Failure."""
@@ -184,8 +178,7 @@ class Driver:
 
     def _take(self, busy: bool) -> Optional[Line]:
         if self._again:
-            # One that may be to blame goes alone, so that no other is blamed with it.
-            return None if busy and self._again[0].deaths == MOST_DEATHS - 1 else heapq.heappop(self._again)
+            return None if busy and self._again[0].suspect() else heapq.heappop(self._again)
         if self._read_all or self._read - self._next >= self._most_ahead:
             return None
         line = next(self._lines, None)
@@ -198,7 +191,7 @@ class Driver:
         while len(actor.lines) < self._window and (line := self._take(bool(actor.lines))):
             actor.lines.append(line)
             lines.append(line.dealt())
-            if line.deaths == MOST_DEATHS - 1:
+            if line.suspect():
                 break
         if actor.lines:
             actor.call = actor.handle.exchange.remote(lines)
@@ -212,7 +205,6 @@ class Driver:
         actor.call = None
         for answer in answers:
             self._answers[actor.lines.popleft().place] = answer
-        self._write()
         if end is None:
             actor.started = True
             self._bad_starts = 0
@@ -220,21 +212,23 @@ class Driver:
             raise Failure(end[1].removeprefix("lapidary: "), end[0] or 1)
         else:
             self._replace(actor, end[1])
+        self._write()
 
     def _replace(self, actor: Actor, why: str) -> None:
         self.deaths += 1
         self._bad_starts += not actor.started
         if self._bad_starts == MOST_DEATHS * len(self._actors):
-            raise Failure(f"no worker lives until its model is loaded; the last one: {why}")
+            raise Failure(f"no worker lives until its model is loaded; the last one: {why}", 1)
+        alone = len(actor.lines) == 1
         for line in actor.lines:
-            line.deaths += 1
-            if line.deaths < MOST_DEATHS:
+            line.shared += not alone
+            line.alone += alone
+            if line.alone < MOST_DEATHS:
                 heapq.heappush(self._again, line)
             else:
                 self._answers[line.place] = line.error()
-        self._write()
         ray.kill(actor.handle)  # Where only its process has died.
-        self._actors[self._actors.index(actor)] = Actor(self._make)
+        self._actors[self._actors.index(actor)] = self._start()
 
     def _write(self) -> None:
         ready: list[bytes] = []
@@ -250,11 +244,8 @@ class Driver:
 
 def count_answers(path: str) -> tuple[int, int, bool]:
     """Lines of a file of answers, errors among them, and whether its end was cut; zeros where there is none."""
-    if not os.path.isfile(path):
-        return 0, 0, False
-    count = failed = 0
-    line = b"\n"
-    with open(path, "rb") as file:
+    count, failed, line = 0, 0, b"\n"
+    with open(path, "rb") if os.path.isfile(path) else contextlib.nullcontext([]) as file:
         for line in file:
             count += line.endswith(b"\n")
             failed += is_error(line)
@@ -266,72 +257,68 @@ def check_answers(options: argparse.Namespace, command: list[str]) -> None:
     count, _, cut = count_answers(options.output)
     if count + cut == 0:
         return
-    check = subprocess.Popen([*command, "-o", options.output], stdin=subprocess.PIPE, env=environment(), cwd=options.folder)
-    assert check.stdin
+    os.environ.pop("LAPIDARY_SHARD", None)
+    check = subprocess.Popen([*command, "-o", options.output], stdin=subprocess.PIPE, cwd=options.folder)
     with contextlib.suppress(BrokenPipeError), open(options.input, "rb") as file, check.stdin:
         for line in itertools.islice(read_lines(file), count + cut):
             check.stdin.write(line.dealt())
     if check.wait() not in (0, 1):  # 1: there are errors among them.
-        raise Failure("", check.returncode)
+        raise Failure("", check.returncode)  # It has said why.
 
 
 def connect(options: argparse.Namespace) -> None:
     """Joins the cluster, or makes one of this machine, and settles how many actors with how many threads there are."""
-    quiet = {"logging_level": "warning", "log_to_driver": False}
     if address := options.address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address, **quiet)
+        ray.init(address=address, logging_level="error", log_to_driver=False)
     else:
         cores = options.actors * options.threads if options.actors and options.threads else None
-        ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
-    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    options.threads = options.threads or min(filter(None, cores), default=1)
-    options.actors = options.actors or max(1, sum(count // options.threads for count in cores))
+        ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE_BYTES,
+                 logging_level="error", log_to_driver=False)
+    free = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    options.threads = options.threads or min(filter(None, free), default=1)
+    options.actors = options.actors or max(1, sum(cores // options.threads for cores in free))
 
 
 def run(options: argparse.Namespace, more: list[str]) -> int:
     """The exit code. Throws Failure."""
-    start = time.monotonic()
+    begin = time.monotonic()
     command = [options.lapidary, "batch", "-", "-q", *more, "--seed", str(options.seed), "--numbered", "--order", "input"]
     command += ["-m", options.model] if options.model else []
-    command += ["--parallel", str(options.parallel)] if options.parallel else []
     check_answers(options, command)
-    there, failed, _ = count_answers(options.output)
-    out = os.open(options.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    with os.fdopen(out, "ab", buffering=0), open(options.input, "rb") as file:
+    with open(options.output, "ab", buffering=0) as out, open(options.input, "rb") as file:
         try:
             fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Failure(f"{options.output}: another batch is writing this file") from error
+            raise Failure(f"{options.output}: another batch is writing this file", 1) from error
+        there, failed, _ = count_answers(options.output)
         lines = read_lines(file)
         collections.deque(itertools.islice(lines, there), maxlen=0)
         connect(options)
         command += ["-o", "-", "--threads", str(options.threads)]
-        remote = ray.remote(num_cpus=options.threads)(Worker)
-        driver = Driver(lambda: remote.remote(command, options.folder), options.actors, options.window, lines, there, out)
+        driver = Driver(options, command, lines, there, out.fileno())
         driver.run()
-    print(f"{driver.written} lines in {time.monotonic() - start:.2f} s ({there} were there), {failed + driver.failed} failed, "
-          f"{options.actors} actors with {options.threads} threads each, {driver.deaths} lost", file=sys.stderr)
-    return 1 if failed + driver.failed else 0
+    failed += driver.failed
+    print(f"{driver.written} lines in {time.monotonic() - begin:.2f} s ({there} were there), {failed} failed, "
+          f"{options.actors} actors of {options.threads} threads, {driver.deaths} lost", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
+    if int(text) < 1:
         raise ValueError(text)
-    return number
+    return int(text)
 
 
 def read_options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Those of this program, and behind a "--" those of lapidary batch."""
     parser = argparse.ArgumentParser(description="Answers a file of requests on a Ray cluster.",
-                                     epilog="What stands behind -- goes to lapidary batch: -- --temp 0 --chat")
+                                     epilog="What stands behind -- goes to lapidary batch: -- --parallel 32 --temp 0")
     parser.add_argument("input", help="requests, as lapidary batch takes them")
     parser.add_argument("output", help="answers, in the order of the requests; gone on with where it ends")
-    parser.add_argument("-m", "--model", default="", help="file, or name in the model folder, on every machine")
+    parser.add_argument("-m", "--model", help="file, or name in the model folder, on every machine")
     parser.add_argument("--address", help="of the cluster, as ray.init() takes it; else RAY_ADDRESS, else this machine alone")
     parser.add_argument("--actors", type=positive, help="workers; else as many as the cluster has room for")
     parser.add_argument("--threads", type=positive, help="of each actor; else the cores of the smallest machine")
-    parser.add_argument("--parallel", type=positive, help="most answers that an actor draws together; else as many as pay")
     parser.add_argument("--window", type=positive, default=128, help="lines that an actor holds (128)")
     parser.add_argument("--seed", type=int, default=0, help="of the lines without one (0)")
     parser.add_argument("--lapidary", default="lapidary", help="the program, on every machine; else that of PATH")
@@ -339,24 +326,25 @@ def read_options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     options = parser.parse_args(words[:end])
     options.folder = os.path.dirname(os.path.abspath(options.input))  # Names of pictures go out from it.
     options.output = os.path.abspath(options.output)
-    if os.path.exists(options.model):
-        options.model = os.path.abspath(options.model)
-    if os.path.dirname(options.lapidary):
-        options.lapidary = os.path.abspath(options.lapidary)
+    options.model = os.path.abspath(options.model) if os.path.exists(options.model or "") else options.model
+    options.lapidary = os.path.abspath(options.lapidary) if os.path.dirname(options.lapidary) else options.lapidary
     return options, words[end + 1 :]
 
 
 def main() -> int:
+    """The exit code; what is wrong is told in one line."""
     options, more = read_options(sys.argv[1:])
     try:
         return run(options, more)
     except KeyboardInterrupt:
-        print("ray_batch: interrupted; run the same command to go on", file=sys.stderr)
-        return 130
-    except (Failure, OSError) as error:
-        if str(error):
-            print(f"ray_batch: {error}", file=sys.stderr)
-        return error.code if isinstance(error, Failure) else 3
+        message, code = "interrupted; run the same command to go on", 130
+    except Failure as error:
+        message, code = error.args
+    except OSError as error:
+        message, code = str(error), 3
+    if message:
+        print(f"ray_batch: {message}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

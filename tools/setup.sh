@@ -67,7 +67,7 @@ has_clang_fuzzer              | libclang-rt-dev      | compiler-rt          | -
 has_command doxygen           | doxygen              | doxygen              | doxygen
 has_command qemu-aarch64      | qemu-user            | qemu-user            | -
 has_command parallel          | parallel             | parallel             | parallel
-has_module venv               | python3-venv         | -                    | -
+has_module ensurepip          | python3-venv         | -                    | -
 has_command aarch64-linux-gnu-g++ | g++-aarch64-linux-gnu | gcc-c++-aarch64-linux-gnu | -
 test -f /usr/src/googletest/CMakeLists.txt | googletest | - | -
 LIST

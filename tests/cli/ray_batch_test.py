@@ -88,7 +88,9 @@ class RayBatch(Case):
         return subprocess.run(self.command(*options, **more), env=self.ray_environment, capture_output=True, timeout=TIMEOUT)
 
     def begin(self, *options):
-        process = subprocess.Popen(self.command(*options), env=self.ray_environment, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            self.command(*options), env=self.ray_environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)

@@ -208,7 +208,7 @@ class Driver:
         if end is None:
             actor.started = True
             self._bad_starts = 0
-        elif end[0] >= 0:  # What lapidary itself refuses, it refuses everywhere.
+        elif 0 <= end[0] < 128:  # Not a signal: what lapidary itself refuses, it refuses everywhere.
             raise Failure(end[1].removeprefix("lapidary: "), end[0] or 1)
         else:
             self._replace(actor, end[1])

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -47,6 +48,12 @@ sys.exit(child.returncode)
 """
 
 
+def read(name):
+    with open(name, "rb") as file:
+        return file.read()
+
+
+@unittest.skipUnless(os.path.isdir("/proc/self"), "looks for the processes of actors in /proc")
 @unittest.skipUnless(PYTHON, "needs Ray: tools/test.sh --all installs it, LAPIDARY_TEST_RAY names a Python that has it")
 class RayBatch(Case):
     @classmethod
@@ -106,18 +113,18 @@ class RayBatch(Case):
             return settled(file.read())
 
     def workers(self):
-        """The processes of lapidary that the actors run, each with that of its actor."""
+        """The processes of lapidary that actors run here, each with that of its actor."""
         found = []
-        for name in os.listdir("/proc"):
+        for name in filter(str.isdigit, os.listdir("/proc")):
             try:
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    words = file.read().split(b"\0")
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    parent = int(file.read().rsplit(b")", 1)[1].split()[1])
-            except (OSError, IndexError):
+                words = read(f"/proc/{name}/cmdline").split(b"\0")
+                if words[0] != LAPIDARY.encode() or self.model.encode() not in words:
+                    continue
+                parent = int(read(f"/proc/{name}/stat").rsplit(b")", 1)[1].split()[1])
+                if read(f"/proc/{parent}/cmdline").startswith(b"ray::"):  # Else its actor is dead, and it soon.
+                    found.append((int(name), parent))
+            except OSError:
                 continue
-            if words[0] == LAPIDARY.encode() and self.model.encode() in words and parent > 1:
-                found.append((int(name), parent))
         return found
 
     def wait_for(self, process, condition):
@@ -145,8 +152,9 @@ class RayBatch(Case):
         said = process.stderr.read().decode()
         self.assertEqual(process.wait(), 1, said)  # There is a broken line.
         self.assertEqual(self.content(), whole)
-        self.assertGreater(len(killed), 1)
-        self.assertRegex(said, rf"400 lines in .* \(0 were there\), 1 failed, .* {len(killed)} lost\n")
+        match = re.search(r"400 lines in .* \(0 were there\), 1 failed, .* (\d+) lost\n", said)
+        self.assertTrue(match, said)
+        self.assertTrue(1 < int(match[1]) <= len(killed), said)  # The last kill may have come when all was done.
 
     def test_the_driver_may_be_killed(self):
         dice = random.Random(int(time.time()))

@@ -22,8 +22,8 @@ struct BatchOptions {
   std::string out;
   std::string image_root;
   bool retry_failed = false;
-  std::string shard;            ///< As it was given; empty: not at all.
-  RequestShare share;           ///< What follows from that.
+  std::string shard;            ///< --shard, as it was given; empty: not at all.
+  RequestShare share;           ///< Its meaning, and --numbered.
   int parallel = 0;             ///< 0: the scheduler's choice.
   std::string order = "input";  ///< "input" or "done".
 

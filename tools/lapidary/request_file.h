@@ -11,9 +11,9 @@ namespace cli {
 /// Which requests of a file are to be answered, and what their numbers are.
 struct RequestShare {
   Shard shard;
-  /// In front of each request stands a line with two numbers, as a program has it that deals the
-  /// lines of a file out: number() and place() of the request in that file. A blank behind them is
-  /// a request, too.
+  /// In front of each request stands a line with two numbers, from a program that deals out the
+  /// lines of a file: number() and place() of the request in that file. Behind them a line of white
+  /// space is a request, too.
   bool numbered = false;
 };
 

@@ -139,9 +139,8 @@ Option add_shard_flag(CLI::App& app, std::string& text) {
                text = word;
                return {};
              },
-             "answer every Nth request only, from the Ith on (1/4 to 4/4); auto: as the Slurm "
-             "array "
-             "or indexed Kubernetes job says; without --seed the seed is then 0")
+             "answer every Nth request only, from the Ith on (1/4 to 4/4); auto: as a Slurm array "
+             "or an indexed Kubernetes job says; without --seed the seed is then 0")
       .show_type("I/N");
 }
 

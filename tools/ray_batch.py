@@ -63,7 +63,7 @@ class Line:
         """The answer to a line that kills, in the format of the request."""
         try:
             request = json.loads(self.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             request = None
         request = request if isinstance(request, dict) else {}
         custom = request.get("custom_id")
@@ -284,6 +284,7 @@ def run(options: argparse.Namespace, more: list[str]) -> int:
     begin = time.monotonic()
     command = [options.lapidary, "batch", "-", "-q", *more, "--seed", str(options.seed), "--numbered", "--order", "input"]
     command += ["-m", options.model] if options.model else []
+    command += ["--parallel", str(options.parallel)] if options.parallel else []
     check_answers(options, command)
     with open(options.output, "ab", buffering=0) as out, open(options.input, "rb") as file:
         try:
@@ -312,13 +313,14 @@ def positive(text: str) -> int:
 def read_options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Those of this program, and behind a "--" those of lapidary batch."""
     parser = argparse.ArgumentParser(description="Answers a file of requests on a Ray cluster.",
-                                     epilog="What stands behind -- goes to lapidary batch: -- --parallel 32 --temp 0")
+                                     epilog="What stands behind -- goes to lapidary batch: -- --temp 0 --memory-limit 4G")
     parser.add_argument("input", help="requests, as lapidary batch takes them")
     parser.add_argument("output", help="answers, in the order of the requests; gone on with where it ends")
     parser.add_argument("-m", "--model", help="file, or name in the model folder, on every machine")
     parser.add_argument("--address", help="of the cluster, as ray.init() takes it; else RAY_ADDRESS, else this machine alone")
     parser.add_argument("--actors", type=positive, help="workers; else as many as the cluster has room for")
     parser.add_argument("--threads", type=positive, help="of each actor; else the cores of the smallest machine")
+    parser.add_argument("--parallel", type=positive, help="most answers that an actor draws together; else as many as pay")
     parser.add_argument("--window", type=positive, default=128, help="lines that an actor holds (128)")
     parser.add_argument("--seed", type=int, default=0, help="of the lines without one (0)")
     parser.add_argument("--lapidary", default="lapidary", help="the program, on every machine; else that of PATH")

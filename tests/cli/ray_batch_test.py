@@ -195,7 +195,7 @@ class RayBatch(Case):
         self.path("in.jsonl", lines + b"\n" + custom)
         fragile = self.path("fragile", FRAGILE)
         os.chmod(fragile, 0o755)
-        done = self.run_ray("--window", "8", lapidary=fragile)
+        done = self.run_ray("--window", "8", "--parallel", "4", lapidary=fragile)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn(b"3 failed", done.stderr)
         got = self.content().splitlines(True)

@@ -286,7 +286,7 @@ def run(options: argparse.Namespace, more: list[str]) -> int:
     command += ["-m", options.model] if options.model else []
     command += ["--parallel", str(options.parallel)] if options.parallel else []
     check_answers(options, command)
-    with open(options.output, "ab", buffering=0) as out, open(options.input, "rb") as file:
+    with open(options.input, "rb") as file, open(options.output, "ab", buffering=0) as out:
         try:
             fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -344,6 +344,8 @@ def main() -> int:
         message, code = error.args
     except OSError as error:
         message, code = str(error), 3
+    except ray.exceptions.RayError as error:
+        message, code = f"Ray: {str(error).splitlines()[0]}", 1
     if message:
         print(f"ray_batch: {message}", file=sys.stderr)
     return code

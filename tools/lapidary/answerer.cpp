@@ -154,6 +154,7 @@ std::string Answerer::digest(const BatchRequest& request) const {
 BatchItem Answerer::read(const RequestFile& requests, const std::string& line) const {
   BatchItem item;
   item.request.line = requests.number();
+  item.place = requests.place();
   item.digest = fingerprint(line);
   try {
     if (requests.too_long())

@@ -22,6 +22,8 @@ struct BatchOptions {
   std::string out;
   std::string image_root;
   bool retry_failed = false;
+  std::string shard;            ///< --shard, as it was given; empty: not at all.
+  RequestShare share;           ///< Its meaning, and --numbered.
   int parallel = 0;             ///< 0: the scheduler's choice.
   std::string order = "input";  ///< "input" or "done".
 
@@ -31,6 +33,7 @@ struct BatchOptions {
 /// A line of a file of requests, read and not answered.
 struct BatchItem {
   BatchRequest request;
+  std::uint64_t place = 0;  ///< Among the requests of all shards, from 0: its seed follows.
   std::optional<RequestError> wrong;  ///< Why it cannot be answered.
   std::string digest;  ///< Of what decides its answer, the seed of the batch left out.
 };

@@ -51,7 +51,7 @@ bool BatchWindow::room() const {
 std::optional<BatchResult> BatchWindow::add(const BatchLine& line) {
   try {
     Pending pending;
-    pending.seed = line.item.request.sampling.seed.value_or(seed_ + line.place);
+    pending.seed = line.item.request.sampling.seed.value_or(seed_ + line.item.place);
     lapidary::Request request = work_.prepare(line.item, pending.seed);
     pending.line = slim(line);
     pending.prompt_bytes = prompt_bytes(request);

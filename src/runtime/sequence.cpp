@@ -142,9 +142,10 @@ void Sequence::begin_append(std::span<const TokenId> new_ids,
   ids.insert(ids.end(), new_ids.begin(), new_ids.end());
 }
 
-void Sequence::begin(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images) {
+void Sequence::begin(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images,
+                     bool afresh) {
   begin_append(new_ids, images);
-  reuse();
+  if (!afresh) reuse();
 }
 
 /// Goes on behind what the engine has of these ids already, but for the last one, whose row is

@@ -158,7 +158,13 @@ bool Chat::send(const std::string& text) {
 
 // One that was said before, whose pictures are encoded.
 bool Chat::say(const UserMessage& message) {
-  const std::optional<int> drop = make_room(message);
+  interrupted = false;
+  std::optional<int> drop;
+  try {
+    drop = make_room(message);
+  } catch (const Error& error) {
+    fail_or_stop(error, "reading the message, which is taken back");
+  }
   return drop && say(message, *drop);
 }
 

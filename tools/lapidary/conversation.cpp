@@ -135,13 +135,11 @@ int Conversation::room_behind(const UserMessage& message, int drop) const {
 
 int Conversation::to_drop(const UserMessage* message, int room) const {
   const auto seen = static_cast<int>(turns_.size() - first_);
-  const int most = message != nullptr ? seen : seen - 1;
-  for (int drop = 1; drop <= most; ++drop) {
-    const int left = message != nullptr ? room_behind(*message, drop)
-                                        : session_.context() - static_cast<int>(tokens(drop));
-    if (left >= room) return drop;
+  const std::size_t behind = message != nullptr ? opening(*message, 0).ids.size() : 0;
+  for (int drop = 1; drop < seen; ++drop) {
+    if (session_.context() - static_cast<int>(tokens(drop) + behind) >= room) return drop;
   }
-  return std::max(most, 0);
+  return std::max(message != nullptr ? seen : seen - 1, 0);
 }
 
 // Makes `first` the first turn that the model sees.

@@ -9,8 +9,10 @@
 #include "commands.h"
 #include "conversation.h"
 #include "json.h"
+#include "logprob_json.h"
 #include "pictures.h"
 #include "sampling_flags.h"
+#include "score_choices.h"
 #include "session_file.h"
 #include "speculation_flags.h"
 #include "terminal.h"
@@ -38,6 +40,8 @@ struct Options {
   Option named;
   std::string file;
   bool json = false;
+  int logprobs = -1;
+  std::string choices;  // A file of continuations to score instead; empty: none.
 };
 
 struct Times {
@@ -53,6 +57,8 @@ std::string gather_prompt(const Options& options) {
   const bool given = options.given.given() || options.named.given() || !options.file.empty();
   if (options.given.given() && options.named.typed())
     throw Error(ErrorCode::kUsage, "two prompts: one with -p and one without; give one of them");
+  if (options.choices == "-" && (!given || options.file == "-"))
+    throw Error(ErrorCode::kUsage, "standard input cannot be both the prompt and the choices");
   std::string prompt = options.given.given() ? options.given_prompt : options.named_prompt;
   std::string text;
   if (!options.file.empty()) {
@@ -87,8 +93,16 @@ lapidary::Prompt make_prompt(const Options& options, const ChatFlag& chat, bool 
   return lapidary::chat_prompt(model.tokenizer(), {&user, 1}, chat.kind(model));
 }
 
+// Of each token, as a chat of OpenAI's has them, with its id.
+Json logprobs_of(const lapidary::Tokenizer& tokenizer, const lapidary::Completion& completion) {
+  Json list = chat_logprobs(tokenizer, completion);
+  for (std::size_t i = 0; i < list.size(); ++i) list[i]["id"] = completion.ids[i];
+  return list;
+}
+
 void print_json(Output& output, const std::vector<TokenId>& prompt,
-                const lapidary::Completion& completion, std::uint64_t seed, const Times& times) {
+                const lapidary::Completion& completion, const Json& logprobs, std::uint64_t seed,
+                const Times& times) {
   const double drawn = static_cast<double>(completion.ids.size());
   const double read = static_cast<double>(prompt.size()) - completion.usage.cached_tokens;
   Json object;
@@ -96,6 +110,7 @@ void print_json(Output& output, const std::vector<TokenId>& prompt,
   object["ids"] = completion.ids;
   object["prompt_ids"] = prompt;
   object["finish_reason"] = finish_name(completion.finish_reason);
+  if (!logprobs.is_null()) object["logprobs"] = logprobs;
   object["seed"] = seed;
   object["usage"] = {{"prompt_tokens", prompt.size()},
                      {"completion_tokens", completion.ids.size()},
@@ -177,17 +192,23 @@ struct Asking {
 };
 
 // The prompt as it is, behind what the session holds.
-Answer complete(const Asking& how, lapidary::Prompt prompt, lapidary::Session& session) {
+void read(const Asking& how, lapidary::Prompt& prompt, lapidary::Session& session) {
   check_room(session, static_cast<std::size_t>(session.position()) + prompt.ids.size());
   if (!how.pictures.empty()) how.encoder.fill(prompt, how.pictures);
-  double start = now();
+  how.times.load += how.encoder.load_seconds();
+  how.times.image = how.encoder.seconds();
+  const double start = now();
   {
     ProgressBar bar("reading the prompt", how.options.model.quiet);
     session.append(prompt, bar.callback(), &interrupted);
   }
   how.times.prefill = now() - start;
+}
+
+Answer complete(const Asking& how, lapidary::Prompt prompt, lapidary::Session& session) {
+  read(how, prompt, session);
   Answer answer{{session.ids().begin(), session.ids().end()}, {}};
-  start = now();
+  const double start = now();
   answer.completion = session.generate(how.drawing, how.on_text);
   how.times.decode = now() - start;
   return answer;
@@ -202,6 +223,8 @@ Answer reply(const Asking& how, const std::string& text, Conversation& talk) {
   talk.check_room(message);
   for (std::size_t i = 0; i < how.pictures.size(); ++i)
     message.pictures[i].encoded = how.encoder.encode(how.pictures[i]);
+  how.times.load += how.encoder.load_seconds();
+  how.times.image = how.encoder.seconds();
   ProgressBar bar("reading the prompt", how.options.model.quiet);
   const auto write = [&](std::string_view piece) {
     bar.finish();
@@ -216,9 +239,43 @@ Answer reply(const Asking& how, const std::string& text, Conversation& talk) {
   return {{prompt.begin(), prompt.end()}, std::move(said.completion)};
 }
 
+// Scores the choices behind the prompt, which is computed.
+int score(const Options& options, lapidary::Session& session, const lapidary::Prompt& prompt,
+          const std::vector<std::string>& choices, const std::vector<std::vector<TokenId>>& ids,
+          const Times& times) {
+  const double start = now();
+  const std::vector<lapidary::Score> scores = session.score(ids, &interrupted);
+  const double seconds = now() - start;
+  Output output;
+  if (options.json) {
+    Json object;
+    object["choices"] = choices_json(choices, scores);
+    object["best"] = best_choice(scores);
+    object["prompt_ids"] = prompt.ids;
+    object["timings"] = {{"load_seconds", times.load},
+                         {"image_seconds", times.image},
+                         {"prefill_seconds", times.prefill},
+                         {"score_seconds", seconds}};
+    output.write(to_line(object) + "\n");
+  } else {
+    print_choices(output, choices, scores);
+  }
+  output.check();
+  if (options.model.quiet) return 0;
+  write_all(STDERR_FILENO,
+            format("load %.2f s; prefill %s in %.2f s; %s scored in %.3f s\n", times.load,
+                   counted(prompt.ids.size(), "token").c_str(), times.prefill,
+                   counted(scores.size(), "choice").c_str(), seconds));
+  return 0;
+}
+
 int generate(const Options& options) {
+  if (options.logprobs >= 0 && !options.json)
+    throw Error(ErrorCode::kUsage, "--logprobs needs --json, which has a place for them");
   options.session.check();
   const std::string text = gather_prompt(options);
+  const std::vector<std::string> choices =
+      options.choices.empty() ? std::vector<std::string>() : read_choices(options.choices);
   const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   ModelFlags flags = options.model;
   // Whoever goes on with the session may go back in it.
@@ -244,8 +301,16 @@ int generate(const Options& options) {
   lapidary::GenerateOptions wanted = options.sampling.options(seed);
   if (kept.in_turns) chat.stop_at_turns(model, wanted.stop);
   options.speculation.apply(wanted);
-
+  wanted.logprobs = options.logprobs;
   const Asking how{options, pictures, encoder, wanted, on_text, times};
+  if (!choices.empty()) {
+    check_room(session, prompt.ids.size());
+    const std::vector<std::vector<TokenId>> ids =
+        choice_ids(model.tokenizer(), session.context(), choices);
+    check_choices(session.context(), prompt.ids.size(), ids);
+    read(how, prompt, session);
+    return score(options, session, prompt, choices, ids, times);
+  }
   Answer answer;
   Conversation talk(std::move(session), "", chat.kind(model));
   if (kept.file && kept.in_turns) {
@@ -255,11 +320,11 @@ int generate(const Options& options) {
     if (kept.there) prompt.ids.erase(prompt.ids.begin());  // BOS.
     answer = complete(how, std::move(prompt), talk.session());
   }
-  times.load += encoder.load_seconds();
-  times.image = encoder.seconds();
 
   if (options.json) {
-    print_json(output, answer.prompt, answer.completion, seed, times);
+    const Json logprobs =
+        options.logprobs < 0 ? Json(nullptr) : logprobs_of(model.tokenizer(), answer.completion);
+    print_json(output, answer.prompt, answer.completion, logprobs, seed, times);
   } else {
     output.end_line();
   }
@@ -292,6 +357,17 @@ void add_generate(CLI::App& app, Run& run) {
              "file to read the prompt from, behind that of -p; -: standard input")
       .show_type("FILE");
   add_flag(command, "--json", options->json, "print one JSON object: text, ids, usage and timings");
+  const Option logprobs =
+      add_option(command, "--logprobs", options->logprobs,
+                 "with --json: each token's log-probability, and so many of the most probable; "
+                 "-1: none")
+          .range(-1, lapidary::kMostLogprobs);
+  add_option(command, "--choices", options->choices,
+             "score the continuations in this file, one a line, instead of drawing; -: standard "
+             "input")
+      .show_type("FILE")
+      .excludes(logprobs)
+      .excludes(find_option(command, "--session"));
   when_chosen(command, run, [options] { return generate(*options); });
 }
 

@@ -1,5 +1,6 @@
 """A context that is full: nothing is dropped without a word, and what stays answers as if there had been no more."""
 
+import array
 import json
 import re
 
@@ -84,6 +85,22 @@ class Slide(Case):
         self.assertTrue(any(read + count > 128 for read, count in zip(reads(error), drawn)), error)
         for same in (["--chunk", "5"], ["-t", "2"], ["--speculation", "off"], ["--snapshot-memory", "0"]):
             self.assertEqual(self.chat(said, *options, *same)[0], got, same)
+
+    def test_it_goes_on_with_the_bits_of_a_fresh_prefill(self):
+        file, ids, logits = (self.path(name) for name in ("talk", "ids.i32", "logits.f32"))
+        said = ["/set max-tokens 5", "one " * 20, "/set max-tokens 200", "two"]
+        _, error = self.chat(said, "-c", "128", "--temp", "0", "--on-full", "slide", "--session", file)
+        self.assertEqual(dropped(error), [1])
+        seen = self.generate("-p", "x", "-n", "1", "--session", file, "--session-read-only")["prompt_ids"][:128]
+        self.path("ids.i32", array.array("i", seen).tobytes())
+        self.ok("logits", "-m", TINY, "--ids", ids, "--out", logits)
+        with open(logits, "rb") as got:
+            rows = array.array("f", got.read())
+        width = len(rows) // len(seen)
+        # What was drawn behind the turns that stay: at least as much as the turn that went.
+        for position in range(len(seen) - 16, len(seen)):
+            row = rows[(position - 1) * width : position * width]
+            self.assertEqual(row.index(max(row)), seen[position], position)
 
     def test_what_can_never_fit_drops_nothing(self):
         said = self.messages(3) + ["word " * 400]

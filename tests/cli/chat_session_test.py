@@ -208,7 +208,7 @@ class SessionOption(Sessions):
         kept = self.bytes()
         _, error = process.communicate(b"three\n", timeout=60)
         self.assertEqual(process.returncode, 3)
-        self.assertIn(b"was changed by another program since it was read", error)
+        self.assertEqual(error.count(b"was changed by another program since it was read"), 1)
         self.assertEqual(self.bytes(), kept)
 
     def wait_for(self, condition):

@@ -206,6 +206,8 @@ bool Chat::say(const UserMessage& message, int drop) {
   try {
     keep();
   } catch (const Error& error) {
+    if (!editor_.terminal())
+      file_.reset();  // A script ends with this, and tries it no second time.
     fail(error);
   }
   return true;

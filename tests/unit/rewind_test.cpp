@@ -131,6 +131,10 @@ TEST_P(Rewind, HasTheBitsOfAFreshSessionAnywhere) {
       ASSERT_EQ(session.position(), position);
       ASSERT_LE(again, position);
       ASSERT_TRUE(std::ranges::equal(session.ids(), text.prompt.ids));
+      const auto same = [](const ImageFeatures& a, const ImageFeatures& b) {
+        return a.values == b.values;
+      };
+      ASSERT_TRUE(std::ranges::equal(session.images(), text.prompt.images, same));
     }
     ASSERT_EQ(hash_bits(session.logits()), fresh(reference, text.prompt)) << "round " << round;
     const Prompt more = some_prompt(1 + static_cast<int>(random() % 90), false, random);
@@ -301,11 +305,9 @@ TEST(Fork, SnapshotsMakeRoomForWhatIsNeeded) {
   const MemoryPlan one = plan_memory(test_data("tiny-gemma3-text-bf16.gguf"), {},
                                      {.context = 1024, .chunk = 128, .snapshot_memory = 0});
   // Little more than two contexts; each session alone would like three windows beside.
-  const Engine engine(vision_model(), {.threads = 1,
-                                       .pass = 128,
-                                       .context = 1024,
-                                       .kv_memory = 3 * one.kv,
-                                       .reuse = false});
+  const Engine engine(
+      vision_model(),
+      {.threads = 1, .pass = 128, .context = 1024, .kv_memory = 3 * one.kv, .reuse = false});
   Session first(engine), second(engine);
   std::mt19937 random(14);
   Session reference(vision_model(), {.context = 1024});

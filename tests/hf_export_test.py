@@ -161,7 +161,7 @@ def check(name, lapidary, data, work):
     assert found.shape == expected.shape, f"{found.shape}, expected {expected.shape}"
     error = numpy.linalg.norm(found - expected) / numpy.linalg.norm(expected)
     # bf16 products of fp32 activations; fp32 weights are rounded as well.
-    assert error < 0.01, f"logits differ by {error:.4f}"
+    assert error < (0.02 if dtype == "float32" else 0.01), f"logits differ by {error:.4f}"
     text = f"{name}: {shards} shard{'s' * (shards > 1)}, {found.shape[1]} ids, logits within {error:.5f}"
     if "vision" in name:
         text += check_pictures(lapidary, data, folder, model, work)
@@ -172,29 +172,46 @@ def check(name, lapidary, data, work):
 
 
 def check_tokenizer(lapidary, data, work):
-    """The tokenizer.json that transformers makes of tokenizer.model gives the same ids as that, and as transformers."""
+    """The tokenizer.json that transformers makes of tokenizer.model gives the ids that it gives transformers, and with the
+    real vocabulary those of the golden data. (With the tiny one tokenizer.model itself gives others: it lacks the parts that
+    some of its tokens are merged of.)"""
     from transformers import AutoTokenizer
 
-    folder = work / "alone"
-    source = work / "source"
-    source.mkdir()
-    for name in (VOCABULARY, "config.json"):
-        shutil.copy(data / "tiny-gemma3-hf" / name, source)
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenizer.save_pretrained(folder)
-    assert (folder / "tokenizer.json").exists() and not (folder / VOCABULARY).exists(), list(folder.iterdir())
+    def exported(name, write):
+        source, folder = work / f"{name}-source", work / name
+        source.mkdir()
+        write(source / VOCABULARY)
+        shutil.copy(data / "tiny-gemma3-hf" / "config.json", source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer.save_pretrained(folder)
+        assert (folder / "tokenizer.json").exists() and not (folder / VOCABULARY).exists(), list(folder.iterdir())
+        return tokenizer, folder
+
+    def ids_of(folder, texts):
+        return [json.loads(line) for line in run(lapidary, "tokenize", "-m", folder, "--jsonl", texts).splitlines()]
+
+    tokenizer, folder = exported("tiny", lambda to: shutil.copy(data / "tiny-gemma3-hf" / VOCABULARY, to))
     lines = (data / "tokenizer.jsonl").read_text(encoding="utf-8").splitlines()
     # A text that names a token is that token to transformers, and text here.
     texts = [line for line in lines if "<" not in line]
     (work / "texts.jsonl").write_text("\n".join(texts), encoding="utf-8")
-    ids = [run(lapidary, "tokenize", "-m", where, "--jsonl", work / "texts.jsonl").splitlines()
-           for where in (folder, source)]
-    assert ids[0] == ids[1], next((a, b) for a, b in zip(*ids) if a != b)
-    for line, found in zip(texts, ids[0], strict=True):
+    for line, found in zip(texts, ids_of(folder, work / "texts.jsonl"), strict=True):
         text = json.loads(line)["text"]
         expected = tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert json.loads(found) == expected, (text, found, expected)
+        assert found == expected, (text, found, expected)
     print(f"tokenizer.json: {len(texts)} texts", flush=True)
+    real = os.environ.get("LAPIDARY_TEST_MODEL")
+    if not real:
+        return
+    sys.path.insert(0, str(pathlib.Path(__file__).parent / "cli"))
+    from folders import Vocabulary
+
+    _, folder = exported("real", Vocabulary(real).write_model)
+    found = ids_of(folder, data / "tokenizer.jsonl")
+    for line, ids in zip(lines, found, strict=True):
+        want = json.loads(line)
+        assert ids == want["ids"], (want["text"], ids, want["ids"])
+    print(f"tokenizer.json of the real vocabulary: {len(lines)} texts", flush=True)
 
 
 def main():
@@ -202,6 +219,7 @@ def main():
     import transformers
 
     transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     lapidary, data = os.path.abspath(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve()
     names = sys.argv[3:] or [*CASES, "tokenizer"]
     failed = 0

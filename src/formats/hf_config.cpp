@@ -53,6 +53,12 @@ std::string text_of(const Json& value) {
   throw Error(ErrorCode::kFile, file + ": key " + printable_value(name) + what);
 }
 
+[[noreturn]] void fail_without_config(const HfFolder& folder) {
+  throw Error(ErrorCode::kFile, folder.path() +
+                                    ": has no config.json: expected a GGUF file or a "
+                                    "folder as Hugging Face publishes models in");
+}
+
 }  // namespace
 
 HfConfig::Value HfConfig::take(const Section& section, const char* name, Json fallback) const {
@@ -91,11 +97,7 @@ HfConfig::HfConfig(const HfFolder& folder, Content content) : folder_(folder) {
     read_stops(config ? *config : Json::object());
     return;
   }
-  if (!config) {
-    throw Error(ErrorCode::kFile, folder.path() +
-                                      ": has no config.json: expected a GGUF file or "
-                                      "a folder as Hugging Face publishes models in");
-  }
+  if (!config) fail_without_config(folder);
   const Section top{&*config, ""};
   const Value type = take(top, "model_type");
   if (type.value != "gemma3" && type.value != "gemma3_text") {
@@ -136,10 +138,10 @@ void HfConfig::read_text(const Json& config) {
   if (!softcap.value.is_null())
     fail_at(softcap.file, softcap.name, " is " + text_of(softcap.value) + ", expected null");
   values_.emplace(Key::kLogitSoftcap, take(text, "final_logit_softcapping"));
-  Value window = take(text, "sliding_window", 4096);
+  Value window = take(text, "sliding_window", 4096U);
   // Null is no default: every layer sees everything.
   if (text.object->contains("sliding_window") && text.object->at("sliding_window").is_null())
-    window.value = 0;
+    window.value = 0U;
   values_.emplace(Key::kSlidingWindow, std::move(window));
   read_layers(text);
   read_rope(text);
@@ -158,7 +160,7 @@ void HfConfig::read_layers(const Section& text) {
   Value types = take(text, "layer_types");
   if (types.value.is_null()) {
     Value pattern = take(text, "sliding_window_pattern");
-    if (pattern.value.is_null()) pattern = take(text, "_sliding_window_pattern", 6);
+    if (pattern.value.is_null()) pattern = take(text, "_sliding_window_pattern", 6U);
     values_.emplace(Key::kSlidingPattern, std::move(pattern));
     return;
   }
@@ -223,7 +225,7 @@ void HfConfig::read_vision(const Json& config) {
     values_.emplace(row.key, take(vision, row.name, number(row.fallback)));
   refuse_unless(vision, "hidden_act", "gelu_pytorch_tanh", "");
   refuse_unless(vision, "num_channels", 3, "");
-  values_.emplace(Key::kTextWidth, take(section(config, "text_config"), "hidden_size", 2304));
+  values_.emplace(Key::kTextWidth, take(section(config, "text_config"), "hidden_size", 2304U));
   read_pool(config, vision);
   // What transformers 5 calls its image_processor's section, earlier releases have in a file.
   for (const char* file : {"preprocessor_config.json", "processor_config.json"}) {
@@ -242,9 +244,9 @@ void HfConfig::read_vision(const Json& config) {
 
 /// A folder says how many tokens a picture becomes, not how many patches become one.
 void HfConfig::read_pool(const Json& config, const Section& vision) {
-  Value tokens = take({&config, ""}, "mm_tokens_per_image", 256);
-  const Json size = take(vision, "image_size", 224).value,
-             patch = take(vision, "patch_size", 16).value;
+  Value tokens = take({&config, ""}, "mm_tokens_per_image", 256U);
+  const Json size = take(vision, "image_size", 224U).value,
+             patch = take(vision, "patch_size", 16U).value;
   values_.emplace(Key::kPool, std::move(tokens));
   Value& pool = values_.at(Key::kPool);
   if (!pool.value.is_number_unsigned()) fail(pool, "an integer");
@@ -384,7 +386,7 @@ std::string HfConfig::where(Key key) const {
 FileInfo HfConfig::list(const HfFolder& folder) {
   FileInfo info;
   const std::optional<Json> config = folder.read_object(kConfig);
-  if (!config) return info;
+  if (!config) fail_without_config(folder);
   const Json type = config->value("model_type", Json());
   // Of both, the text model is what a folder is opened for.
   if (type.is_string())

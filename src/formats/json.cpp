@@ -58,12 +58,24 @@ class Repeated final : public nlohmann::json_sax<Json> {
   std::vector<std::set<std::string>> open_;  // Names so far in each object that is open.
 };
 
+bool is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
+/// Without what fills up its end.
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  return text;
+}
+
 }  // namespace
 
 void check_json_limits(std::string_view text, const std::string& where, const JsonLimits& limits) {
-  std::size_t depth = 0, values = 0;
+  std::size_t depth = 0, values = 0, spaces = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
+    // The library keeps them as it keeps a string.
+    spaces = is_space(c) ? spaces + 1 : 0;
+    if (spaces > limits.string_bytes)
+      fail(where, format("has more than {} spaces in a row at byte {}", spaces - 1, i + 1));
     if (c == '"') {
       const std::size_t begin = ++i;
       for (; i < text.size() && text[i] != '"'; ++i) i += text[i] == '\\' ? 1 : 0;
@@ -86,11 +98,13 @@ void check_json_limits(std::string_view text, const std::string& where, const Js
 
 void parse_json(std::string_view text, const std::string& where, const JsonLimits& limits,
                 nlohmann::json_sax<Json>& handler) {
+  text = trimmed(text);
   check_json_limits(text, where, limits);
   Json::sax_parse(text.begin(), text.end(), &handler);
 }
 
 Json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits) {
+  text = trimmed(text);
   Repeated repeated(where);
   parse_json(text, where, limits, repeated);
   return Json::parse(text.begin(), text.end());

@@ -18,8 +18,10 @@
 namespace lapidary {
 namespace {
 
-constexpr std::uint64_t kMaxBytes = std::uint64_t{256} << 20;
-constexpr std::size_t kMaxPieces = std::size_t{1} << 24;
+constexpr std::uint64_t kMaxBytes = std::uint64_t{128} << 20;
+// Tokens that a file may have beside one in sixty bytes: they take no more memory than that allows
+// (docs/decisions/0020-memory-goes-back.md).
+constexpr std::size_t kFreePieces = 600'000;
 constexpr std::size_t kMaxKept = 200'000;  // Values beside vocabulary and merges.
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 
@@ -43,14 +45,11 @@ class TextIndex {
     places_[place] = id;
     return true;
   }
-  TokenTable::Piece* find(TokenTable& table, std::string_view text) const {
-    const std::uint32_t id = places_[place_of(text)];
-    return id == kNone ? nullptr : &table.pieces[id];
-  }
-
- private:
+  /// The id of `text`, or kNone.
+  std::uint32_t find(std::string_view text) const { return places_[place_of(text)]; }
   static constexpr std::uint32_t kNone = 0xFFFFFFFF;
 
+ private:
   std::size_t place_of(std::string_view text) const {
     const std::size_t mask = places_.size() - 1;
     std::size_t place = std::hash<std::string_view>()(text) & mask;
@@ -70,11 +69,21 @@ class Reader final : public nlohmann::json_sax<Json> {
   void read(std::string_view text) {
     const JsonLimits limits{.values = text.size()};
     phase_ = Phase::kTokens;
+    // Only what is used of it takes memory. A token of a vocabulary has five characters at least.
+    most_pieces_ = text.size() / 60 + kFreePieces;
+    const std::size_t room = std::min(most_pieces_, text.size() / 5 + 1);
+    table_.pieces.reserve(room);
+    ids_.reserve(room);
+    table_.text.reserve(text.size());
     parse_json(text, table_.file, limits, *this);
     if (!kept_.is_object()) fail(" holds ", std::string(kind_of(kept_)) + ", expected an object");
     settle();
     phase_ = Phase::kMerges;
     kept_count_ = 0;
+    // Only what is used of it takes memory. A merge has six characters at least, and a token can be
+    // made in as many ways as it has bytes.
+    most_merges_ = std::min(table_.text.size(), text.size() / 6);
+    merges_.reserve(most_merges_);
     parse_json(text, table_.file, limits, *this);
     if (!merges_seen_) fail(": key model.merges ", "is missing");
     set_aside();
@@ -98,6 +107,7 @@ class Reader final : public nlohmann::json_sax<Json> {
   bool start_array(std::size_t /*size*/) override {
     if (at_ == At::kKept && opens("merges")) {
       at_ = At::kMerges;
+      at_merge_ = 0;
       merges_seen_ = true;
       return true;
     }
@@ -162,7 +172,7 @@ class Reader final : public nlohmann::json_sax<Json> {
   [[noreturn]] void fail_inside() const {
     if (at_ == At::kVocab) fail(": key model.vocab ", "holds another thing than tokens and ids");
     fail(": key model.merges ",
-         format("holds another thing than pairs of texts, at merge {}", rank_));
+         format("holds another thing than pairs of texts, at merge {}", at_merge_));
   }
 
   /// Whether a value that begins here is the model's member `name`.
@@ -197,9 +207,9 @@ class Reader final : public nlohmann::json_sax<Json> {
   }
 
   void add(std::string_view text, std::uint64_t id, PieceType type) {
-    if (id >= kMaxPieces || table_.pieces.size() >= kMaxPieces)
+    if (id > 0xFFFFFFFF || table_.pieces.size() >= most_pieces_)
       fail(": token ", format("\"{}\" has id {}, expected less than {}", printable_value(text), id,
-                              kMaxPieces));
+                              most_pieces_));
     table_.pieces.push_back({static_cast<std::uint32_t>(table_.text.size()),
                              static_cast<std::uint32_t>(text.size()), 0, type});
     table_.text += text;
@@ -214,6 +224,10 @@ class Reader final : public nlohmann::json_sax<Json> {
   void sort_by_id();
   void set_types();
 
+  /// The token `whole` made of `left`, an id, and of what then is left of it.
+  struct Merge {
+    std::uint32_t whole, left;
+  };
   void merge(std::string_view left, std::string_view right);
   void set_aside();
 
@@ -221,15 +235,17 @@ class Reader final : public nlohmann::json_sax<Json> {
   PagedVector<std::uint32_t> ids_;  // Of table_.pieces, until these are in order.
   std::vector<std::pair<std::uint32_t, PieceType>> added_;  // Ids of tokens that are no merges'.
   std::optional<TextIndex> index_;
+  PagedVector<Merge> merges_;
+  std::size_t most_pieces_ = 0, most_merges_ = 0;
   Json kept_;
   std::vector<Json*> open_;
   std::string key_;
   std::vector<std::string> pair_;
   std::string whole_;
   std::size_t kept_count_ = 0;
-  std::uint32_t rank_ = 0;
   Phase phase_ = Phase::kTokens;
   At at_ = At::kKept;
+  std::size_t at_merge_ = 0;
   bool in_model_ = false;
   bool in_pair_ = false;
   bool vocab_seen_ = false;
@@ -338,35 +354,52 @@ void Reader::set_types() {
   for (const auto& [id, type] : added_) table_.pieces[id].type = type;
   const Json unknown = kept_["model"].value("unk_token", Json());
   if (!unknown.is_string()) fail(": key model.unk_token ", "is missing");
-  TokenTable::Piece* const piece = index_->find(table_, unknown.get_ref<const std::string&>());
-  if (piece == nullptr) fail(": key model.unk_token ", "is no token");
-  piece->type = PieceType::kUnknown;
+  const std::uint32_t id = index_->find(unknown.get_ref<const std::string&>());
+  if (id == TextIndex::kNone) fail(": key model.unk_token ", "is no token");
+  table_.pieces[id].type = PieceType::kUnknown;
 }
 
 /// The earliest merge of a token gives it its score.
 void Reader::merge(std::string_view left, std::string_view right) {
+  ++at_merge_;
   if (phase_ == Phase::kTokens) return;
   whole_ = left;
   whole_ += right;
-  TokenTable::Piece* const piece = index_->find(table_, whole_);
-  if (piece == nullptr || index_->find(table_, left) == nullptr ||
-      index_->find(table_, right) == nullptr || left.empty() || right.empty()) {
-    fail(": key model.merges ", format("has \"{}\" and \"{}\" at merge {}, which are no tokens, or "
-                                       "make none",
-                                       printable_value(left), printable_value(right), rank_));
+  const std::uint32_t whole = index_->find(whole_), part = index_->find(left);
+  constexpr std::uint32_t kNone = TextIndex::kNone;
+  if (left.empty() || right.empty() || whole == kNone || part == kNone ||
+      index_->find(right) == kNone) {
+    fail(": key model.merges ",
+         format("has \"{}\" and \"{}\" at merge {}, which are no tokens, or "
+                "make none",
+                printable_value(left), printable_value(right), merges_.size()));
   }
-  ++rank_;
-  if (piece->score == 0) piece->score = -static_cast<float>(rank_);
+  if (merges_.size() == most_merges_)
+    fail(": key model.merges ", "has more merges than its tokens can be made in");
+  merges_.push_back({whole, part});
+  TokenTable::Piece& piece = table_.pieces[whole];
+  if (piece.score == 0) piece.score = -static_cast<float>(merges_.size());
 }
 
-/// Tokens that no merge makes: SentencePiece would make them of whatever two parts. As unused ones
-/// with the lowest score it takes them apart again once it has done all else.
+/// Tokens that no merges lead to: SentencePiece would make them of whatever two parts. As unused
+/// ones with the lowest score it takes them apart again once it has done all else.
 void Reader::set_aside() {
-  for (TokenTable::Piece& piece : table_.pieces) {
-    if (piece.type != PieceType::kNormal || piece.score != 0) continue;
-    const std::string_view text = table_.text_of(piece);
-    piece.score = -static_cast<float>(rank_ + 1);
-    if (!is_one_character(text)) piece.type = PieceType::kUnused;
+  const auto bytes_of = [this](const Merge& merge) { return table_.pieces[merge.whole].bytes; };
+  // Parts are shorter than what they make.
+  std::ranges::sort(merges_, {}, bytes_of);
+  PagedVector<std::uint8_t> made(table_.pieces.size(), 0);
+  for (std::size_t id = 0; id < made.size(); ++id)
+    made[id] = is_one_character(table_.text_of(table_.pieces[id])) ? 1 : 0;
+  for (const Merge& merge : merges_) {
+    const std::string_view whole = table_.text_of(table_.pieces[merge.whole]);
+    const std::uint32_t right = index_->find(whole.substr(table_.pieces[merge.left].bytes));
+    if (made[merge.left] != 0 && made[right] != 0) made[merge.whole] = 1;
+  }
+  for (std::size_t id = 0; id < made.size(); ++id) {
+    TokenTable::Piece& piece = table_.pieces[id];
+    if (piece.type != PieceType::kNormal || made[id] != 0) continue;
+    piece.type = PieceType::kUnused;
+    piece.score = -static_cast<float>(merges_.size() + 1);
   }
 }
 

@@ -1,8 +1,8 @@
 // Reads SentencePiece's own files: protobuf's wire format, of which a model has few kinds of
 // fields.
 
+#include <algorithm>
 #include <bit>
-#include <cmath>
 #include <optional>
 #include <span>
 
@@ -15,7 +15,9 @@ namespace lapidary {
 namespace {
 
 constexpr std::uint64_t kMaxBytes = std::uint64_t{256} << 20;
-constexpr std::size_t kMaxPieces = std::size_t{1} << 24;
+// Pieces that a file may have beside one in sixteen bytes: they take no more memory than that
+// allows (docs/decisions/0020-memory-goes-back.md).
+constexpr std::size_t kFreePieces = std::size_t{2} << 20;
 
 /// One field of a message.
 struct Field {
@@ -85,7 +87,8 @@ class Message {
   std::string_view left_;
 };
 
-void read_piece(const std::string& path, std::string_view bytes, TokenTable& table) {
+void read_piece(const std::string& path, std::string_view bytes, std::size_t most,
+                TokenTable& table) {
   Message message(path, bytes);
   TokenTable::Piece piece{static_cast<std::uint32_t>(table.text.size()), 0, 0, PieceType::kNormal};
   while (const std::optional<Field> field = message.next()) {
@@ -103,8 +106,8 @@ void read_piece(const std::string& path, std::string_view bytes, TokenTable& tab
       piece.type = static_cast<PieceType>(field->value < 7 ? field->value : 0);
     }
   }
-  if (table.pieces.size() == kMaxPieces)
-    message.fail(format("has more than {} tokens", kMaxPieces));
+  if (piece.bytes == 0) message.fail(format("has no text for token {}", table.pieces.size()));
+  if (table.pieces.size() == most) message.fail(format("has more than {} tokens", most));
   table.pieces.push_back(piece);
 }
 
@@ -149,15 +152,19 @@ TokenTable read_tokenizer_model(const std::string& path) {
   }
   PagedString bytes(static_cast<std::size_t>(file.size()), '\0');
   file.read(0, std::as_writable_bytes(std::span(bytes)));
+  const std::size_t most = bytes.size() / 16 + kFreePieces;
   TokenTable table;
   table.file = path;
   table.tokens = "pieces";
+  // Only what is used of it takes memory. A piece has five bytes at least.
+  table.pieces.reserve(std::min(most, bytes.size() / 5));
+  table.text.reserve(bytes.size());
   Message message(path, bytes);
   bool trained = false, normalized = false;
   while (const std::optional<Field> field = message.next()) {
     if (field->number == 1) {
       message.expect(*field, kBytes, "piece");
-      read_piece(path, field->bytes, table);
+      read_piece(path, field->bytes, most, table);
     } else if (field->number == 2) {
       message.expect(*field, kBytes, "trainer_spec");
       check_trainer(path, field->bytes);

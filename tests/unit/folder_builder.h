@@ -84,7 +84,7 @@ class FolderBuilder {
   static constexpr int kWidth = 32, kForward = 64, kLayers = 2, kVocabulary = 272;
 
   FolderBuilder() {
-    config = {{"architectures", {"Gemma3ForCausalLM"}},
+    config = {{"architectures", Json::array({"Gemma3ForCausalLM"})},
               {"model_type", "gemma3_text"},
               {"hidden_size", kWidth},
               {"intermediate_size", kForward},
@@ -148,7 +148,7 @@ class FolderBuilder {
       if (type == 3 || type == 4)
         added.push_back({{"id", i}, {"content", source.tokens()[i]}, {"special", type == 3}});
     }
-    const Json merges = {{"a", "b"}, {"\xE2\x96\x81", "a"}};
+    const Json merges = Json::array({Json::array({"a", "b"}), Json::array({"\xE2\x96\x81", "a"})});
     return {{"version", "1.0"},
             {"added_tokens", added},
             {"normalizer",

@@ -255,7 +255,7 @@ TEST(HfFolder, BothGenerationsOfKeys) {
     c["rope_parameters"] = {
         {"full_attention", {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 300000.0}}},
         {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 30000.0}}}};
-    c["layer_types"] = {"full_attention", "sliding_attention"};
+    c["layer_types"] = Json::array({"full_attention", "sliding_attention"});
   });
   EXPECT_EQ(current.global_rope_factor, 4);
   EXPECT_EQ(current.global_rope_base, 300000);
@@ -297,7 +297,7 @@ TEST(HfFolder, BothKindsOfTokenizersGiveTheSameIds) {
   FolderBuilder().with_json(content).lay(json);
   // In another order, and merges as older releases wrote them.
   nlohmann::json sorted = nlohmann::json::parse(content.dump());
-  sorted["model"]["merges"] = {"a b", "\xE2\x96\x81 a"};
+  sorted["model"]["merges"] = nlohmann::json::array({"a b", "\xE2\x96\x81 a"});
   FolderBuilder().with_json(sorted).lay(merges_first);
   const Tokenizer expected = load_tokenizer(model.path());
   for (const TempFolder* folder : {&json, &merges_first}) {
@@ -312,10 +312,13 @@ TEST(HfFolder, BothKindsOfTokenizersGiveTheSameIds) {
 TEST(HfFolder, TokensWithoutAMergeStayApart) {
   auto content = FolderBuilder::small_json();
   content["model"]["vocab"]["ba"] = 270;
+  content["model"]["vocab"]["bab"] = 271;  // Made of what is not made.
+  content["model"]["merges"].push_back(nlohmann::ordered_json::array({"ba", "b"}));
   const TempFolder folder;
   FolderBuilder().with_json(content).lay(folder);
   const Tokenizer tokenizer = load_tokenizer(folder.path());
   EXPECT_EQ(tokenizer.encode("ba"), (std::vector<TokenId>{267, 266}));
+  EXPECT_EQ(tokenizer.encode("bab"), (std::vector<TokenId>{267, 268}));
   EXPECT_EQ(tokenizer.piece(270), "ba");
 }
 

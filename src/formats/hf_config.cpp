@@ -273,15 +273,12 @@ void HfConfig::read_stops(const Json& config) {
     if (found != generation->end() && !found->is_null())
       stops = {folder_.path() + "/generation_config.json", "eos_token_id", *found};
   }
-  constexpr Key kKeys[] = {Key::kEos, Key::kEot, Key::kEom};
-  if (!stops.value.is_array()) {
-    values_.emplace(kKeys[0], std::move(stops));
-    return;
+  constexpr std::size_t kMost = 64;
+  if (stops.value.is_array() && stops.value.size() > kMost) {
+    fail_at(stops.file, stops.name,
+            format(" has {} ids, expected at most {}", stops.value.size(), kMost));
   }
-  if (stops.value.size() > std::size(kKeys))
-    fail_at(stops.file, stops.name, format(" has {} ids, expected at most 3", stops.value.size()));
-  for (std::size_t i = 0; i < stops.value.size(); ++i)
-    values_.emplace(kKeys[i], Value{stops.file, stops.name, stops.value[i]});
+  values_.emplace(Key::kEos, std::move(stops));
 }
 
 /// A file of its own, or a member of the tokenizer's or the processor's settings.

@@ -15,7 +15,8 @@
 #include "formats/hf_folder.h"
 #include "formats/hf_names.h"
 #include "formats/safetensors.h"
-#include "formats/token_table.h"
+#include "formats/tokenizer_json.h"
+#include "formats/tokenizer_model.h"
 #include "lapidary/error.h"
 
 namespace lapidary {

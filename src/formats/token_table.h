@@ -37,14 +37,4 @@ struct TokenTable {
   }
 };
 
-/// The tokens of a file of SentencePiece's own, tokenizer.model. Throws Error(kFile): one line that
-/// names the file, for what is no such file or has another kind of model than Gemma's: byte pairs,
-/// a text left as it is.
-TokenTable read_tokenizer_model(const std::string& path);
-
-/// The tokens of a tokenizer.json: byte pairs with byte fallback, spaces written as U+2581. Merges
-/// become scores, the earlier the higher, which order SentencePiece's merges alike. Throws
-/// Error(kFile): one line that names the file and the key.
-TokenTable read_tokenizer_json(const std::string& path);
-
 }  // namespace lapidary

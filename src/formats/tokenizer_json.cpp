@@ -1,6 +1,8 @@
 // Reads the tokenizers library's files, in which byte pairs are a list of merges. They have tens of
 // megabytes, so that vocabulary and merges are taken as they come; only the rest becomes values.
 
+#include "formats/tokenizer_json.h"
+
 #include <algorithm>
 #include <functional>
 #include <optional>
@@ -11,7 +13,6 @@
 #include "base/format.h"
 #include "base/printable.h"
 #include "formats/json.h"
-#include "formats/token_table.h"
 #include "lapidary/error.h"
 #include "lapidary/utf8.h"
 

@@ -1,6 +1,8 @@
 // Reads SentencePiece's own files: protobuf's wire format, of which a model has few kinds of
 // fields.
 
+#include "formats/tokenizer_model.h"
+
 #include <algorithm>
 #include <bit>
 #include <optional>
@@ -8,7 +10,6 @@
 
 #include "base/file.h"
 #include "base/format.h"
-#include "formats/token_table.h"
 #include "lapidary/error.h"
 
 namespace lapidary {

@@ -56,7 +56,7 @@ enum class Key {
   kTokenScores,
   kTokenTypes,  // Integers: TokenType in text/vocabulary.h.
   kBos,
-  kEos,
+  kEos,  // Or all ids that end a text.
   kEot,
   kEom,
   kChatTemplate,

@@ -8,7 +8,8 @@
 #include <string>
 
 #include "../unit/gguf_builder.h"
-#include "formats/token_table.h"
+#include "formats/tokenizer_json.h"
+#include "formats/tokenizer_model.h"
 #include "lapidary/error.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -275,7 +275,7 @@ TEST(HfFolder, BothGenerationsOfKeys) {
 TEST(HfFolder, EndsTextsAndWritesTurnsAsItsFilesSay) {
   const TempFolder folder;
   FolderBuilder builder;
-  builder.files["generation_config.json"] = R"({"eos_token_id": [1, 6, 4]})";
+  builder.files["generation_config.json"] = R"({"eos_token_id": [4, 1, 263, 0]})";
   builder.files["tokenizer_config.json"] =
       R"({"chat_template": [{"name": "tools", "template": "no"},
           {"name": "default", "template": "<start_of_turn>user"}]})";
@@ -284,7 +284,7 @@ TEST(HfFolder, EndsTextsAndWritesTurnsAsItsFilesSay) {
   EXPECT_EQ(source->find_string(Key::kChatTemplate), "<start_of_turn>user");
   const Tokenizer tokenizer = load_tokenizer(*source);
   EXPECT_EQ(std::vector(tokenizer.stop_ids().begin(), tokenizer.stop_ids().end()),
-            (std::vector<TokenId>{1, 6, 4}));
+            (std::vector<TokenId>{1, 6, 4, 263, 0}));
   folder.write("chat_template.jinja", "<|im_start|>");
   EXPECT_EQ(open_source(folder.path(), Content::kText)->find_string(Key::kChatTemplate),
             "<|im_start|>");

@@ -126,11 +126,20 @@ std::vector<Damage> config_damages() {
           "StopIsNoToken", [](Json& c) { c["eos_token_id"] = 5000; },
           "key eos_token_id is 5000, expected 0 to 269"),
       config(
-          "FourStops",
+          "ManyStops", [](Json& c) { c["eos_token_id"] = Json(std::vector<int>(65, 1)); },
+          "key eos_token_id has 65 ids, expected at most 64"),
+      config(
+          "OneOfTheStopsIsNoToken",
           [](Json& c) {
-            c["eos_token_id"] = Json::array({1, 2, 3, 4});
+            c["eos_token_id"] = Json::array({1, 5000});
           },
-          "key eos_token_id has 4 ids, expected at most 3"),
+          "key eos_token_id holds 5000, expected 0 to 269"),
+      config(
+          "OneOfTheStopsIsAString",
+          [](Json& c) {
+            c["eos_token_id"] = Json::array({1, "<eos>"});
+          },
+          "key eos_token_id is [1,\"<eos>\"], expected a list of integers"),
       file("GenerationIsNoJson", "generation_config.json", "{,}",
            "generation_config.json: is no valid JSON"),
       file("TemplateIsANumber", "tokenizer_config.json", R"({"chat_template": 1})",

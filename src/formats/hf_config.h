@@ -19,7 +19,7 @@ class HfConfig {
   /// missing and of any model. Throws Error(kFile): one line that names the file and the key.
   HfConfig(const HfFolder& folder, Content content);
 
-  // As WeightSource has them. `name` and `where` of a key that no file of a folder has are empty.
+  // As WeightSource has them. The name of a key that no file of a folder has is empty.
   std::optional<std::uint64_t> find_uint(Key key) const;
   std::optional<double> find_float(Key key) const;
   std::optional<std::string> find_string(Key key) const;
@@ -31,7 +31,6 @@ class HfConfig {
 
   /// What tie_word_embeddings says: whether the embedding is the head as well.
   bool tied() const { return tied_; }
-  bool has_vision() const { return has_vision_; }
 
   /// All of config.json, for people: keys joined by dots, and values on one printable line.
   static FileInfo list(const HfFolder& folder);

@@ -23,7 +23,8 @@ constexpr std::uint64_t kMaxBytes = std::uint64_t{128} << 20;
 // Tokens that a file may have beside one in sixty bytes: they take no more memory than that allows
 // (docs/decisions/0020-memory-goes-back.md).
 constexpr std::size_t kFreePieces = 600'000;
-constexpr std::size_t kMaxKept = 200'000;  // Values beside vocabulary and merges.
+// What stands beside vocabulary and merges: values, and bytes of texts and names.
+constexpr std::size_t kMaxKept = 200'000, kMaxKeptBytes = std::size_t{8} << 20;
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 
 bool is_one_character(std::string_view text) {
@@ -80,7 +81,7 @@ class Reader final : public nlohmann::json_sax<Json> {
     if (!kept_.is_object()) fail(" holds ", std::string(kind_of(kept_)) + ", expected an object");
     settle();
     phase_ = Phase::kMerges;
-    kept_count_ = 0;
+    kept_count_ = kept_bytes_ = 0;
     // Only what is used of it takes memory. A merge has six characters at least, and a token can be
     // made in as many ways as it has bytes.
     most_merges_ = std::min(table_.text.size(), text.size() / 6);
@@ -130,13 +131,18 @@ class Reader final : public nlohmann::json_sax<Json> {
   }
   bool key(std::string& name) override {
     if (at_ == At::kMerges) fail_inside();
+    if (at_ == At::kKept) kept_bytes_ += name.size();
     key_ = std::move(name);
     return true;
   }
   bool string(std::string& value) override {
-    if (at_ == At::kKept) return keep(std::move(value));
+    if (at_ == At::kKept) {
+      kept_bytes_ += value.size();
+      return keep(std::move(value));
+    }
     if (at_ == At::kVocab) fail_inside();
     if (in_pair_) {
+      if (pair_.size() == 2) fail_inside();
       pair_.push_back(std::move(value));
       return true;
     }
@@ -182,6 +188,8 @@ class Reader final : public nlohmann::json_sax<Json> {
   }
   /// The place of a value that is kept.
   Json& place(Json value) {
+    if (kept_bytes_ > kMaxKeptBytes)
+      fail(" has more than ", format("{} bytes beside its vocabulary and merges", kMaxKeptBytes));
     if (++kept_count_ > kMaxKept)
       fail(" has more than ", format("{} values beside its vocabulary and merges", kMaxKept));
     if (open_.empty()) return kept_ = std::move(value);
@@ -243,7 +251,7 @@ class Reader final : public nlohmann::json_sax<Json> {
   std::string key_;
   std::vector<std::string> pair_;
   std::string whole_;
-  std::size_t kept_count_ = 0;
+  std::size_t kept_count_ = 0, kept_bytes_ = 0;
   Phase phase_ = Phase::kTokens;
   At at_ = At::kKept;
   std::size_t at_merge_ = 0;

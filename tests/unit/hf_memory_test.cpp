@@ -59,6 +59,11 @@ std::vector<Huge> huge_folders() {
       {"TokenizerOfEmptyTokens", other("tokenizer.json", vocabulary, ",\"\":1", 30'000'000)},
       {"TokenizerOfMerges",
        other("tokenizer.json", R"({"model":{"merges":[["a","b"])", ",[\"\",\"\"]", 30'000'000)},
+      {"TokenizerOfOneMerge",
+       other("tokenizer.json", R"({"model":{"merges":[["a")", ",\"\"", 30'000'000)},
+      {"TokenizerOfLongTokens",
+       other("tokenizer.json", R"({"added_tokens":[0)",
+             ",{\"content\":\"" + std::string(900'000, 'n') + "\"}", 60'000'000)},
       {"PiecesWithoutText", other("tokenizer.model", "", std::string("\x0A\x00", 2), 20'000'000)},
       {"PiecesOfALetter", other("tokenizer.model", "", "\x0A\x03\x0A\x01z", 20'000'000)},
   };

@@ -56,7 +56,7 @@ enum class Key {
   kTokenScores,
   kTokenTypes,  // Integers: TokenType in text/vocabulary.h.
   kBos,
-  kEos,
+  kEos,  // Or all ids that end a text.
   kEot,
   kEom,
   kChatTemplate,
@@ -158,12 +158,13 @@ class WeightSource {
   virtual std::uint64_t file_bytes() const = 0;
 };
 
-/// Opens what lies at `path`: a GGUF file. Throws Error(kFile) with one line that names the file
-/// and the key or tensor, also when it holds no `content`.
+/// Opens what lies at `path`: a GGUF file, or a folder as Hugging Face publishes models in. Throws
+/// Error(kFile) with one line that names the file and the key or tensor, also when it holds no
+/// `content`.
 std::unique_ptr<WeightSource> open_source(const std::string& path, Content content);
 
 /// Where the vision part of the model at `path` may lie, by the names of files: none that has been
-/// opened.
+/// opened. A folder may hold both parts.
 std::vector<std::string> vision_paths(const std::string& path);
 
 /// All that lies at `path`, in its own words.

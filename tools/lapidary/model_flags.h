@@ -16,6 +16,7 @@ struct ModelFlags {
   int chunk = 512;
   std::string isa;
   std::string kv = "bf16";
+  std::string weights;
   std::uint64_t memory_limit = 0;
   bool quiet = false;
 
@@ -26,6 +27,9 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// --kv alone, and what it means.
 void add_kv_flag(CLI::App& app, std::string& kv);
 lapidary::KvType kv_type(const std::string& kv);
+
+/// --weights alone.
+void add_weights_flag(CLI::App& app, std::string& weights);
 
 /// As add_model_flags, for commands that make no session.
 void add_file_flags(CLI::App& app, ModelFlags& flags);

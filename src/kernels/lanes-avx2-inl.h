@@ -132,6 +132,15 @@ inline Bytes look_up(Bytes q, const std::uint8_t* table) {  // Every byte, 0 …
       _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
   return {_mm256_shuffle_epi8(both, q.a), _mm256_shuffle_epi8(both, q.b)};
 }
+inline Bytes spread_rows(const std::uint8_t* p) {  // Each of 16 bytes four times.
+  constexpr int kFour = 0x01010101;
+  const __m256i rows =
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i index =
+      _mm256_set_epi32(7 * kFour, 6 * kFour, 5 * kFour, 4 * kFour, 3 * kFour, 2 * kFour, kFour, 0);
+  const __m256i next = _mm256_add_epi8(index, _mm256_set1_epi8(8));
+  return {_mm256_shuffle_epi8(rows, index), _mm256_shuffle_epi8(rows, next)};
+}
 template <int kShift>
 inline __m256i shift_to_four(
     __m256i v) {  // Moves bit kShift of every byte to bit 4 (others arrive too).

@@ -109,6 +109,14 @@ inline Bytes look_up(Bytes q, const std::uint8_t* table) {  // Every byte, 0 …
   return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_128(table)), q.v)};
 }
 
+inline Bytes spread_rows(const std::uint8_t* p) {  // Each of 16 bytes four times.
+  constexpr int kFour = 0x01010101;
+  const __m512i index = _mm512_set_epi32(15 * kFour, 14 * kFour, 13 * kFour, 12 * kFour, 11 * kFour,
+                                         10 * kFour, 9 * kFour, 8 * kFour, 7 * kFour, 6 * kFour,
+                                         5 * kFour, 4 * kFour, 3 * kFour, 2 * kFour, kFour, 0);
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_128(p)), index)};
+}
+
 template <int kShift, int kMask>
 inline Bytes merge_plane(
     Bytes q,

@@ -207,6 +207,7 @@ inline Bytes join_nibbles(const Bytes& high, const Bytes& low) {
 inline Bytes look_up(const Bytes& q, const std::uint8_t* table) {
   LAPIDARY_EACH_BYTE(table[q.byte[i]]);
 }
+inline Bytes spread_rows(const std::uint8_t* p) { LAPIDARY_EACH_BYTE(p[i / 4]); }
 inline void load_low_rows(const std::uint8_t* rows, std::size_t stride, Bytes* planes) {
   for (std::size_t row = 0; row < 16; ++row) {
     for (std::size_t p = 0; p < 4; ++p)

@@ -186,6 +186,14 @@ inline Bytes look_up(const Bytes& q,
   LAPIDARY_EACH_PART(Bytes, vqtbl1q_s8(entries, bits(q.v[i])));
 }
 
+inline Bytes spread_rows(const std::uint8_t* p) {  // Each of 16 bytes four times.
+  const uint8x16_t rows = vld1q_u8(p);
+  const uint8x16_t first = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
+  const auto index = [&](int i) {
+    return vaddq_u8(first, vdupq_n_u8(static_cast<std::uint8_t>(4 * i)));
+  };
+  LAPIDARY_EACH_PART(Bytes, values(vqtbl1q_u8(rows, index(i))));
+}
 template <int kShift>
 inline uint8x16_t shift_to_four(uint8x16_t v) {  // Moves bit kShift of every byte to bit 4.
   if constexpr (kShift < 4) {

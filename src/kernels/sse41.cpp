@@ -212,6 +212,12 @@ inline Bytes look_up(const Bytes& q, const std::uint8_t* table) {
   const __m128i entries = load_128(table);
   LAPIDARY_EACH_PART(Bytes, _mm_shuffle_epi8(entries, q.v[i]));
 }
+inline Bytes spread_rows(const std::uint8_t* p) {  // Each of 16 bytes four times.
+  const __m128i rows = load_128(p);
+  const __m128i first = _mm_set_epi8(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+  LAPIDARY_EACH_PART(
+      Bytes, _mm_shuffle_epi8(rows, _mm_add_epi8(first, _mm_set1_epi8(static_cast<char>(4 * i)))));
+}
 template <int kShift>
 inline __m128i shift_to_four(__m128i v) {  // Moves bit kShift of every byte to bit 4, others too.
   if constexpr (kShift < 4) {

@@ -122,6 +122,7 @@ LAPIDARY_NEEDS(Bytes, append_bits<2>(at.q, at.q), "2^bits q + low, of bytes that
 LAPIDARY_NEEDS(Bytes, join_nibbles(at.q, at.q), "int8: 16 · (high - 8) + low, both 0 … 15");
 LAPIDARY_NEEDS(Bytes, look_up(at.q, at.bytes),
                "every byte, 0 … 15, becomes that of a table of 16 bytes, which is aligned to 16");
+LAPIDARY_NEEDS(Bytes, spread_rows(at.bytes), "of sixteen bytes each one four times: a row's");
 LAPIDARY_NEEDS(void, load_low_rows(at.bytes, at.stride, at.to_groups),
                "from sixteen rows of 16 bytes, `stride` apart, four groups: of every row bytes "
                "0 … 3, 4 … 7, …");

@@ -11,9 +11,10 @@ namespace lapidary {
 
 /// 32 values as a file holds them.
 struct FileBlock {
-  std::uint8_t q[32];      // Unsigned; with 8 bits, int8.
-  std::uint8_t scales[4];  // Of these values alone: 16-bit floats, or integers (ScaleForm).
-  std::uint8_t header[4];  // Of 256 values: fp16 scale and minimum.
+  std::uint8_t q[32];       // Unsigned; with 8 bits, int8.
+  std::uint8_t scales[4];   // Of these values alone: 16-bit floats, or integers (ScaleForm).
+  std::uint8_t header[4];   // Of 256 values: fp16 scale and minimum.
+  std::uint8_t numbers[8];  // Of entries of a grid that is packed as it is: one for each four.
 };
 
 inline std::uint16_t load_u16(const void* from) {
@@ -245,6 +246,7 @@ inline void iq3_xxs(const std::uint8_t* block, int part, FileBlock& out) {
   std::memcpy(out.header, block, 2);
   const std::uint8_t* numbers = block + 2 + 8 * part;
   const std::uint32_t signs = load_u32(block + 66 + 4 * part);
+  std::memcpy(out.numbers, numbers, 8);
   for (int o = 0; o < 4; ++o) {
     put_quads(kIq3XxsGrid[numbers[2 * o]], kIq3XxsGrid[numbers[2 * o + 1]],
               even_signs(signs >> 7 * o), o, out);

@@ -138,6 +138,9 @@ struct BlockScheme {
   int bias = 0;  // What is subtracted from it.
   Scales scales = kHalfScale;
   const CodeBook* codes = nullptr;  // Where integers are numbers of its entries.
+  /// Where four integers have too many bits for what they may be: 256 entries, of which numbers and
+  /// signs are stored instead; levels of three bits, which are numbers of the code book.
+  const std::uint16_t* grid = nullptr;
 
   /// What an integer stands for, before its scale.
   constexpr int value(std::uint8_t q) const {
@@ -201,7 +204,7 @@ inline constexpr BlockTraits kBlockTraits[] = {
     {BlockType::kIQ2_S, "IQ2_S", 256, 82, kernels::Packing::kIQ2_S,
      {3, 0, kEighthHalves, &kIq2Codes}, {0, -1}, readers::iq2_s},
     {BlockType::kIQ3_XXS, "IQ3_XXS", 256, 98, kernels::Packing::kIQ3_XXS,
-     {4, 0, odd_scale(0.25F), &kIq3XxsCodes}, {0, -1}, readers::iq3_xxs},
+     {3, 0, odd_scale(0.25F), &kIq3XxsCodes, kIq3XxsGrid}, {0, -1}, readers::iq3_xxs},
     {BlockType::kIQ3_S, "IQ3_S", 256, 110, kernels::Packing::kIQ3_S,
      {4, 0, odd_scale(1.0F), &kIq3SCodes}, {0, -1}, readers::iq3_s},
     {BlockType::kTQ1_0, "TQ1_0", 256, 54, kernels::Packing::kTernary, {2, 1}, {52, -1},

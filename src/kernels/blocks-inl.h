@@ -14,6 +14,20 @@ struct BiasedCodes {
 template <Packing kPacking>
 inline constexpr BiasedCodes kBiasedCodes{*packed_traits(kPacking).stored.codes};
 
+// The entries of a grid, as what their levels stand for in the code book.
+struct GridBytes {
+  alignas(64) std::uint32_t entries[256];
+  constexpr GridBytes(const std::uint16_t* grid, const CodeBook& codes) : entries() {
+    for (int i = 0; i < 256; ++i) {
+      for (int k = 0; k < 4; ++k)
+        entries[i] |= static_cast<std::uint32_t>(codes[grid[i] >> 3 * k & 7]) << 8 * k;
+    }
+  }
+};
+template <Packing kPacking>
+inline constexpr GridBytes kGridBytes{packed_traits(kPacking).stored.grid,
+                                      *packed_traits(kPacking).stored.codes};
+
 // Group g of a packed block, straight from its planes: the stored integers, or what a code book
 // makes of them.
 template <Packing kPacking>
@@ -24,6 +38,9 @@ struct PackedGroups {
     constexpr PackedTraits kTraits = packed_traits(kPacking);
     if constexpr (kTraits.bits() == 8) {
       return load_group(block + 64 * g);
+    } else if constexpr (kTraits.stored.grid != nullptr) {
+      const Bytes sizes = look_up_fours(block + 16 * g, kGridBytes<kPacking>.entries);
+      return negate_where<g>(sizes, load_group(block + 128));
     } else if constexpr (kTraits.bits() < 4) {
       Bytes q = bit_field<2, 2 * (g % 4)>(load_group(block + 64 * (g / 4)));
       // Bit g, and the bit that group g's eight values share, become bit 2.

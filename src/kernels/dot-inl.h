@@ -58,8 +58,8 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
       start(first, s, less_first(s));
       start(second, s, less_second(s));
     }
-    add_groups<kTraits.bits(), 0, 4, kPanels, kStreams>(groups, x, first);
-    add_groups<kTraits.bits(), 4, 8, kPanels, kStreams>(groups, x, second);
+    add_groups<kTraits.group_bits(), 0, 4, kPanels, kStreams>(groups, x, first);
+    add_groups<kTraits.group_bits(), 4, 8, kPanels, kStreams>(groups, x, second);
     for (int i = 0; i < kPanels * kStreams; ++i) {
       const BlockScales& s = scales[i / kStreams];
       const int stream = i % kStreams;
@@ -78,7 +78,7 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
   } else {
     for (int s = 0; s < kStreams; ++s)
       start(out, s, kBias != 0 ? times_total<-kBias>(sums[s]) : broadcast_int(0));
-    add_groups<kTraits.bits(), 0, 8, kPanels, kStreams>(groups, x, out);
+    add_groups<kTraits.group_bits(), 0, 8, kPanels, kStreams>(groups, x, out);
   }
 }
 

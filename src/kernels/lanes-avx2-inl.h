@@ -132,6 +132,22 @@ inline Bytes look_up(Bytes q, const std::uint8_t* table) {  // Every byte, 0 …
       _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
   return {_mm256_shuffle_epi8(both, q.a), _mm256_shuffle_epi8(both, q.b)};
 }
+// Words of a table, by sixteen bytes.
+inline Bytes look_up_fours(const std::uint8_t* p, const std::uint32_t* table) {
+  const Ints rows = load_u8_rows(p);
+  const auto* words = reinterpret_cast<const int*>(table);
+  return {_mm256_i32gather_epi32(words, rows.a, 4), _mm256_i32gather_epi32(words, rows.b, 4)};
+}
+template <int kBit>
+inline __m256i negate_part(__m256i q, __m256i plane) {
+  const __m256i bit = _mm256_set1_epi8(static_cast<char>(1 << kBit));
+  const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(plane, bit), bit);
+  return _mm256_sub_epi8(_mm256_xor_si256(q, set), set);
+}
+template <int kBit>
+inline Bytes negate_where(Bytes q, Bytes plane) {
+  return {negate_part<kBit>(q.a, plane.a), negate_part<kBit>(q.b, plane.b)};
+}
 inline Bytes spread_rows(const std::uint8_t* p) {  // Each of 16 bytes four times.
   constexpr int kFour = 0x01010101;
   const __m256i rows =

@@ -109,6 +109,16 @@ inline Bytes look_up(Bytes q, const std::uint8_t* table) {  // Every byte, 0 …
   return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_128(table)), q.v)};
 }
 
+// Words of a table, by sixteen bytes.
+inline Bytes look_up_fours(const std::uint8_t* p, const std::uint32_t* table) {
+  return {_mm512_i32gather_epi32(_mm512_cvtepu8_epi32(load_128(p)), table, 4)};
+}
+template <int kBit>
+inline Bytes negate_where(Bytes q, Bytes plane) {
+  const __mmask64 set =
+      _mm512_test_epi8_mask(plane.v, _mm512_set1_epi8(static_cast<char>(1 << kBit)));
+  return {_mm512_mask_sub_epi8(q.v, set, _mm512_setzero_si512(), q.v)};
+}
 inline Bytes spread_rows(const std::uint8_t* p) {  // Each of 16 bytes four times.
   constexpr int kFour = 0x01010101;
   const __m512i index = _mm512_set_epi32(15 * kFour, 14 * kFour, 13 * kFour, 12 * kFour, 11 * kFour,

@@ -52,6 +52,17 @@ void write_quants(const FileBlock& in, int row, Byte* block) {
   }
 }
 
+/// What a grid packs: numbers of entries, and signs.
+void write_numbers(const FileBlock& in, int row, Byte* block) {
+  std::uint32_t signs = 0, q[8];
+  std::memcpy(q, in.q, sizeof q);
+  for (unsigned g = 0; g < 8; ++g) {
+    block[16 * g + static_cast<unsigned>(row)] = in.numbers[g];
+    signs |= (q[g] >> 3 & 0x01010101U) << g;
+  }
+  std::memcpy(block + 128 + 4 * row, &signs, 4);
+}
+
 void write_scales(const PackedTraits& traits, const FileBlock& in, int block, int row, Byte* scales,
                   Byte* super) {
   const Scales& kind = traits.scales();
@@ -105,7 +116,11 @@ bool pack_blocks(const Byte* data, std::size_t row_stride, int rows, int columns
     Byte* target = panel + block_offset(kTraits, b);
     for (int r = 0; r < rows; ++r) {
       finite &= read_file_block(kFile, data + static_cast<std::size_t>(r) * row_stride, b, block);
-      write_quants<kTraits.bits()>(block, r, target);
+      if constexpr (kTraits.stored.grid != nullptr) {
+        write_numbers(block, r, target);
+      } else {
+        write_quants<kTraits.bits()>(block, r, target);
+      }
       write_scales(kTraits, block, b, r, target + kTraits.quant_bytes(),
                    panel + super_offset(kTraits, b));
     }
@@ -160,10 +175,15 @@ bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std
 
 namespace {
 
-/// What write_quants has stored for value k of a row.
-Byte stored_integer(int bits, const Byte* block, int row, int k) {
+/// What has been stored for value k of a row.
+Byte stored_integer(const BlockScheme& scheme, const Byte* block, int row, int k) {
+  const int bits = scheme.bits;
   const int g = k / 4;
   const int lane = 4 * row + k % 4;
+  if (scheme.grid != nullptr) {
+    const int level = scheme.grid[block[16 * g + row]] >> 3 * (k % 4) & 7;
+    return static_cast<Byte>(level | (block[128 + lane] >> g & 1) << 3);
+  }
   if (bits == 8) return block[64 * g + lane];
   if (bits < 4) {
     const int low = block[64 * (g / 4) + lane] >> 2 * (g % 4) & 3;
@@ -228,7 +248,7 @@ void read_row_block(Packing packing, const std::byte* panel, int block, int row,
   const Byte* scales = p + traits.quant_bytes();
   const Byte* super = base + super_offset(traits, block);
   for (int k = 0; k < kBlock; ++k) {
-    Byte q = stored_integer(traits.bits(), p, row, k);
+    Byte q = stored_integer(traits.stored, p, row, k);
     if (traits.scales().form == ScaleForm::kOctets)
       q = static_cast<Byte>(q | (scales[16 * (k / 16) + row] >> (4 + k / 8 % 2) & 1) << 2);
     out.values[k] = traits.step == 1 ? traits.stored.value(q) : traits.step * q - traits.bias();

@@ -7,7 +7,8 @@
 /// (row, k) is 4 · row + (k mod 4). Stored integers lie, by their bits, in
 ///
 ///   2  128 bytes: bits 2(g mod 4) of a byte of plane g / 4 are group g
-///   3  the same, and 64 bytes: bit g of a byte is the third bit of group g
+///   3  the same, and 64 bytes: bit g of a byte is the third bit of group g; or, of a grid, 128
+///      bytes: byte 16g + row is the number of group g's entry, and then bit g is group g's sign
 ///   4  256 bytes: byte plane j (0 … 3) holds group j in its low and group j+4 in its high nibbles
 ///   5  the same, and 64 bytes: bit g of a byte is the fifth bit of group g
 ///   6  the same as 4, and 128 bytes: bits 2(g mod 4) of a byte of plane g / 4 are the upper two
@@ -44,6 +45,8 @@ struct PackedTraits {
   constexpr int bias() const { return stored.bias; }
   constexpr const Scales& scales() const { return stored.scales; }
   constexpr bool takes_bytes() const { return stored.takes_bytes(); }
+  /// Bits of what a product's groups hold: 8 where those are signed bytes without a bias.
+  constexpr int group_bits() const { return stored.grid != nullptr ? 8 : bits(); }
   constexpr bool has_half_scales() const {
     return scheme == Scheme::kHalfScaled || scheme == Scheme::kHalfAffine;
   }

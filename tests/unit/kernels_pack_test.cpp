@@ -41,6 +41,17 @@ TEST(KernelsPack, UnpackedRowsAreTheGoldenValues) {
   }
 }
 
+// Who brings a file of few bits has little memory.
+TEST(KernelsPack, PanelsTakeLittleMoreThanTheFile) {
+  constexpr int kColumns = 2560;
+  for (const BlockTraits& type : quantized_types()) {
+    const auto file = static_cast<double>(row_bytes(type.type, kColumns)) * kPanelRows;
+    const auto packed = static_cast<double>(kernels::panel_bytes(type.packing, kColumns));
+    const double bits = 8.0 * type.bytes / type.values;
+    EXPECT_LE(packed / file, bits >= 3 ? 1.25 : 1.6) << type.name;
+  }
+}
+
 TEST(KernelsPack, ScalesThatAreNotFiniteAreRefused) {
   std::mt19937 random(19);
   const auto packs = [](const BlockTraits& type, const std::vector<std::byte>& rows) {

@@ -102,11 +102,6 @@ inline __m128i saturate_to_bytes(__m512i x) {
     out.lane[i] = static_cast<std::uint8_t>(a.lane[i] < 255 ? a.lane[i] : 255);
   return as<__m128i>(out);
 }
-inline __m512i gather_words(__m512i index, const std::uint32_t* table, int /*scale*/) {
-  Ints a = as<Ints>(index);
-  for (std::int32_t& lane : a.lane) lane = static_cast<std::int32_t>(table[lane]);
-  return as<__m512i>(a);
-}
 inline __m256 half_of(__m512 x, int index) {
   struct Halves {
     __m256 half[2];
@@ -129,7 +124,6 @@ inline __m256 half_of(__m512 x, int index) {
 #undef _mm512_cvtepi32_epi8
 #undef _mm512_extractf32x8_ps
 #undef _mm512_cvtusepi32_epi8
-#undef _mm512_i32gather_epi32
 #define _mm512_madd_epi16 simde_mm512_madd_epi16
 #define _mm512_fmadd_ps lapidary::emulation::fmadd
 #define _mm512_max_ps lapidary::emulation::maximum
@@ -143,7 +137,6 @@ inline __m256 half_of(__m512 x, int index) {
 #define _mm512_cvtepi32_epi8 lapidary::emulation::narrow_lanes<std::int8_t, __m128i>
 #define _mm512_extractf32x8_ps lapidary::emulation::half_of
 #define _mm512_cvtusepi32_epi8 lapidary::emulation::saturate_to_bytes
-#define _mm512_i32gather_epi32 lapidary::emulation::gather_words
 
 #define LAPIDARY_BYTE_PRODUCTS 4
 

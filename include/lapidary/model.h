@@ -170,7 +170,7 @@ struct FileInfo {
     std::string name;                  ///< As in the file.
     std::string type;                  ///< "Q4_K", "F32", …
     std::vector<std::uint64_t> shape;  ///< The contiguous dimension first.
-    std::uint64_t offset = 0;          ///< From the start of the file.
+    std::uint64_t offset = 0;          ///< From the start of the file, of parts of its own.
     std::uint64_t bytes = 0;           ///< In the file.
   };
   std::vector<Tensor> tensors;  ///< In the order of the file.

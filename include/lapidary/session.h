@@ -278,8 +278,10 @@ class LAPIDARY_API Session {
               const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
 
   /// The sequence: everything appended and drawn, stop ids left out. Valid until the session is
-  /// next used. This and the next four throw Error(kUsage) when it is empty, and nothing else.
+  /// next used. This and the next five throw Error(kUsage) when it is empty, and nothing else.
   std::span<const TokenId> ids() const;
+  /// What the image tokens among ids() stand for, in their order. Valid as ids() is.
+  std::span<const ImageFeatures> images() const;
   int position() const;                ///< ids().size()
   int context() const;                 ///< Most tokens that fit.
   int threads() const;                 ///< That compute, the calling one included.

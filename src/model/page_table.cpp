@@ -27,6 +27,15 @@ int windows_length(const Config& config) {
   return local * (config.sliding_window - 1);
 }
 
+namespace {
+
+/// The first page that a window from `begin` - kMostRewind on sees.
+int first_seen(const Config& config, int begin) {
+  return std::max(0, begin - kMostRewind - config.sliding_window + 1) / kPagePositions;
+}
+
+}  // namespace
+
 PageTable::PageTable(KvPool& pool, const Config& config, int context, int pass)
     : pool_(&pool),
       config_(&config),
@@ -50,10 +59,8 @@ PageTable::PageTable(const PageTable& other)
   }
 }
 
-/// The first page that a window from `begin` - kMostRewind on sees.
 int PageTable::first_page(bool local, int begin) const {
-  if (!local) return 0;
-  return std::max(0, begin - kMostRewind - config_->sliding_window + 1) / kPagePositions;
+  return local ? first_seen(*config_, begin) : 0;
 }
 
 void PageTable::prepare(int begin, int end) {
@@ -159,6 +166,44 @@ void PageTable::begin_windows(int begin, int end) {
   }
   windows_begin_ = begin;
   global_end_ = end;
+}
+
+PageTable::Layout PageTable::layout(const Config& config, int windows_begin, int global_end,
+                                    int count, bool windows_alone) {
+  Layout out{windows_begin, global_end, std::vector<Layer>(config.local.size())};
+  PageId next = 0;
+  for (std::size_t i = 0; i < out.layers.size(); ++i) {
+    const bool local = config.local[i];
+    if (windows_alone && !local) continue;
+    Layer& layer = out.layers[i];
+    if (local) layer.first = std::max(first_seen(config, count), windows_begin / kPagePositions);
+    const int end = local ? count : std::max(count, global_end);
+    for (int page = layer.first; page * kPagePositions < end; ++page) layer.pages.push_back(next++);
+  }
+  return out;
+}
+
+PageTable::Layout PageTable::layout(int count, bool windows_alone) const {
+  Layout out = layout(*config_, windows_begin_, global_end_, count, windows_alone);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const auto skipped = static_cast<std::ptrdiff_t>(out.layers[i].first - layers_[i].first);
+    std::copy_n(layers_[i].pages.begin() + skipped, out.layers[i].pages.size(),
+                out.layers[i].pages.begin());
+  }
+  return out;
+}
+
+void PageTable::take(const Layout& layout) {
+  clear();
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    layers_[i].first = layout.layers[i].first;
+    for (const PageId page : layout.layers[i].pages) {
+      layers_[i].pages.push_back(page);
+      pool_->hold(page);
+    }
+  }
+  windows_begin_ = layout.windows_begin;
+  global_end_ = layout.global_end;
 }
 
 void PageTable::clear() {

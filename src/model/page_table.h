@@ -81,6 +81,30 @@ class PageTable {
   /// reaches back so far.
   void share(const PageTable& other, int count);
 
+  /// What of a table is numbers: what is left to make of windows (see begin_windows), and pages.
+  struct Layer {
+    std::vector<PageId> pages;
+    int first = 0;  // Number of pages[0]: of positions first · kPagePositions and on.
+  };
+  struct Layout {
+    int windows_begin = 0;
+    int global_end = 0;
+    std::vector<Layer> layers;
+  };
+
+  /// What a sequence needs of it that goes on behind the first `count` positions, which are
+  /// computed; or, of a snapshot's, what there is of local layers alone.
+  Layout layout(int count, bool windows_alone = false) const;
+
+  /// Which pages that is in every layer, as numbers of positions alone: `pages` are 0, 1, 2, …
+  /// through all layers.
+  static Layout layout(const Config& config, int windows_begin, int global_end, int count,
+                       bool windows_alone = false);
+
+  /// Takes, instead of what it has, what layout() gave of a table of the same model. The pages are
+  /// held by who calls, too.
+  void take(const Layout& layout);
+
   void clear();
 
   /// Pages held, those shared with others included.
@@ -96,10 +120,6 @@ class PageTable {
   KvPool& pool() const { return *pool_; }
 
  private:
-  struct Layer {
-    std::vector<PageId> pages;
-    int first = 0;  // Number of pages[0]: of positions first · kPagePositions and on.
-  };
   int first_page(bool local, int begin) const;
   void prepare(Layer& layer, bool local, int begin, int end);
   void write_alone(PageId& page, bool keep) const;

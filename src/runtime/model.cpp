@@ -22,14 +22,20 @@
 namespace lapidary {
 
 Model::Impl::Impl(Config c, ModelInfo i, std::string set, Tokenizer t, WeightsPtr w,
-                  std::unique_ptr<VisionPart> v)
+                  std::unique_ptr<VisionPart> v, const Digest& f)
     : config(std::move(c)),
       info(std::move(i)),
       isa(std::move(set)),
       tokenizer(std::move(t)),
       weights(std::move(w)),
-      vision(std::move(v)) {}
+      vision(std::move(v)),
+      fingerprint(f) {}
 Model::Impl::~Impl() = default;
+
+const Digest& Model::Impl::vocabulary() const {
+  std::call_once(vocabulary_once_, [this] { vocabulary_ = vocabulary_digest(tokenizer); });
+  return vocabulary_;
+}
 
 namespace {
 
@@ -65,10 +71,11 @@ std::shared_ptr<const Model::Impl> load_model(const std::string& path,
   Team team(threads);
   WeightsPtr weights =
       load_weights(*source, config, kernels, team, options.progress, options.cancel);
+  const Digest print = fingerprint(*source, config);
   finish_loading(tokenizer, options.cancel);
   return std::make_shared<const Model::Impl>(std::move(config), std::move(info), kernels.name,
                                              std::move(tokenizer), std::move(weights),
-                                             std::move(vision));
+                                             std::move(vision), print);
 }
 
 }  // namespace

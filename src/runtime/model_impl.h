@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "formats/weight_source.h"
@@ -10,6 +11,7 @@
 #include "lapidary/tokenizer.h"
 #include "model/config.h"
 #include "model/decoder.h"
+#include "runtime/kv_identity.h"
 #include "vision/vision_config.h"
 
 namespace lapidary {
@@ -26,10 +28,18 @@ class Model::Impl {
   Tokenizer tokenizer;
   WeightsPtr weights;
   std::unique_ptr<VisionPart> vision;  // nullptr: a text model.
+  Digest fingerprint;
 
   Impl(Config c, ModelInfo i, std::string set, Tokenizer t, WeightsPtr w,
-       std::unique_ptr<VisionPart> v);
+       std::unique_ptr<VisionPart> v, const Digest& f);
   ~Impl();
+
+  /// vocabulary_digest() of the tokenizer, computed when first asked for.
+  const Digest& vocabulary() const;
+
+ private:
+  mutable std::once_flag vocabulary_once_;
+  mutable Digest vocabulary_{};
 };
 
 /// The kernels called `isa`; empty: what $LAPIDARY_ISA names, else the best ones that this machine

@@ -118,6 +118,10 @@ void Sequence::check_ids(std::span<const TokenId> new_ids) const {
   throw Error(ErrorCode::kContext, message);
 }
 
+PlacedPicture Sequence::placed(const ImageRows& rows, const ImageFeatures& features) const {
+  return {rows.begin, rows.count, engine->plan.reuse ? digest_of(features) : Digest{}};
+}
+
 // Checks everything before it changes anything. Ends with `new_ids` behind the ids and their images
 // placed.
 void Sequence::begin_append(std::span<const TokenId> new_ids,
@@ -131,10 +135,9 @@ void Sequence::begin_append(std::span<const TokenId> new_ids,
     throw;
   }
   for (std::size_t i = 0; i < images.size(); ++i) {
-    const ImageRows& placed = images_[before + i];
+    const ImageRows& rows = images_[before + i];
     features_.push_back(images[i]);
-    pictures_.push_back(
-        {placed.begin, placed.count, engine->plan.reuse ? digest_of(images[i]) : Digest{}});
+    pictures_.push_back(placed(rows, images[i]));
   }
   ids.insert(ids.end(), new_ids.begin(), new_ids.end());
 }

@@ -6,6 +6,8 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "lapidary/session.h"
@@ -16,7 +18,10 @@
 
 namespace lapidary {
 
+class CheckedReader;
+class CheckedWriter;
 class Speculator;
+struct SavedTokens;
 
 /// Most ids that are guessed and verified in one forward.
 inline constexpr int kMaxDraft = 8;
@@ -72,6 +77,9 @@ class Sequence {
   TokenId draw_in_turn(std::span<const TokenId> history, std::size_t drawable,
                        const SamplingOptions& sampling);
 
+  /// What the images of all ids were made of.
+  std::span<const ImageFeatures> images() const { return features_; }
+
   // The steps of append(), for who computes several sequences in a pass. All want a turn.
 
   /// Adds ids and images that were checked, takes what the engine has of them already, unless they
@@ -103,6 +111,15 @@ class Sequence {
   /// Makes a snapshot of what is computed, where the plan has any.
   void take_snapshot(SnapshotKind kind);
 
+  /// Writes a file that load() reads (docs/decisions/0031-saved-sessions.md), in turn until all is
+  /// written. Throws Error(kFile), Error(kInterrupted) once `cancel` is set.
+  void save(const std::string& path, std::string_view note, const std::atomic<bool>* cancel);
+
+  /// Takes what save() wrote, in place of what is there; in turn while pages are read. Throws as
+  /// Session::load does.
+  Loaded load(const std::string& path, IfUnusable otherwise, const Progress& progress,
+              const std::atomic<bool>* cancel);
+
   /// Makes room for the rows of drafts. compute() has none without.
   void allow_drafts();
 
@@ -125,6 +142,8 @@ class Sequence {
 
  private:
   struct Rollback;
+  struct Saved;
+  struct Whole;
   struct Own {
     std::shared_ptr<EngineCore> engine;
     SessionPlan plan;
@@ -143,13 +162,19 @@ class Sequence {
   bool has_row(int position) const;
   HiddenRow row(int position) const;
   int begin_of_last(std::size_t count) const;
+  PlacedPicture placed(const ImageRows& rows, const ImageFeatures& features) const;
   void drop_pictures(std::size_t count);
   void go_back(int count);
   void take_kept(int count);
-  void take_row(const Snapshots::Snapshot& snapshot);
+  void take_row(std::span<const float> row, int count);
   bool go_on_from_here(int count) const;
   int windows_begin(int count) const;
   std::span<const HiddenRow> rows_from(int position);
+  void write_state(CheckedWriter& out, const std::atomic<bool>* cancel) const;
+  Saved read_state(const CheckedReader& file, const SavedTokens& tokens) const;
+  void thin(Saved& saved) const;
+  void take_saved(const CheckedReader& file, const SavedTokens& tokens,
+                  const std::atomic<bool>* cancel);
 
   std::vector<float> hidden_;  // [1 or kMaxDraft + 1][width]: rows of …
   int hidden_begin_ = 0;       // … these positions …

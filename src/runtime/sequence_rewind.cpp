@@ -104,7 +104,7 @@ void Sequence::go_back(int count) {
   const bool has_row = count <= computed && this->has_row(count - 1);
   const bool kept_row = snapshot && snapshot->position == count && !snapshot->row.empty();
   if (!has_row && kept_row) {
-    take_row(*snapshot);
+    take_row(snapshot->row, count);
   } else if (!has_row) {
     count = begin_of_last(static_cast<std::size_t>(count));
     snapshot = snapshots.before(std::min(count, known));
@@ -136,9 +136,11 @@ void Sequence::take_kept(int count) {
   computed = static_cast<int>(found.count);
 }
 
-void Sequence::take_row(const Snapshots::Snapshot& snapshot) {
-  std::ranges::copy(snapshot.row, hidden_.begin());
-  hidden_begin_ = snapshot.position - 1;
+/// Makes `row` that of the last of the first `count` ids, where it is known.
+void Sequence::take_row(std::span<const float> row, int count) {
+  if (row.empty()) return;
+  std::ranges::copy(row, hidden_.begin());
+  hidden_begin_ = count - 1;
   hidden_count_ = 1;
   hidden_number_ = number_rows(1);
 }

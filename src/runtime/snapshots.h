@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <list>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "model/page_table.h"
@@ -11,6 +13,32 @@ namespace lapidary {
 
 /// Why a snapshot was made: what was asked for stays longest.
 enum class SnapshotKind { kInterval, kTurn, kPinned };
+
+/// Which of [first, last), which have a position and a kind and are in order, will be missed least.
+/// There is one.
+template <class Iterator>
+Iterator least_missed(Iterator first, Iterator last) {
+  // Ages are counted from so many positions on: those at the end are about as young as each other.
+  constexpr int kYoung = 64;
+  const auto weight = [](SnapshotKind kind) {
+    return kind == SnapshotKind::kInterval ? 1.0 : kind == SnapshotKind::kTurn ? 4.0 : 1e6;
+  };
+  const int end = std::prev(last)->position;
+  Iterator least = last;
+  double least_loss = 0;
+  // The way back to what is in front of one grows by the gap that it leaves; how much that matters
+  // depends on how far back it is anyway.
+  for (Iterator it = first; it != last; ++it) {
+    const int before = it == first ? 0 : std::prev(it)->position;
+    const int behind = std::next(it) == last ? end : std::next(it)->position;
+    const double loss = weight(it->kind) * (behind - before) / (end - it->position + kYoung);
+    if (least == last || loss < least_loss) {
+      least = it;
+      least_loss = loss;
+    }
+  }
+  return least;
+}
 
 /// The windows of local layers in front of some positions of one sequence, from where it can go on
 /// again. They share pages with its table and with each other, and hold at most so many; when more
@@ -50,6 +78,9 @@ class Snapshots {
   /// Forgets the one that will be missed least; false: there is none.
   bool drop_one();
   void clear() { all_.clear(); }
+
+  /// Takes one that was made elsewhere, behind all that are there.
+  void put(Snapshot snapshot) { all_.push_back(std::move(snapshot)); }
 
   /// Takes what `other` has, too.
   void share(const Snapshots& other) {

@@ -10,6 +10,7 @@
 #include "lapidary/error.h"
 #include "runtime/budget.h"
 #include "runtime/digest.h"
+#include "runtime/kv_identity.h"
 #include "runtime/model_impl.h"
 
 namespace lapidary {
@@ -72,6 +73,12 @@ const std::vector<Digest>& VisionPart::file_digests(const std::atomic<bool>* can
     file_digests_ = std::move(digests);
   }
   return file_digests_;
+}
+
+Digest VisionPart::fingerprint() {
+  const auto lock = lock_unless(mutex_, nullptr);
+  if (!fingerprint_) fingerprint_ = lapidary::fingerprint(*source_);
+  return *fingerprint_;
 }
 
 Digest VisionPart::key(const Digest& picture, const ImageView& view,

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,9 @@ class VisionPart {
   const VisionWeights& weights(Team& team, std::uint64_t held, std::uint64_t memory_limit,
                                const Progress& progress, const std::atomic<bool>* cancel = nullptr);
 
+  /// What tells these weights from others; computed when first asked for. Throws Error(kFile).
+  Digest fingerprint();
+
   /// What the features of `view` of a picture depend on, as one number; `picture` is its hash.
   /// Throws Error(kInterrupted).
   Digest key(const Digest& picture, const ImageView& view, const std::atomic<bool>* cancel);
@@ -51,6 +55,7 @@ class VisionPart {
   std::mutex mutex_;  // Of what follows.
   std::unique_ptr<const VisionWeights> weights_;
   std::vector<Digest> file_digests_;  // One a file, once they are asked for.
+  std::optional<Digest> fingerprint_;
 };
 
 /// The hash of a picture's size and pixels. Throws Error(kInterrupted) once `cancel` is set.

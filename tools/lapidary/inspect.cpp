@@ -288,6 +288,7 @@ int inspect(const Options& options) {
   lapidary::ModelInfo info = lapidary::inspect(path);
   const int context = options.context > 0 ? options.context : std::min(info.trained_context, 32768);
   lapidary::SessionOptions session;
+  session.snapshot_memory = 0;  // As for what never goes back.
   session.context = context;
   session.threads = options.threads;
   session.kv = kv_type(options.kv);

@@ -18,6 +18,7 @@ lapidary::SessionOptions ModelFlags::session() const {
   options.threads = threads;
   options.memory_limit = memory_limit;
   options.kv = kv_type(kv);
+  options.snapshot_memory = snapshot_memory;
   return options;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "lapidary/lapidary.h"
@@ -19,6 +20,7 @@ struct ModelFlags {
   std::string weights;
   std::uint64_t memory_limit = 0;
   bool quiet = false;
+  std::optional<std::uint64_t> snapshot_memory = 0;  ///< For who goes back; else none.
 
   lapidary::SessionOptions session() const;
 };

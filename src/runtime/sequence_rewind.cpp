@@ -113,6 +113,7 @@ void Sequence::go_back(int count) {
   const int fresh = windows_begin(reach);
   if (here >= std::max(kept, fresh)) {
     computed = here;
+    if (!has_row && kept_row) take_row(snapshot->row, kept);  // Both lead to `count` itself.
   } else if (snapshot && kept >= fresh) {
     table.restore(snapshot->windows, kept);
     computed = kept;

@@ -66,6 +66,8 @@ has_clang_openmp              | libomp-dev           | libomp-devel         | li
 has_clang_fuzzer              | libclang-rt-dev      | compiler-rt          | -
 has_command doxygen           | doxygen              | doxygen              | doxygen
 has_command qemu-aarch64      | qemu-user            | qemu-user            | -
+has_command parallel          | parallel             | parallel             | parallel
+has_module ensurepip          | python3-venv         | -                    | -
 has_command aarch64-linux-gnu-g++ | g++-aarch64-linux-gnu | gcc-c++-aarch64-linux-gnu | -
 test -f /usr/src/googletest/CMakeLists.txt | googletest | - | -
 LIST
@@ -129,6 +131,25 @@ install_missing() {
 # fetch_model: sets $model to the real model's path.
 fetch_model() {
   model=$(python3 "$root/tools/get_model.py") || die "the model could not be fetched"
+}
+
+# fetch_ray: makes a Python that has Ray where tests/cli/ray_batch_test.py looks for it, once for all checkouts; without
+# it that test is skipped.
+fetch_ray() {
+  local version=2.60.0 folder
+  folder=${XDG_CACHE_HOME:-$HOME/.cache}/lapidary/ray-$version
+  [ ! -x "$folder/bin/python" ] || return 0
+  say "installing Ray $version in $folder"
+  mkdir -p "${folder%/*}"
+  rm -rf "$folder.part"
+  # Moved once it is whole: what is broken off is begun again.
+  if python3 -m venv "$folder.part" && "$folder.part/bin/python" -m pip install -q --disable-pip-version-check "ray==$version" >&2 \
+    && "$folder.part/bin/python" -c 'import ray'; then
+    mv "$folder.part" "$folder"
+  else
+    rm -rf "$folder.part"
+    say "Ray could not be had: its test is skipped"
+  fi
 }
 
 # configure FOLDER OPTIONS…: keeps the generator of a folder that is configured already.

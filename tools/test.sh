@@ -46,7 +46,7 @@ run_ctest() {
 # The longest tests of the real model are left to the other build, and so is what no sanitizer sees into.
 run_sanitized() {
   GTEST_FILTER='-SessionBits.RealModelPastTheWindow:ScreenedDraw.RealTexts*:Allocation.*RealModel*:Speculation.RealModel*:GenerateGolden.Greedy*' \
-    run_ctest build-asan --exclude-regex '^(layout|examples|get_model)$'
+    run_ctest build-asan --exclude-regex '^(layout|examples|get_model|cli_ray_batch)$'
 }
 run_aarch64_without_dot() { QEMU_CPU=cortex-a72 run_ctest build-aarch64; }
 
@@ -164,6 +164,7 @@ part() {
 install_missing "${all:-test}"
 fetch_model
 export model
+[ -z "$all" ] || fetch_ray
 [ "$all" != long ] || export fuzz_seconds=120
 
 if part "GCC build" 900 build_gcc; then part "GCC tests" 900 run_ctest build || true; fi

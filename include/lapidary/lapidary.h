@@ -19,6 +19,7 @@
 #include "lapidary/prompt.h"         // IWYU pragma: export
 #include "lapidary/sampling.h"       // IWYU pragma: export
 #include "lapidary/scheduler.h"      // IWYU pragma: export
+#include "lapidary/score.h"          // IWYU pragma: export
 #include "lapidary/session.h"        // IWYU pragma: export
 #include "lapidary/stats.h"          // IWYU pragma: export
 #include "lapidary/tokenizer.h"      // IWYU pragma: export

@@ -11,6 +11,7 @@
 #include "lapidary/error.h"
 #include "lapidary/export.h"
 #include "lapidary/prompt.h"
+#include "lapidary/score.h"
 #include "lapidary/session.h"
 
 namespace lapidary {
@@ -26,16 +27,25 @@ struct SchedulerOptions {
 struct Request {
   Prompt prompt;                 ///< Of at least one id.
   GenerateOptions options = {};  ///< `cancel` ends this one alone, as generate() ends.
-  int answers = 1;    ///< 1 to 128, from one prefill: answer i draws with the seed plus i.
+  int answers = 1;  ///< 1 to 128, from one prefill: answer i draws with the seed plus i.
+  /// Continuations to score instead of answering, as Session::score does; not empty: `answers` must
+  /// be 1, there is no `echo`, and of `options` only `cancel` is looked at.
+  std::vector<std::vector<TokenId>> choices = {};
+  bool echo = false;  ///< Answer::prompt, with as many of the most probable ids as
+                      ///< GenerateOptions::logprobs says. All of the prompt is computed then.
   bool keep = false;  ///< Keep prompt and answer for a prompt that goes on behind them, as the next
                       ///< turn of a conversation does.
 };
 
 /// An answer to a request.
 struct Answer {
-  std::uint64_t request = 0;        ///< As Scheduler::add returned it.
-  int index = 0;                    ///< Below Request::answers.
-  Completion completion;            ///< Of this answer, with its own usage.
+  std::uint64_t request = 0;       ///< As Scheduler::add returned it.
+  int index = 0;                   ///< Below Request::answers.
+  Completion completion;           ///< Of this answer, with its own usage.
+  std::vector<Score> scores = {};  ///< Of Request::choices; empty where it was cancelled.
+  /// Where Request::echo asks for it, of each token of the prompt, in answer 0; nothing for the
+  /// first, which follows none, and for those of pictures.
+  std::vector<std::optional<TokenLogprob>> prompt = {};
   std::optional<Error> error = {};  ///< What ended it, as generate() throws it.
 };
 

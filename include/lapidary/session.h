@@ -16,6 +16,7 @@
 #include "lapidary/model.h"
 #include "lapidary/prompt.h"
 #include "lapidary/sampling.h"
+#include "lapidary/score.h"
 #include "lapidary/stats.h"
 
 namespace lapidary {
@@ -90,6 +91,9 @@ struct GenerateOptions {
                 ///< milliseconds, and the drawing after the current token.
   Speculation speculation = Speculation::kAuto;  ///< Changes speed alone.
   int max_draft = 8;                             ///< Most tokens guessed at a time, 1 to 8.
+  int logprobs = -1;  ///< 0 to kMostLogprobs: Completion::logprobs, with so many of the most
+                      ///< probable ids each. What is drawn stays the same; nothing is guessed then,
+                      ///< and all logits are computed. -1: none.
 };
 
 /// What was drawn.
@@ -98,6 +102,7 @@ struct Completion {
   std::vector<TokenId> ids;  ///< Everything drawn, the stop id included.
   FinishReason finish_reason = FinishReason::kLength;  ///< Why it has ended.
   Usage usage;                                         ///< What it cost.
+  std::vector<TokenLogprob> logprobs = {};  ///< Of each of `ids`, where they were asked for.
 };
 
 /// Gets each new piece of text, whole characters only, on the calling thread. Returning false
@@ -195,6 +200,18 @@ class LAPIDARY_API Session {
   /// A stop id is drawn but not part of the session; every other drawn token is in it afterwards
   /// (the last one is computed with what is appended next, or when its logits are asked for).
   Completion generate(const GenerateOptions& options, const OnText& on_text = {});
+
+  /// How probable each of `continuations` is behind what is there, whose keys and values are shared
+  /// by all; what add_user left waiting is not looked at. Several are computed in one pass, as far
+  /// as chunk and memory go, with the bits of each alone. The session is afterwards as it was,
+  /// however this ends. Whatever fits into a chunk and one token more can be scored; a longer one
+  /// also needs memory beside the session's own, which a context that is nearly full may not leave:
+  /// Error(kMemory) then, with both numbers, before anything is computed. Throws Error(kUsage) for
+  /// an empty session, for no continuation or more than kMostContinuations, for an empty one and
+  /// for ids outside the vocabulary; Error(kContext) for one that does not fit; Error(kInterrupted)
+  /// some milliseconds after `cancel` is set; Error(kFailed) when no logit is a number.
+  std::vector<Score> score(std::span<const std::vector<TokenId>> continuations,
+                           const std::atomic<bool>* cancel = nullptr);
 
   /// Adds a user turn in the model's turns() (opened with BOS, and with `system` in front, when it
   /// is the first), not computed until the reply. Closes the model's turn before it where that is

@@ -53,10 +53,9 @@ int Attention::Keys::segments() const {
 
 Attention::Keys Attention::keys(int layer, const Run& run) const {
   const bool local = c_.local[static_cast<std::size_t>(layer)];
-  const std::int64_t first =
-      local ? std::max<std::int64_t>(run.table->windows_begin(),
-                                     run.position - c_.sliding_window + 1)
-            : 0;
+  const std::int64_t first = local ? std::max<std::int64_t>(run.table->windows_begin(),
+                                                            run.position - c_.sliding_window + 1)
+                                   : 0;
   return {first, s_.last_key[run.begin + run.count - 1]};
 }
 
@@ -127,8 +126,7 @@ void Attention::by_segments(Worker& worker, int layer, std::span<const Run> runs
 
 void Attention::gather(const Scratch& scratch, int layer, const Queries& queries) const {
   const bool local = c_.local[static_cast<std::size_t>(layer)];
-  const std::int64_t window =
-      local ? c_.sliding_window : std::numeric_limits<std::int32_t>::max();
+  const std::int64_t window = local ? c_.sliding_window : std::numeric_limits<std::int32_t>::max();
   const std::int64_t begin = local ? queries.run->table->windows_begin() : 0;
   const int head = queries.kv_head * group_ + queries.head;
   for (int t = 0; t < queries.tokens; ++t) {

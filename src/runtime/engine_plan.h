@@ -36,12 +36,12 @@ struct EnginePlan {
 /// What a session takes of an engine.
 struct SessionPlan {
   int context = 0;
-  int chunk = 0;                // Tokens of a prompt that a pass computes.
-  int longest_chunk = 0;        // With an image that it has begun.
-  std::int64_t pages = 0;       // Promised to it.
+  int chunk = 0;                    // Tokens of a prompt that a pass computes.
+  int longest_chunk = 0;            // With an image that it has begun.
+  std::int64_t pages = 0;           // Promised to it.
   std::int64_t snapshot_pages = 0;  // Held by snapshots at most, promised to nobody.
-  std::uint64_t kv_bytes = 0;   // Of those.
-  std::uint64_t own_bytes = 0;  // Everything else of its own.
+  std::uint64_t kv_bytes = 0;       // Of those.
+  std::uint64_t own_bytes = 0;      // Everything else of its own.
 };
 
 /// An engine and the one session that it is made for.

@@ -9,6 +9,7 @@
 #include "base/format.h"
 #include "lapidary/error.h"
 #include "lapidary/utf8.h"
+#include "runtime/log_probabilities.h"
 #include "runtime/model_impl.h"
 #include "runtime/speculator.h"
 #include "text/tokenizer_impl.h"
@@ -31,6 +32,7 @@ void Generation::check(const GenerateOptions& options) {
     throw Error(ErrorCode::kUsage,
                 format("max_draft must be 1 to {}, not {}", kMaxDraft, options.max_draft));
   }
+  if (options.logprobs != -1) check_logprobs(options.logprobs, "logprobs");
   for (const std::string& stop : options.stop) {
     // A stop string inside a character would hand out the character's first bytes alone.
     if (stop.empty()) throw Error(ErrorCode::kUsage, "a stop string must not be empty");
@@ -46,6 +48,7 @@ Generation::Generation(Sequence& session, const GenerateOptions& options)
     throw Error(ErrorCode::kUsage,
                 "nothing to continue: the session holds no token (append at least <bos>)");
   }
+  if (wants_logprobs()) options_.speculation = Speculation::kOff;
   if (options_.speculation != Speculation::kOff) prepare_drafts();
   const std::size_t room = static_cast<std::size_t>(session_.plan.context) - session_.ids.size();
   limit_ = options_.max_tokens < 0 ? room
@@ -94,7 +97,24 @@ std::span<const TokenId> Generation::make_draft() {
   return session_.speculator->propose(session_.ids, most, drawable_, options_);
 }
 
+void Generation::note(TokenId id, std::span<const float> logits) {
+  completion_.logprobs.push_back(LogSoftmax(logits).of(id, options_.logprobs));
+}
+
+/// With all logits there already, the same id is drawn of them.
+TokenId Generation::next_id_noted() {
+  EngineCore& engine = *session_.engine;
+  const Turn turn(engine);
+  session_.compute_in_turn();
+  const HiddenRow last = session_.last_row();
+  engine.logits.compute({&last, 1});
+  const TokenId id = session_.draw_in_turn(session_.ids, drawable_, options_.sampling);
+  note(id, engine.logits.all(last.number));
+  return id;
+}
+
 TokenId Generation::next_id() {
+  if (wants_logprobs()) return next_id_noted();
   const bool forward = session_.needs_forward();
   const bool foreseen =
       !forward && static_cast<std::size_t>(session_.computed) != session_.ids.size();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 #include "lapidary/session.h"
@@ -10,7 +11,8 @@
 namespace lapidary {
 
 /// One generation, a token a step; what Session::generate and Reply share. All memory is taken by
-/// the constructor: a step allocates nothing and takes no lock.
+/// the constructor: a step allocates nothing, unless log-probabilities are asked for, and takes no
+/// lock.
 class Generation {
  public:
   /// `session` must outlive it and not be used meanwhile. Throws Error(kUsage) for options out of
@@ -36,6 +38,9 @@ class Generation {
   bool finished() const { return finished_; }
   const SamplingOptions& sampling() const { return options_.sampling; }
   std::size_t drawable() const { return drawable_; }
+  /// Whether take() wants to have been told by note() of all logits that the token was drawn of.
+  bool wants_logprobs() const { return options_.logprobs >= 0; }
+  void note(TokenId id, std::span<const float> logits);
   void set_decode_seconds(double seconds) { completion_.usage.decode_seconds = seconds; }
 
   /// The text that the last step made final; may be empty. Valid until the next.
@@ -53,6 +58,7 @@ class Generation {
  private:
   void prepare_drafts();
   TokenId next_id();
+  TokenId next_id_noted();
   std::span<const TokenId> make_draft();
   void finish(FinishReason reason);
   void release_text(std::size_t end);

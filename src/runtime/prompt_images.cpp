@@ -36,7 +36,6 @@ void check_features(const Model& model, const ImageFeatures& image, std::size_t 
 void place_images(const Model& model, std::span<const TokenId> ids,
                   std::span<const ImageFeatures> images, int position,
                   std::vector<ImageRows>& out) {
-  out.clear();
   if (!images.empty() && model.vision() == nullptr) {
     refuse(format("the prompt has {} images, but the model was loaded without a vision file",
                   images.size()));

@@ -9,7 +9,7 @@
 
 namespace lapidary {
 
-/// Where `images` lie when `ids` are put behind `position` ids, into `out` (emptied first): every
+/// Where `images` lie when `ids` are put behind `position` ids, appended to `out`: every
 /// run of image tokens is filled by the next features, as many as are as long together. The rows
 /// point into the features. Throws Error(kUsage) with both numbers when runs and features do not
 /// agree, or when the model has no vision file or another width.

@@ -5,11 +5,6 @@
 
 namespace lapidary {
 
-std::uint64_t number_rows(int count) {
-  static std::atomic<std::uint64_t> next{1};
-  return next.fetch_add(static_cast<std::uint64_t>(count), std::memory_order_relaxed);
-}
-
 namespace {
 
 int place_of(std::span<const std::uint64_t> numbers, std::uint64_t number) {
@@ -18,6 +13,11 @@ int place_of(std::span<const std::uint64_t> numbers, std::uint64_t number) {
 }
 
 }  // namespace
+
+std::uint64_t number_rows(int count) {
+  static std::atomic<std::uint64_t> next{1};
+  return next.fetch_add(static_cast<std::uint64_t>(count), std::memory_order_relaxed);
+}
 
 RowLogits::RowLogits(Decoder& decoder, int vocabulary, int most_rows)
     : decoder_(decoder),

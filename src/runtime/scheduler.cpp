@@ -8,6 +8,7 @@
 #include "base/exclusive.h"
 #include "base/format.h"
 #include "base/memory.h"
+#include "runtime/log_probabilities.h"
 #include "runtime/model_impl.h"
 #include "runtime/prompt_images.h"
 #include "runtime/running_answer.h"
@@ -55,6 +56,7 @@ class Scheduler::Impl {
     const Prompt& prompt() const { return request->request.prompt; }
   };
 
+  std::int64_t most_pages() const { return engine_->plan.pages - engine_->plan.passing_pages; }
   SessionPlan plan_of(const Request& request) const;
   void check(const Request& request) const;
   void admit();
@@ -63,6 +65,7 @@ class Scheduler::Impl {
   bool waits_for_another(const RunningAnswer& answer) const;
   int keep_at(const Prompt& prompt) const;
   void compute();
+  void use_rows();
   void draw();
   void draw_alone(RunningAnswer& answer);
   void draw_rows(std::span<RunningAnswer* const> answers);
@@ -94,15 +97,24 @@ std::size_t Scheduler::Impl::waiting() const {
       std::ranges::count_if(waiting_, [](const Waiting& entry) { return entry.index == 0; }));
 }
 
-/// As much context as the answer can fill.
+/// As much context as the answer can fill; for continuations, the pages of as many of them as fit
+/// into a pass, as far as there are so many.
 SessionPlan Scheduler::Impl::plan_of(const Request& request) const {
-  const std::int64_t most =
-      request.options.max_tokens < 0
-          ? engine_->plan.context
-          : static_cast<std::int64_t>(request.prompt.ids.size()) + request.options.max_tokens;
+  const bool scores = !request.choices.empty();
+  const int tokens = scores ? 0 : request.options.max_tokens;
+  const std::int64_t most = tokens < 0
+                                ? engine_->plan.context
+                                : static_cast<std::int64_t>(request.prompt.ids.size()) + tokens;
   const int context = static_cast<int>(std::clamp<std::int64_t>(most, 1, engine_->plan.context));
-  return plan_shared(engine_->model.impl().config, engine_->plan,
-                     {.context = context, .chunk = engine_->plan.pass, .snapshot_memory = 0});
+  const Config& config = engine_->model.impl().config;
+  SessionPlan plan =
+      plan_shared(config, engine_->plan,
+                  {.context = context, .chunk = engine_->plan.pass, .snapshot_memory = 0});
+  if (!scores) return plan;
+  const Scoring::Pages pages = Scoring::pages(
+      config, request.choices, static_cast<int>(request.prompt.ids.size()), engine_->plan.pass);
+  plan.pages += std::max(pages.longest, std::min(pages.wanted, most_pages() - plan.pages));
+  return plan;
 }
 
 void Scheduler::Impl::check(const Request& request) const {
@@ -118,10 +130,15 @@ void Scheduler::Impl::check(const Request& request) const {
     throw Error(ErrorCode::kContext, format("the prompt has {} tokens, but the context holds {}",
                                             ids.size(), engine_->plan.context));
   }
+  if (!request.choices.empty()) {
+    if (request.answers != 1 || request.echo)
+      throw Error(ErrorCode::kUsage, "choices are scored once, and without echo");
+    Scoring::check(engine_->model, request.choices, ids.size(), engine_->plan.context);
+  }
   std::vector<ImageRows> placed;
   place_images(engine_->model, ids, request.prompt.images, 0, placed);
   const std::int64_t pages = plan_of(request).pages;
-  const std::int64_t most = engine_->plan.pages - engine_->plan.passing_pages;
+  const std::int64_t most = most_pages();
   if (pages <= most) return;
   const std::uint64_t page = engine_->pool.page_bytes();
   throw Error(ErrorCode::kMemory,
@@ -208,7 +225,7 @@ int Scheduler::Impl::keep_at(const Prompt& prompt) const {
 
 void Scheduler::Impl::begin_prompts() {
   for (RunningAnswer& answer : running_) {
-    if (answer.begun() || waits_for_another(answer)) continue;
+    if (answer.begun() || (!answer.echoes() && waits_for_another(answer))) continue;
     try {
       answer.begin(engine_->plan.reuse ? keep_at(answer.prompt()) : 0, parallel_ == 1);
     } catch (const Error& error) {
@@ -223,12 +240,14 @@ void Scheduler::Impl::compute() {
   computed_.clear();
   int room = engine_->plan.pass;
   const auto add = [&](RunningAnswer& answer) {
-    pieces_.push_back(answer.next_piece(room));
-    computed_.push_back(&answer);
-    room -= static_cast<int>(pieces_.back().ids.size());
+    const std::size_t first = pieces_.size();
+    answer.add_pieces(room, pieces_);
+    if (pieces_.size() > first) computed_.push_back(&answer);
+    for (const Piece& piece : std::span(pieces_).subspan(first))
+      room -= static_cast<int>(piece.ids.size());
   };
   for (RunningAnswer& answer : running_) {
-    if (answer.wants_pass() && !answer.in_prompt()) add(answer);
+    if (room > 0 && answer.wants_pass() && !answer.in_prompt()) add(answer);
   }
   for (RunningAnswer& answer : running_) {
     if (room > 0 && answer.wants_pass() && answer.in_prompt()) add(answer);
@@ -236,10 +255,27 @@ void Scheduler::Impl::compute() {
   if (pieces_.empty()) return;
   engine_->forward(pieces_, nullptr);
   int row = 0;
-  for (std::size_t i = 0; i < pieces_.size(); ++i) {
-    computed_[i]->end_piece(pieces_[i], row);
-    row += static_cast<int>(pieces_[i].ids.size()) - pieces_[i].first_row;
+  for (RunningAnswer* answer : computed_) row += answer->end_pass(row);
+  use_rows();
+}
+
+/// The rows of all prompts and continuations whose log-probabilities are wanted, in few products.
+void Scheduler::Impl::use_rows() {
+  std::vector<const float*> rows;
+  std::vector<std::pair<RunningAnswer*, std::size_t>> places;
+  for (RunningAnswer* answer : computed_) {
+    const std::span<const float* const> own = answer->rows();
+    rows.insert(rows.end(), own.begin(), own.end());
+    for (std::size_t i = 0; i < own.size(); ++i) places.emplace_back(answer, i);
   }
+  use_logits(*engine_, rows, [&](std::size_t i, std::span<const float> logits) {
+    try {
+      places[i].first->take_row(places[i].second, logits);
+    } catch (const Error& error) {
+      places[i].first->fail(error);
+    }
+  });
+  for (RunningAnswer* answer : computed_) answer->end_rows();
 }
 
 void Scheduler::Impl::draw() {
@@ -260,8 +296,12 @@ void Scheduler::Impl::draw() {
 
 void Scheduler::Impl::draw_alone(RunningAnswer& answer) {
   try {
-    answer.take(
-        answer.sequence.draw_in_turn(answer.sequence.ids, answer.drawable(), answer.sampling()));
+    const HiddenRow last = answer.sequence.last_row();
+    if (answer.wants_logprobs()) engine_->logits.compute({&last, 1});
+    const TokenId id =
+        answer.sequence.draw_in_turn(answer.sequence.ids, answer.drawable(), answer.sampling());
+    if (answer.wants_logprobs()) answer.note(id, engine_->logits.all(last.number));
+    answer.take(id);
   } catch (const Error& error) {
     answer.fail(error);
   }
@@ -279,9 +319,11 @@ void Scheduler::Impl::draw_rows(std::span<RunningAnswer* const> answers) {
       RunningAnswer& answer = *answers[i];
       const std::vector<TokenId>& ids = answer.sequence.ids;
       Sampler& sampler = engine_->samplers[static_cast<std::size_t>(worker.index())];
+      const std::span<const float> logits = engine_->logits.all(rows_[i].number);
       try {
-        drawn[i] = sampler.sample(engine_->logits.all(rows_[i].number).first(answer.drawable()),
-                                  ids, answer.sampling(), ids.size());
+        drawn[i] =
+            sampler.sample(logits.first(answer.drawable()), ids, answer.sampling(), ids.size());
+        if (answer.wants_logprobs()) answer.note(drawn[i], logits);
       } catch (const Error& error) {
         answer.fail(error);
       }

@@ -62,6 +62,12 @@ Sequence::Sequence(std::shared_ptr<EngineCore> core, const SessionPlan& settled)
       snapshots(plan.snapshot_pages),
       hidden_(static_cast<std::size_t>(engine->model.info().width)) {
   ids.reserve(static_cast<std::size_t>(plan.context));
+  if (const VisionInfo* vision = engine->model.vision()) {
+    const auto most = static_cast<std::size_t>(plan.context / vision->tokens);
+    images_.reserve(most);
+    features_.reserve(most);
+    pictures_.reserve(most);
+  }
   const Turn turn(*engine);
   engine->sequences.reserve(engine->sequences.size() + 1);
   if (!engine->pool.promise(plan.pages)) {
@@ -121,22 +127,25 @@ PlacedPicture Sequence::placed(const ImageRows& rows, const ImageFeatures& featu
 void Sequence::begin_append(std::span<const TokenId> new_ids,
                             std::span<const ImageFeatures> images) {
   check_ids(new_ids);
-  std::vector<ImageRows> placed;
-  place_images(engine->model, new_ids, images, static_cast<int>(ids.size()), placed);
-  images_.reserve(images_.size() + placed.size());
-  features_.reserve(features_.size() + placed.size());
-  pictures_.reserve(pictures_.size() + placed.size());
-  for (std::size_t i = 0; i < placed.size(); ++i) {
-    images_.push_back(placed[i]);
+  const std::size_t before = images_.size();
+  try {
+    place_images(engine->model, new_ids, images, static_cast<int>(ids.size()), images_);
+  } catch (...) {
+    images_.resize(before);
+    throw;
+  }
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const ImageRows& placed = images_[before + i];
     features_.push_back(images[i]);
-    pictures_.push_back(this->placed(placed[i], images[i]));
+    pictures_.push_back(this->placed(placed, images[i]));
   }
   ids.insert(ids.end(), new_ids.begin(), new_ids.end());
 }
 
-void Sequence::begin(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images) {
+void Sequence::begin(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images,
+                     bool afresh) {
   begin_append(new_ids, images);
-  reuse();
+  if (!afresh) reuse();
 }
 
 /// Goes on behind what the engine has of these ids already, but for the last one, whose row is

@@ -54,12 +54,15 @@ class Sequence {
 
   /// Computes what is left to compute. When that is one id, `draft` is computed behind it in the
   /// same pass (at most kMaxDraft ids, drawable, within chunk and context): as long as the ids
-  /// drawn next are those of the draft, compute() finds them done. Allocates nothing.
+  /// drawn next are those of the draft, compute() finds them done. Allocates nothing, but for a
+  /// snapshot now and then where the plan has any.
   void compute(std::span<const TokenId> draft = {});
   void compute_in_turn(std::span<const TokenId> draft = {});
 
   /// The rest of the last draft: what is computed behind `computed` if it is drawn.
   std::span<const TokenId> ahead() const { return ahead_; }
+  /// Somebody else writes where that is. Wants a turn.
+  void forget_ahead() { ahead_ = {}; }
 
   /// Whether compute() will run the model: the last id is not computed, not even as a draft.
   bool needs_forward() const;
@@ -76,9 +79,10 @@ class Sequence {
 
   // The steps of append(), for who computes several sequences in a pass. All want a turn.
 
-  /// Adds ids and images that were checked, takes what the engine has of them already, and leaves
-  /// the rest to next_piece().
-  void begin(std::span<const TokenId> ids, std::span<const ImageFeatures> images);
+  /// Adds ids and images that were checked, takes what the engine has of them already, unless they
+  /// are to be computed `afresh` for the sake of their rows, and leaves the rest to next_piece().
+  void begin(std::span<const TokenId> ids, std::span<const ImageFeatures> images,
+             bool afresh = false);
   /// The next ids that are not computed, at most `most` and a chunk but for an image that they end
   /// in. There are some.
   Piece next_piece(int most);

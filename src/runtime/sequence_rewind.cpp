@@ -73,6 +73,7 @@ void Sequence::rewind(std::size_t count) {
   drop_pictures(count);
   keep_at_.clear();
   ahead_ = {};
+  hidden_count_ = std::clamp(static_cast<int>(count) - hidden_begin_, 0, hidden_count_);
   snapshots.cut(static_cast<int>(count));
   go_back(static_cast<int>(count));
   cached = computed;
@@ -102,7 +103,9 @@ void Sequence::go_back(int count) {
   const Snapshots::Snapshot* snapshot = snapshots.before(std::min(count, known));
   const bool has_row = count <= computed && this->has_row(count - 1);
   const bool kept_row = snapshot && snapshot->position == count && !snapshot->row.empty();
-  if (!has_row && !kept_row) {
+  if (!has_row && kept_row) {
+    take_row(snapshot->row, count);
+  } else if (!has_row) {
     count = begin_of_last(static_cast<std::size_t>(count));
     snapshot = snapshots.before(std::min(count, known));
   }
@@ -113,11 +116,9 @@ void Sequence::go_back(int count) {
   const int fresh = windows_begin(reach);
   if (here >= std::max(kept, fresh)) {
     computed = here;
-    if (!has_row && kept_row) take_row(snapshot->row, kept);  // Both lead to `count` itself.
   } else if (snapshot && kept >= fresh) {
     table.restore(snapshot->windows, kept);
     computed = kept;
-    take_row(snapshot->row, kept);
   } else {
     table.begin_windows(fresh, reach);
     computed = fresh;
@@ -135,9 +136,8 @@ void Sequence::take_kept(int count) {
   computed = static_cast<int>(found.count);
 }
 
-/// Makes `row` that of the last of the first `count` ids, where it is known.
+/// Makes `row` that of the last of the first `count` ids.
 void Sequence::take_row(std::span<const float> row, int count) {
-  if (row.empty()) return;
   std::ranges::copy(row, hidden_.begin());
   hidden_begin_ = count - 1;
   hidden_count_ = 1;

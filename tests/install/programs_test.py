@@ -112,8 +112,8 @@ class Programs(unittest.TestCase):
             label, probability = line.split()
             self.assertIn(label, ("good", "bad"))
             self.assertTrue(0.5 <= float(probability) <= 1)
-        _, errors = self.run_program(example("classify"), options.model, "good", "good", status=1)
-        self.assertIn("same token", errors)
+        output, _ = self.run_program(example("classify"), options.model, "good", "good", text="A fine day\n")
+        self.assertEqual(output, "good 0.5\n")
 
     def test_load(self):
         output, errors = self.run_program(example("load"), options.model, 100)
@@ -158,6 +158,14 @@ class Programs(unittest.TestCase):
         one.write_text(words[7] + "\n", encoding="utf-8")
         alone, _ = self.run_program(example("together"), options.model, one)
         self.assertIn(alone.splitlines()[0], lines)
+
+    def test_ways(self):
+        file = pathlib.Path(options.work) / "document"
+        file.write_text("A gem is a stone. " * 60, encoding="utf-8")
+        both, _ = self.run_program(example("ways"), options.model, file, "What?", "Why?")
+        lines = [self.run_program(example("ways"), options.model, file, question)[0] for question in ("What?", "Why?")]
+        self.assertEqual(both, "".join(lines))
+        self.assertTrue(both.startswith("What?"), both)
 
     def test_server(self):
         server = Running(example("server"), options.model)

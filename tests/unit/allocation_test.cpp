@@ -175,7 +175,7 @@ TEST(Allocation, NonePerTokenOnTheRealModel) {
 }
 
 TEST(Allocation, NoneInAPrefillOfKnownLength) {
-  Session session(tiny_model(), {.context = 512, .chunk = 64, .threads = 2});
+  Session session(tiny_model(), {.context = 512, .chunk = 64, .threads = 2, .snapshot_memory = 0});
   session.append(std::span(tiny_ids()).first(10));
   allocations = 0;
   locks = 0;
@@ -197,7 +197,7 @@ TEST(Allocation, NoneInAPrefillWithPictures) {
         {256, 64,
          std::make_shared<const std::vector<float>>(256 * 64, 0.1F * static_cast<float>(i))});
   }
-  Session session(model, {.context = 1024, .chunk = 64, .threads = 2});
+  Session session(model, {.context = 1024, .chunk = 64, .threads = 2, .snapshot_memory = 0});
   session.append(std::span(tiny_ids()).first(10));
   allocations = 0;
   locks = 0;

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "model_folder.h"
+#include "score_choices.h"
 #include "terminal.h"
 #include "text.h"
 
@@ -35,6 +36,8 @@ RequestError request_error(const Error& error) {
 
 std::uint64_t prompt_bytes(const lapidary::Request& request) {
   std::uint64_t bytes = request.prompt.ids.size() * sizeof(lapidary::TokenId);
+  for (const std::vector<lapidary::TokenId>& choice : request.choices)
+    bytes += choice.size() * sizeof(lapidary::TokenId);
   for (const lapidary::ImageFeatures& image : request.prompt.images) {
     if (image.values) bytes += image.values->size() * sizeof(float);
   }
@@ -83,6 +86,11 @@ lapidary::EngineOptions engine_options(const ModelFlags& flags, const lapidary::
   const lapidary::MemoryPlan plan = plan_memory(find_model(flags.model), half, flags.session());
   options.memory_limit = memory_left(flags.memory_limit, plan.vision + plan.process);
   return options;
+}
+
+// Nothing is drawn.
+bool made_of_prompt_alone(const BatchRequest& request) {
+  return request.choices.empty() && request.sampling.max_tokens == 0;
 }
 
 std::uint64_t taken_by(const lapidary::Engine& engine) {
@@ -146,6 +154,7 @@ std::string Answerer::digest(const BatchRequest& request) const {
 BatchItem Answerer::read(const RequestFile& requests, const std::string& line) const {
   BatchItem item;
   item.request.line = requests.number();
+  item.place = requests.place();
   item.digest = fingerprint(line);
   try {
     if (requests.too_long())
@@ -211,15 +220,23 @@ lapidary::Prompt Answerer::make_prompt(const BatchRequest& request,
 }
 
 lapidary::Request Answerer::make_request(const BatchRequest& request, std::uint64_t seed) {
+  if (request.echo && in_turns(request)) {
+    throw RequestError{"unsupported",
+                       "echo: expected a prompt that is completed as it is (--no-chat), found one "
+                       "that is put into turns"};
+  }
   std::vector<Picture> pictures;
   lapidary::Request made;
   made.prompt = make_prompt(request, pictures);
-  check_room(context_, made.prompt.ids.size());
+  check_room(context_, made.prompt.ids.size(), made_of_prompt_alone(request) ? 0 : 1);
   if (!pictures.empty()) encoder_.fill(made.prompt, pictures);
   made.options = request.sampling.options(seed);
   if (in_turns(request)) options_.chat.stop_at_turns(model_, made.options.stop);
   options_.speculation.apply(made.options);
   made.answers = request.answers;
+  made.choices = choice_ids(model_.tokenizer(), context_, request.choices);
+  made.options.logprobs = request.logprobs;
+  made.echo = request.echo && request.logprobs >= 0;
   return made;
 }
 

@@ -22,6 +22,8 @@ struct BatchOptions {
   std::string out;
   std::string image_root;
   bool retry_failed = false;
+  std::string shard;            ///< --shard, as it was given; empty: not at all.
+  RequestShare share;           ///< Its meaning, and --numbered.
   int parallel = 0;             ///< 0: the scheduler's choice.
   std::string order = "input";  ///< "input" or "done".
 
@@ -31,6 +33,7 @@ struct BatchOptions {
 /// A line of a file of requests, read and not answered.
 struct BatchItem {
   BatchRequest request;
+  std::uint64_t place = 0;  ///< Among the requests of all shards, from 0: its seed follows.
   std::optional<RequestError> wrong;  ///< Why it cannot be answered.
   std::string digest;  ///< Of what decides its answer, the seed of the batch left out.
 };
@@ -56,6 +59,7 @@ class Answerer {
 
   const lapidary::Engine& engine() const { return engine_; }
   const std::string& name() const { return name_; }  ///< Of the model.
+  const lapidary::Tokenizer& tokenizer() const { return model_.tokenizer(); }
 
  private:
   std::vector<lapidary::ContentPart> read_parts(const std::vector<RequestPart>& parts,

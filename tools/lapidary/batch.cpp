@@ -21,8 +21,22 @@ bool exists(const std::string& path) {
 
 constexpr const char* kGoOn = "interrupted; run the same command to go on";
 
-int batch(const BatchOptions& options) {
-  RequestFile requests(options.in);
+// Those of a whole batch: its parts cannot agree on a random seed.
+BatchOptions shared_options(BatchOptions options) {
+  const std::optional<Shard> shard = find_shard(options.shard);
+  options.out = name_shard(options.out, shard);
+  options.share.shard = shard.value_or(Shard{});
+  const bool part = shard || options.share.numbered;
+  if (part && !options.sampling.seed) options.sampling.seed = 0;
+  if (const std::string variable = shard_variable(); !part && !variable.empty())
+    warn(options.model.quiet,
+         variable + " is set, and yet all requests are answered; --shard auto takes a part");
+  return options;
+}
+
+int batch(const BatchOptions& given) {
+  const BatchOptions options = shared_options(given);
+  RequestFile requests(options.in, options.share);
   std::error_code none;
   if (std::filesystem::is_directory(options.in, none))
     throw Error(ErrorCode::kFile, "cannot read " + options.in + ": Is a directory");
@@ -64,7 +78,8 @@ void add_batch(CLI::App& app, Run& run) {
       "requests: {id, prompt or messages, …} or OpenAI's batch format; -: standard input")
       .show_type("FILE")
       .required();
-  add_option(command, "-o,--out", options->out, "answers, a line each; -: standard output")
+  add_option(command, "-o,--out", options->out,
+             "answers, a line each; -: standard output; {shard} in it becomes the shard: 3-of-8")
       .show_type("FILE")
       .required();
   add_option(command, "--order", options->order,
@@ -77,6 +92,11 @@ void add_batch(CLI::App& app, Run& run) {
   add_option(command, "--image-root", options->image_root,
              "folder that the pictures of requests must lie in; names are looked up there")
       .show_type("FOLDER");
+  const Option shard = add_shard_flag(command, options->shard);
+  add_flag(command, "--numbered", options->share.numbered,
+           "in front of each request stands a line with its number and place in the file that a "
+           "program deals out, as \"18 17\"; without --seed the seed is then 0")
+      .excludes(shard);
   add_flag(command, "--retry-failed", options->retry_failed,
            "answer the lines again that were answered by an error");
   when_chosen(command, run, [options] { return batch(*options); });

@@ -4,6 +4,7 @@
 #include <ctime>
 #include <utility>
 
+#include "logprob_json.h"
 #include "memory_reserve.h"
 
 namespace cli {
@@ -36,7 +37,9 @@ Json openai_choices(const BatchRequest& request, const BatchAnswer& answer) {
     } else {
       choice["text"] = drawn.text;
     }
-    choice["logprobs"] = nullptr;
+    const bool chat = request.openai_chat && !drawn.logprobs.is_null();
+    choice["logprobs"] =
+        chat ? Json{{"content", drawn.logprobs}, {"refusal", nullptr}} : drawn.logprobs;
     choice["finish_reason"] = finish_name(drawn.finish_reason);
     choices.push_back(std::move(choice));
   }
@@ -46,9 +49,25 @@ Json openai_choices(const BatchRequest& request, const BatchAnswer& answer) {
 // Of our own format, where a request wants several.
 Json answers_of(const BatchAnswer& answer) {
   Json answers = Json::array();
-  for (const BatchChoice& drawn : answer.choices)
+  for (const BatchChoice& drawn : answer.choices) {
     answers.push_back({{"text", drawn.text}, {"finish_reason", finish_name(drawn.finish_reason)}});
+    if (!drawn.logprobs.is_null()) answers.back()["logprobs"] = drawn.logprobs;
+  }
   return answers;
+}
+
+// What our own format says of the answer itself.
+void put_answer(const BatchRequest& request, const BatchAnswer& answer, Json& line) {
+  if (!request.choices.empty()) {
+    line["choices"] = choices_json(request.choices, answer.scores);
+    line["best"] = best_choice(answer.scores);
+    return;
+  }
+  const BatchChoice& first = answer.choices.front();
+  line["text"] = first.text;
+  line["finish_reason"] = finish_name(first.finish_reason);
+  if (!first.logprobs.is_null()) line["logprobs"] = first.logprobs;
+  if (answer.choices.size() > 1) line["answers"] = answers_of(answer);
 }
 
 Json openai_body(const BatchRequest& request, const BatchAnswer& answer, const std::string& model,
@@ -120,9 +139,7 @@ std::string answer_line(const BatchRequest& request, const BatchAnswer& answer,
     return to_line(line) + "\n";
   }
   line["id"] = request.id;
-  line["text"] = answer.choices.front().text;
-  line["finish_reason"] = finish_name(answer.choices.front().finish_reason);
-  if (answer.choices.size() > 1) line["answers"] = answers_of(answer);
+  put_answer(request, answer, line);
   line["usage"] = usage_of(answer);
   line["usage"]["cached_tokens"] = answer.cached_tokens;
   put_seed(answer, line["usage"]);
@@ -167,9 +184,9 @@ std::optional<AnswerRecord> read_answer(std::string_view text) {
     return record;
   }
   const Json* usage = member(line, "usage");
-  if (member(line, "text") == nullptr || member(line, "finish_reason") == nullptr ||
-      usage == nullptr)
-    return {};
+  const bool drawn = member(line, "text") != nullptr && member(line, "finish_reason") != nullptr;
+  const bool scored = member(line, "choices") != nullptr && member(line, "best") != nullptr;
+  if ((!drawn && !scored) || usage == nullptr) return {};
   record.digest = text_member(&line, "digest");
   record.seed = seed_of(usage, "seed");
   record.batch_seed = seed_of(usage, "batch_seed");
@@ -192,8 +209,8 @@ bool begins_answer(std::string_view text) {
   constexpr std::size_t kLongId = 4096;  // What is longer without an end is no id of a request.
   if (end == std::string_view::npos) return id.size() < kLongId;
   const std::string_view rest = id.substr(end);
-  return agree(rest, ",\"text\":\"") || agree(rest, ",\"error\":{\"code\":\"") ||
-         agree(rest, ",\"custom_id\":");
+  return agree(rest, ",\"text\":\"") || agree(rest, ",\"choices\":[") ||
+         agree(rest, ",\"error\":{\"code\":\"") || agree(rest, ",\"custom_id\":");
 }
 
 }  // namespace cli

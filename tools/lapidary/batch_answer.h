@@ -14,11 +14,13 @@ namespace cli {
 struct BatchChoice {
   std::string text;
   lapidary::FinishReason finish_reason = lapidary::FinishReason::kStop;
+  Json logprobs = nullptr;  ///< As the request's format has them; null: none were asked for.
 };
 
 struct BatchAnswer {
-  std::vector<BatchChoice> choices;  ///< As many as the request wants, at least one.
-  std::uint64_t prompt_tokens = 0;   ///< Computed once for all of them.
+  std::vector<BatchChoice> choices;     ///< As many as the request wants, at least one; or
+  std::vector<lapidary::Score> scores;  ///< of its choices.
+  std::uint64_t prompt_tokens = 0;      ///< Computed once for all of them.
   std::uint64_t cached_tokens = 0;
   std::uint64_t completion_tokens = 0;  ///< Of all together.
   std::uint64_t seed = 0;               ///< Of the first; those behind it have the next ones.

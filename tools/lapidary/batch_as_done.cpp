@@ -93,8 +93,8 @@ class AsDone : public BatchPlan {
     if (answered_.unmet() == 0) return;
     throw Error(ErrorCode::kUsage, answers_->path() + " answers " +
                                        counted(answered_.unmet(), "id") +
-                                       " that the requests have not: it belongs to another input; "
-                                       "use another file for the answers");
+                                       " that the requests have not: it belongs to another input "
+                                       "or shard; use another file for the answers");
   }
 
  private:
@@ -131,7 +131,7 @@ class AsDone : public BatchPlan {
 
   // That the answers belong to these requests is better known before anything is computed.
   void look_ahead() {
-    RequestFile requests(options_.in);
+    RequestFile requests(options_.in, options_.share);
     requests.set_most_bytes(work_.most_line_bytes());
     standing_.bytes = requests.bytes();
     std::string line;

@@ -27,11 +27,25 @@ void check_record(const BatchOptions& options, const AnswerFile& answers, std::u
     refuse_line(options, item.request.line,
                 "has id " + quoted(item.request.id) + ", but " + there + " answers " +
                     quoted(record.id) +
-                    ": it belongs to another input; use another file for the answers");
+                    ": it belongs to another input or shard; use another file for the answers");
   }
   const bool same = record.digest.empty() ? !other_id : record.digest == item.digest;
   if (same || (record.failed && options.retry_failed)) return;
   refuse_changed(options, item, record.failed, there);
+}
+
+// Where requests are alike, only the seeds tell the answers of one shard from those of another.
+void check_shard(const BatchOptions& options, const AnswerFile& answers, std::uint64_t number,
+                 const BatchItem& item) {
+  const AnswerRecord& record = answers.record();
+  const std::uint64_t seed = options.sampling.seed.value_or(0) + item.place;
+  if (options.shard.empty() || !record.seed || item.wrong || item.request.sampling.seed ||
+      *record.seed == seed)
+    return;
+  refuse_line(options, item.request.line,
+              "has seed " + std::to_string(seed) + ", but " + answers.path() + " line " +
+                  std::to_string(number) + " was drawn with " + std::to_string(*record.seed) +
+                  ": another --seed or another shard; use another file for the answers");
 }
 
 // Moves `requests` past those that `answers` has, and checks that they are the same. `passed` is
@@ -46,15 +60,18 @@ BatchStanding pass_answered(const BatchOptions& options, const Answerer& work,
     const AnswerRecord& record = answers.record();
     const std::uint64_t begin = requests.read();
     if (!requests.next(line)) {
+      const std::string share =
+          options.shard.empty() ? "" : " has for shard " + options.share.shard.name();
       throw Error(ErrorCode::kUsage, answers.path() + " has " + counted(answers.count(), "line") +
-                                         ", more than " + options.in +
-                                         ": it belongs to another input");
+                                         ", more than " + options.in + share +
+                                         ": it belongs to another input or shard");
     }
     const BatchItem item = work.read(requests, line);
     check_record(options, answers, place + 1, item);
     standing.failed += record.failed ? 1 : 0;
     if (record.seed && !item.wrong && !item.request.sampling.seed)
-      standing.seed = *record.seed - place;
+      standing.seed = *record.seed - item.place;
+    check_shard(options, answers, place + 1, item);
     passed(requests.read() - begin);
   }
   standing.there = answers.count();
@@ -126,7 +143,7 @@ class InOrder : public BatchPlan {
   }
 
   BatchStanding pass_old() {
-    RequestFile again(options_.in);
+    RequestFile again(options_.in, options_.share);
     again.set_most_bytes(work_.most_line_bytes());
     return pass_answered(options_, work_, again, answers_, [&](std::uint64_t bytes) {
       kept_bytes_ += answers_.record().failed ? 0 : bytes;

@@ -13,7 +13,7 @@ namespace cli {
 
 /// A request that has no answer yet.
 struct BatchLine {
-  std::uint64_t place = 0;  ///< Among all requests, from 0.
+  std::uint64_t place = 0;  ///< Among the requests of this shard, from 0.
   std::uint64_t bytes = 0;  ///< In their file.
   BatchItem item;           ///< Not set where `kept` is.
   std::string kept = {};    ///< The line of answers that is taken over instead; empty: none.

@@ -8,6 +8,7 @@
 
 #include "memory_reserve.h"
 #include "request_members.h"
+#include "request_scores.h"
 #include "text.h"
 
 namespace cli {
@@ -237,6 +238,7 @@ void read_openai(const Json& line, const std::string& folder, BatchRequest& requ
   check_url(line, request.openai_chat);
   read_sampling(*body, request.sampling);
   request.answers = read_answers(*body);
+  read_scoring(*body, request);
   read_prompt(*body, folder, request);
 }
 
@@ -276,6 +278,7 @@ void parse_request(const std::string& line, const SamplingFlags& defaults,
   check_members(object);
   read_sampling(object, request.sampling);
   request.answers = read_answers(object);
+  read_scoring(object, request);
   read_prompt(object, folder, request);
 }
 
@@ -329,6 +332,9 @@ std::string meaning(const BatchRequest& request, const std::string& folder) {
   all["seed"] = request.sampling.seed ? Json(*request.sampling.seed) : Json(nullptr);
   all["stop"] = request.sampling.stop;
   if (request.answers > 1) all["n"] = request.answers;
+  if (!request.choices.empty()) all["choices"] = request.choices;
+  if (request.logprobs >= 0) all["logprobs"] = request.logprobs;
+  if (request.echo) all["echo"] = true;
   return to_line(all);
 }
 

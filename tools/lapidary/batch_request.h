@@ -37,7 +37,10 @@ struct BatchRequest {
   std::vector<RequestPart> prompt;  ///< Pictures and `prompt`; empty when there are messages.
   std::vector<RequestMessage> messages;
   SamplingFlags sampling;
-  int answers = 1;  ///< `n`, 1 to 128.
+  int answers = 1;                   ///< `n`, 1 to 128.
+  std::vector<std::string> choices;  ///< To be scored instead; none: answers are drawn.
+  int logprobs = -1;  ///< Of each token, with so many of the most probable, 0 to 20; -1: none.
+  bool echo = false;  ///< The prompt in front of the answer.
 
   bool has_pictures() const;
 };

@@ -22,7 +22,7 @@ constexpr std::uint64_t kMostHeldBytes = std::uint64_t{64} << 20;
 void check_vision(const BatchOptions& options, const lapidary::Model& model, const Answerer& work,
                   int after_line) {
   if (model.vision() != nullptr || !is_file(options.in)) return;
-  RequestFile requests(options.in);
+  RequestFile requests(options.in, options.share);
   requests.set_most_bytes(work.most_line_bytes());
   for (std::string line; requests.next(line);) {
     if (requests.number() <= after_line || line.find("\"image") == std::string::npos) continue;
@@ -116,6 +116,7 @@ void BatchRun::print_statistics(double seconds) const {
   text += counted(count_.tokens, "token") +
           format(" drawn (%.1f t/s), ", rate(static_cast<double>(count_.tokens), seconds));
   text += counted(failed_, "line") + " failed, seed " + std::to_string(seed_);
+  if (!options_.shard.empty()) text += ", shard " + options_.share.shard.name();
   if (count_.cached > 0)
     text += ", " + std::to_string(count_.cached) + " of " + std::to_string(count_.prompt) +
             " prompt tokens were there";

@@ -21,6 +21,9 @@ BatchLine slim(const BatchLine& line) {
   request.openai = line.item.request.openai;
   request.openai_chat = line.item.request.openai_chat;
   request.id = line.item.request.id;
+  request.choices = line.item.request.choices;
+  request.logprobs = line.item.request.logprobs;
+  request.echo = line.item.request.echo;
   slim.item.digest = line.item.digest;
   return slim;
 }
@@ -48,13 +51,17 @@ bool BatchWindow::room() const {
 std::optional<BatchResult> BatchWindow::add(const BatchLine& line) {
   try {
     Pending pending;
-    pending.seed = line.item.request.sampling.seed.value_or(seed_ + line.place);
+    pending.seed = line.item.request.sampling.seed.value_or(seed_ + line.item.place);
     lapidary::Request request = work_.prepare(line.item, pending.seed);
     pending.line = slim(line);
     pending.prompt_bytes = prompt_bytes(request);
     pending.prompt_tokens = request.prompt.ids.size();
     pending.missing = static_cast<std::size_t>(request.answers);
     pending.drawn.resize(pending.missing);
+    if (line.item.request.echo) {
+      pending.echoed.ids = request.prompt.ids;
+      pending.echoed.text = work_.tokenizer().decode(request.prompt.ids);
+    }
     prompt_bytes_ += pending.prompt_bytes;
     last_place_ = line.place;
     pending_.emplace(scheduler_.add(std::move(request)), std::move(pending));
@@ -98,8 +105,23 @@ std::optional<BatchResult> BatchWindow::take(Pending& pending, lapidary::Answer&
       pending.drawn.at(static_cast<std::size_t>(answer.index));
   pending.missing -= place ? 0 : 1;
   place = std::move(answer.completion);
+  if (answer.index == 0) {
+    pending.scores = std::move(answer.scores);
+    pending.echoed.logprobs = std::move(answer.prompt);
+  }
   if (pending.missing > 0) return {};
   return whole(pending);
+}
+
+BatchChoice BatchWindow::choice(const Pending& pending, const lapidary::Completion& drawn) const {
+  const BatchRequest& request = pending.line.item.request;
+  BatchChoice choice{pending.echoed.text + drawn.text, drawn.finish_reason};
+  if (request.logprobs >= 0) {
+    choice.logprobs = request.openai_chat
+                          ? chat_logprobs(work_.tokenizer(), drawn)
+                          : completion_logprobs(work_.tokenizer(), pending.echoed, drawn);
+  }
+  return choice;
 }
 
 BatchResult BatchWindow::whole(const Pending& pending) {
@@ -109,12 +131,15 @@ BatchResult BatchWindow::whole(const Pending& pending) {
   answer.seed = pending.seed;
   if (options_.as_done()) answer.batch_seed = seed_;
   for (const std::optional<lapidary::Completion>& drawn : pending.drawn) {
-    answer.choices.push_back({drawn->text, drawn->finish_reason});
+    answer.choices.push_back(choice(pending, *drawn));
     answer.completion_tokens += drawn->ids.size();
     count_.drafted += static_cast<std::uint64_t>(drawn->usage.drafted_tokens);
     count_.accepted += static_cast<std::uint64_t>(drawn->usage.accepted_tokens);
   }
-  count_.tokens += answer.completion_tokens;
+  answer.scores = pending.scores;
+  for (const lapidary::Score& score : pending.scores)
+    answer.completion_tokens += score.tokens.size();
+  count_.tokens += pending.scores.empty() ? answer.completion_tokens : 0;
   count_.prompt += answer.prompt_tokens;
   count_.cached += answer.cached_tokens;
   const BatchItem& item = pending.line.item;

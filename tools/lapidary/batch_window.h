@@ -9,6 +9,7 @@
 #include "answerer.h"
 #include "batch_plan.h"
 #include "batch_progress.h"
+#include "logprob_json.h"
 
 namespace cli {
 
@@ -50,11 +51,14 @@ class BatchWindow {
     std::size_t prompt_tokens = 0;
     std::uint64_t seed = 0;
     std::vector<std::optional<lapidary::Completion>> drawn;  // One an answer.
+    std::vector<lapidary::Score> scores;
+    EchoedPrompt echoed;  // Where that is asked for.
     std::size_t missing = 0;
   };
 
   BatchResult fail(const BatchLine& line, const RequestError& error) const;
   std::optional<BatchResult> take(Pending& pending, lapidary::Answer& answer);
+  BatchChoice choice(const Pending& pending, const lapidary::Completion& drawn) const;
   BatchResult whole(const Pending& pending);
 
   const BatchOptions& options_;

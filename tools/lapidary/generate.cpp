@@ -5,8 +5,10 @@
 #include "chat_flag.h"
 #include "commands.h"
 #include "json.h"
+#include "logprob_json.h"
 #include "pictures.h"
 #include "sampling_flags.h"
+#include "score_choices.h"
 #include "speculation_flags.h"
 #include "terminal.h"
 #include "text.h"
@@ -32,6 +34,8 @@ struct Options {
   Option named;
   std::string file;
   bool json = false;
+  int logprobs = -1;
+  std::string choices;  // A file of continuations to score instead; empty: none.
 };
 
 struct Times {
@@ -47,6 +51,8 @@ std::string gather_prompt(const Options& options) {
   const bool given = options.given.given() || options.named.given() || !options.file.empty();
   if (options.given.given() && options.named.typed())
     throw Error(ErrorCode::kUsage, "two prompts: one with -p and one without; give one of them");
+  if (options.choices == "-" && (!given || options.file == "-"))
+    throw Error(ErrorCode::kUsage, "standard input cannot be both the prompt and the choices");
   std::string prompt = options.given.given() ? options.given_prompt : options.named_prompt;
   std::string text;
   if (!options.file.empty()) {
@@ -80,8 +86,16 @@ lapidary::Prompt make_prompt(const Options& options, const lapidary::Model& mode
   return lapidary::chat_prompt(model.tokenizer(), {&user, 1}, options.chat.kind(model));
 }
 
+// Of each token, as a chat of OpenAI's has them, with its id.
+Json logprobs_of(const lapidary::Tokenizer& tokenizer, const lapidary::Completion& completion) {
+  Json list = chat_logprobs(tokenizer, completion);
+  for (std::size_t i = 0; i < list.size(); ++i) list[i]["id"] = completion.ids[i];
+  return list;
+}
+
 void print_json(Output& output, const std::vector<TokenId>& prompt,
-                const lapidary::Completion& completion, std::uint64_t seed, const Times& times) {
+                const lapidary::Completion& completion, const Json& logprobs, std::uint64_t seed,
+                const Times& times) {
   const double drawn = static_cast<double>(completion.ids.size());
   const double read = static_cast<double>(prompt.size());
   Json object;
@@ -89,6 +103,7 @@ void print_json(Output& output, const std::vector<TokenId>& prompt,
   object["ids"] = completion.ids;
   object["prompt_ids"] = prompt;
   object["finish_reason"] = finish_name(completion.finish_reason);
+  if (!logprobs.is_null()) object["logprobs"] = logprobs;
   object["seed"] = seed;
   object["usage"] = {{"prompt_tokens", prompt.size()},
                      {"completion_tokens", completion.ids.size()},
@@ -123,8 +138,42 @@ void print_statistics(std::size_t prompt, const lapidary::Completion& completion
                                std::to_string(seed) + "\n");
 }
 
+// Scores the choices behind the prompt, which is computed.
+int score(const Options& options, lapidary::Session& session, const lapidary::Prompt& prompt,
+          const std::vector<std::string>& choices, const std::vector<std::vector<TokenId>>& ids,
+          const Times& times) {
+  const double start = now();
+  const std::vector<lapidary::Score> scores = session.score(ids, &interrupted);
+  const double seconds = now() - start;
+  Output output;
+  if (options.json) {
+    Json object;
+    object["choices"] = choices_json(choices, scores);
+    object["best"] = best_choice(scores);
+    object["prompt_ids"] = prompt.ids;
+    object["timings"] = {{"load_seconds", times.load},
+                         {"image_seconds", times.image},
+                         {"prefill_seconds", times.prefill},
+                         {"score_seconds", seconds}};
+    output.write(to_line(object) + "\n");
+  } else {
+    print_choices(output, choices, scores);
+  }
+  output.check();
+  if (options.model.quiet) return 0;
+  write_all(STDERR_FILENO,
+            format("load %.2f s; prefill %s in %.2f s; %s scored in %.3f s\n", times.load,
+                   counted(prompt.ids.size(), "token").c_str(), times.prefill,
+                   counted(scores.size(), "choice").c_str(), seconds));
+  return 0;
+}
+
 int generate(const Options& options) {
+  if (options.logprobs >= 0 && !options.json)
+    throw Error(ErrorCode::kUsage, "--logprobs needs --json, which has a place for them");
   const std::string text = gather_prompt(options);
+  const std::vector<std::string> choices =
+      options.choices.empty() ? std::vector<std::string>() : read_choices(options.choices);
   const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
   Times times;
   double start = now();
@@ -139,6 +188,9 @@ int generate(const Options& options) {
 
   PictureEncoder encoder(model, options.model, options.images, session.memory_bytes());
   check_room(session, prompt.ids.size());
+  const std::vector<std::vector<TokenId>> choice_tokens =
+      choice_ids(model.tokenizer(), session.context(), choices);
+  check_choices(session.context(), prompt.ids.size(), choice_tokens);
   if (!pictures.empty()) {
     encoder.fill(prompt, pictures);
     times.load += encoder.load_seconds();
@@ -152,6 +204,8 @@ int generate(const Options& options) {
   }
   times.prefill = now() - start;
 
+  if (!choices.empty()) return score(options, session, prompt, choices, choice_tokens, times);
+
   Output output;
   start = now();
   lapidary::OnText on_text;
@@ -160,11 +214,14 @@ int generate(const Options& options) {
   lapidary::GenerateOptions wanted = options.sampling.options(seed);
   if (options.chat.chosen(model)) options.chat.stop_at_turns(model, wanted.stop);
   options.speculation.apply(wanted);
+  wanted.logprobs = options.logprobs;
   const lapidary::Completion completion = session.generate(wanted, on_text);
   times.decode = now() - start;
 
   if (options.json) {
-    print_json(output, prompt.ids, completion, seed, times);
+    const Json logprobs =
+        options.logprobs < 0 ? Json(nullptr) : logprobs_of(model.tokenizer(), completion);
+    print_json(output, prompt.ids, completion, logprobs, seed, times);
   } else {
     output.end_line();
   }
@@ -191,6 +248,16 @@ void add_generate(CLI::App& app, Run& run) {
              "file to read the prompt from, behind that of -p; -: standard input")
       .show_type("FILE");
   add_flag(command, "--json", options->json, "print one JSON object: text, ids, usage and timings");
+  const Option logprobs =
+      add_option(command, "--logprobs", options->logprobs,
+                 "with --json: each token's log-probability, and so many of the most probable; "
+                 "-1: none")
+          .range(-1, lapidary::kMostLogprobs);
+  add_option(command, "--choices", options->choices,
+             "score the continuations in this file, one a line, instead of drawing; -: standard "
+             "input")
+      .show_type("FILE")
+      .excludes(logprobs);
   when_chosen(command, run, [options] { return generate(*options); });
 }
 

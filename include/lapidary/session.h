@@ -264,16 +264,16 @@ class LAPIDARY_API Session {
   Session fork();
 
   /// Writes tokens, keys and values, snapshots and pictures' features to `path`, by way of another
-  /// name that is renamed when all is written: whatever happens, the old file or the new one is
-  /// there. `note` is kept with it. Turns that wait for a reply are not saved. Throws Error(kFile),
-  /// Error(kInterrupted) some milliseconds after `cancel` is set.
+  /// name that is renamed when all is on the disk: whatever happens, the old file or the new one is
+  /// there. `note` is kept with it; turns that wait for a reply are not. Throws Error(kFile), also
+  /// where `path` is a link; Error(kUsage) for a note over 64 MiB, Error(kInterrupted) as append().
   void save(const std::string& path, std::string_view note = {},
             const std::atomic<bool>* cancel = nullptr);
 
   /// Takes what save() wrote, in place of what is there: the session is as the saved one was, to
   /// the bit, whatever context, chunk and threads either has. Throws Error(kFile) for what is no
   /// such file, and as `otherwise` says; Error(kContext) when it does not fit; as append() does
-  /// where it computes.
+  /// where it computes: then the session is empty. Error(kUsage) for pictures without vision file.
   Loaded load(const std::string& path, IfUnusable otherwise = IfUnusable::kRefuse,
               const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
 

@@ -13,7 +13,6 @@
 #include "runtime/model_impl.h"
 #include "runtime/saved_tokens.h"
 #include "runtime/sequence.h"
-#include "runtime/speculator.h"
 
 namespace lapidary {
 

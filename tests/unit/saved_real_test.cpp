@@ -1,6 +1,10 @@
 // Saved sessions of the real model: its windows, its packed weights, its head.
 
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
 
 #include "saved_session.h"
 
@@ -39,8 +43,8 @@ TEST_P(SavedReal, IsLoadedInATenthOfItsPrefill) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, SavedReal, ::testing::Values(KvType::kBf16, KvType::kInt8),
-                         [](const auto& info) {
-                           return info.param == KvType::kBf16 ? "bf16" : "int8";
+                         [](const auto& kind) {
+                           return kind.param == KvType::kBf16 ? "bf16" : "int8";
                          });
 
 }  // namespace

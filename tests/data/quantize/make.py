@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes the blocks and errors that quantize_test.cpp compares with: make.py LLAMA_QUANTIZE [FOLDER], with numpy and gguf
-(0.19.0) from PyPI.
+(0.19.0).
 
 values.f32: 24 rows of 512 values. NAME.bin: their blocks as the gguf package makes them. errors.json: for types of 256
 values a block, what llama-quantize leaves of each row: the root of the mean squared error, by that of the row itself.

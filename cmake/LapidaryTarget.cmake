@@ -37,7 +37,7 @@ function(lapidary_part name)
     target_compile_definitions(lapidary_${name} PUBLIC LAPIDARY_STATIC_DEFINE)
   endif()
   # What fuzzers try tells them which way it went.
-  if(LAPIDARY_FUZZ AND name MATCHES "^(formats|text|vision)$")
+  if(LAPIDARY_FUZZ AND name MATCHES "^(formats|text|vision|runtime)$")
     target_compile_options(lapidary_${name} PRIVATE -fsanitize=fuzzer-no-link)
     target_link_options(lapidary_${name} PUBLIC -fsanitize=fuzzer-no-link)
   endif()

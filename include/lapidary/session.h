@@ -204,12 +204,13 @@ class LAPIDARY_API Session {
   /// How probable each of `continuations` is behind what is there, whose keys and values are shared
   /// by all; what add_user left waiting is not looked at. Several are computed in one pass, as far
   /// as chunk and memory go, with the bits of each alone. The session is afterwards as it was,
-  /// however this ends. Whatever fits into a chunk and one token more can be scored; a longer one
-  /// also needs memory beside the session's own, which a context that is nearly full may not leave:
-  /// Error(kMemory) then, with both numbers, before anything is computed. Throws Error(kUsage) for
-  /// an empty session, for no continuation or more than kMostContinuations, for an empty one and
-  /// for ids outside the vocabulary; Error(kContext) for one that does not fit; Error(kInterrupted)
-  /// some milliseconds after `cancel` is set; Error(kFailed) when no logit is a number.
+  /// however this ends. What fits into a chunk (of a shared engine: a pass), and one token more,
+  /// can always be scored; a longer one also needs memory beside the session's own, which a context
+  /// that is nearly full may not leave: Error(kMemory) then, with both numbers, before anything is
+  /// computed. Throws Error(kUsage) for an empty session, for no continuation or more than
+  /// kMostContinuations, for an empty one and for ids outside the vocabulary; Error(kContext) for
+  /// one that does not fit; Error(kInterrupted) some milliseconds after `cancel` is set;
+  /// Error(kFailed) when no logit is a number.
   std::vector<Score> score(std::span<const std::vector<TokenId>> continuations,
                            const std::atomic<bool>* cancel = nullptr);
 
@@ -263,16 +264,16 @@ class LAPIDARY_API Session {
   Session fork();
 
   /// Writes tokens, keys and values, snapshots and pictures' features to `path`, by way of another
-  /// name that is renamed when all is written: whatever happens, the old file or the new one is
-  /// there. `note` is kept with it. Turns that wait for a reply are not saved. Throws Error(kFile),
-  /// Error(kInterrupted) some milliseconds after `cancel` is set.
+  /// name that is renamed when all is on the disk: whatever happens, the old file or the new one is
+  /// there. `note` is kept with it; turns that wait for a reply are not. Throws Error(kFile), also
+  /// where `path` is a link; Error(kUsage) for a note over 64 MiB, Error(kInterrupted) as append().
   void save(const std::string& path, std::string_view note = {},
             const std::atomic<bool>* cancel = nullptr);
 
   /// Takes what save() wrote, in place of what is there: the session is as the saved one was, to
   /// the bit, whatever context, chunk and threads either has. Throws Error(kFile) for what is no
   /// such file, and as `otherwise` says; Error(kContext) when it does not fit; as append() does
-  /// where it computes.
+  /// where it computes: then the session is empty. Error(kUsage) for pictures without vision file.
   Loaded load(const std::string& path, IfUnusable otherwise = IfUnusable::kRefuse,
               const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
 

@@ -1,8 +1,16 @@
 #include "model/kv_pool.h"
 
+#include <cstring>
+
 #include "lapidary/error.h"
 
 namespace lapidary {
+
+namespace {
+
+constexpr std::int32_t kNeverHeld = -1;  // Zeros still.
+
+}  // namespace
 
 std::size_t kv_page_bytes(const Config& config, kernels::KvFormat format) {
   return static_cast<std::size_t>(config.kv_heads) *
@@ -12,7 +20,7 @@ std::size_t kv_page_bytes(const Config& config, kernels::KvFormat format) {
 KvPool::KvPool(const Config& config, kernels::KvFormat format, std::int64_t capacity)
     : format_(format),
       page_bytes_(kv_page_bytes(config, format)),
-      holders_(static_cast<std::size_t>(capacity)),
+      holders_(static_cast<std::size_t>(capacity), kNeverHeld),
       buffer_(static_cast<std::size_t>(capacity) * page_bytes_) {
   free_.reserve(holders_.size());
   for (std::int64_t page = capacity; page-- > 0;) free_.push_back(static_cast<PageId>(page));
@@ -35,7 +43,9 @@ PageId KvPool::take() {
     throw Error(ErrorCode::kFailed, "all pages of keys and values are taken: a fault of Lapidary");
   const PageId page = free_.back();
   free_.pop_back();
-  holders_[static_cast<std::size_t>(page)] = 1;
+  std::int32_t& holders = holders_[static_cast<std::size_t>(page)];
+  if (holders != kNeverHeld) std::memset(data(page), 0, page_bytes_);
+  holders = 1;
   return page;
 }
 

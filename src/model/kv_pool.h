@@ -44,7 +44,7 @@ class KvPool {
 
   /// Lets go of what is held beyond promises until a page is free, if that helps.
   void make_room();
-  /// A page, held once, whose bytes are anything. Within what is promised there always is one.
+  /// A page of zeros, held once: nothing of another sequence. Within promises there always is one.
   PageId take();
   void hold(PageId page) { ++holders_[static_cast<std::size_t>(page)]; }
   void drop(PageId page);
@@ -57,7 +57,7 @@ class KvPool {
  private:
   kernels::KvFormat format_;
   std::size_t page_bytes_;
-  std::vector<std::int32_t> holders_;  // [capacity]
+  std::vector<std::int32_t> holders_;  // [capacity]; of a page that nobody has had yet, negative.
   std::vector<PageId> free_;           // The next to be used last.
   std::int64_t promised_ = 0;
   std::function<bool()> let_go_;

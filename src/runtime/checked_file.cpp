@@ -1,6 +1,7 @@
 #include "runtime/checked_file.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 

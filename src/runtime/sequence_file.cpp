@@ -13,7 +13,6 @@
 #include "runtime/model_impl.h"
 #include "runtime/saved_tokens.h"
 #include "runtime/sequence.h"
-#include "runtime/speculator.h"
 
 namespace lapidary {
 
@@ -232,7 +231,7 @@ void Sequence::take_saved(const CheckedReader& file, const SavedTokens& tokens,
   }
   ids.assign(tokens.ids.begin(), tokens.ids.end());
   computed = cached = saved.computed;
-  take_row(saved.row, computed);
+  if (!saved.row.empty()) take_row(saved.row, computed);
   whole.done = true;
 }
 

@@ -136,9 +136,8 @@ void Sequence::take_kept(int count) {
   computed = static_cast<int>(found.count);
 }
 
-/// Makes `row` that of the last of the first `count` ids, where it is known.
+/// Makes `row` that of the last of the first `count` ids.
 void Sequence::take_row(std::span<const float> row, int count) {
-  if (row.empty()) return;
   std::ranges::copy(row, hidden_.begin());
   hidden_begin_ = count - 1;
   hidden_count_ = 1;

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -33,7 +34,7 @@ Config small_config() {
 class KvFile : public ::testing::Test {
  protected:
   Config config_ = small_config();
-  KvPool pool_{config_, kernels::KvFormat::kBf16, 64};
+  KvPool pool_{config_, kernels::KvFormat::kBf16, 100};
 
   /// A table of `count` positions, each page filled with a letter of its own.
   PageTable filled(int count) {
@@ -106,6 +107,20 @@ TEST_F(KvFile, TablesComeBackAndShareWhatTheyShared) {
   EXPECT_EQ(other.used(), 2) << "the windows are held by the snapshot";
   second.clear();
   EXPECT_EQ(other.used(), 0);
+}
+
+// Files have whole pages: nothing of who had them before may be in them.
+TEST_F(KvFile, PagesThatAreTakenAgainAreEmpty) {
+  { const PageTable before = filled(3000); }
+  PageTable table(pool_, config_, 4096, 512);
+  table.prepare(0, 3000);
+  std::vector<PageId> pages;
+  table.list_pages(pages);
+  EXPECT_EQ(pages.size(), 72U);
+  for (const PageId page : pages) {
+    const Bytes bytes(pool_.data(page), pool_.page_bytes());
+    ASSERT_EQ(std::ranges::count(bytes, std::byte{0}), static_cast<long>(bytes.size()));
+  }
 }
 
 TEST_F(KvFile, PagesThatNobodyTookAreFreeAgain) {

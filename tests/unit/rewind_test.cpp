@@ -326,6 +326,35 @@ TEST(Fork, SnapshotsMakeRoomForWhatIsNeeded) {
   EXPECT_EQ(hash_bits(first.logits()), fresh(reference, text));
 }
 
+TEST(Engine, IdleSessionsLetGoOfWhatALongPassHasLeft) {
+  const Engine engine(vision_model(), {.threads = 1,
+                                       .pass = 512,
+                                       .context = 700,
+                                       .kv_memory = std::uint64_t{3750} << 10,
+                                       .reuse = false});
+  std::vector<Session> sessions;
+  while (true) {
+    try {
+      sessions.emplace_back(engine, SessionOptions{.snapshot_memory = 0});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kMemory);
+      break;
+    }
+  }
+  ASSERT_GE(sessions.size(), 3U);
+  std::mt19937 random(15);
+  const Prompt first = some_prompt(100, false, random), second = some_prompt(512, false, random);
+  Session reference(vision_model(), {.context = 700});
+  reference.append(first);
+  reference.append(second);
+  for (Session& session : sessions) {
+    session.append(first);
+    session.append(second);
+  }
+  for (Session& session : sessions)
+    EXPECT_EQ(hash_bits(session.logits()), hash_bits(reference.logits()));
+}
+
 TEST(Fork, IsUsedFromAnotherThread) {
   std::mt19937 random(10);
   const Prompt text = some_prompt(400, false, random);

@@ -17,6 +17,7 @@ struct ModelFlags {
   int chunk = 512;
   std::string isa;
   std::string kv = "bf16";
+  std::string weights;
   std::uint64_t memory_limit = 0;
   bool quiet = false;
   std::optional<std::uint64_t> snapshot_memory = 0;  ///< For who goes back; else none.
@@ -28,6 +29,9 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// --kv alone, and what it means.
 void add_kv_flag(CLI::App& app, std::string& kv);
 lapidary::KvType kv_type(const std::string& kv);
+
+/// --weights alone.
+void add_weights_flag(CLI::App& app, std::string& weights);
 
 /// As add_model_flags, for commands that make no session.
 void add_file_flags(CLI::App& app, ModelFlags& flags);

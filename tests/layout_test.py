@@ -32,8 +32,9 @@ KERNEL_HEADERS = {"algorithm", "bit", "cfloat", "climits", "cmath", "cstddef", "
                   "type_traits", "utility", "immintrin.h", "cpuid.h", "arm_neon.h", "sys/auxv.h", "asm/hwcap.h"}
 # Headers of src/ that are all there is of what they declare, and public ones without a function.
 HEADER_ONLY = {"base/cancel.h", "base/exclusive.h", "base/float_environment.h", "base/format.h", "base/layout.h",
-               "base/rows.h", "formats/blocks.h", "kernels/alone.h", "kernels/features.h", "kernels/half.h",
-               "kernels/isa.h", "kernels/kv_layout.h", "ops/tokens.h", "vision/bytes.h"}
+               "base/rows.h", "formats/block_readers.h", "formats/blocks.h", "formats/grids.h", "formats/other_types.h",
+               "formats/token_table.h", "kernels/alone.h", "kernels/features.h", "kernels/half.h", "kernels/isa.h",
+               "kernels/kv_layout.h", "ops/tokens.h", "vision/bytes.h"}
 DATA_ONLY = {"lapidary.h", "sampling.h", "stats.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 # The threads set the floating-point control register and pause in their barrier; neither is a kernel.

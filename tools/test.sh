@@ -170,7 +170,7 @@ export model
 if part "GCC build" 900 build_gcc; then part "GCC tests" 900 run_ctest build || true; fi
 if [ -n "$all" ]; then
   if part "Clang build with sanitizers" 900 build_sanitized; then
-    part "tests under the sanitizers, fuzzing" $((1500 + 12 * (fuzz_seconds - 30))) run_sanitized || true
+    part "tests under the sanitizers, fuzzing" $((1620 + 16 * (fuzz_seconds - 30))) run_sanitized || true
   fi
   if part "shared library" 900 build_shared; then part "users of the shared library" 300 run_shared || true; fi
   if has_command aarch64-linux-gnu-g++ && has_command qemu-aarch64; then

@@ -78,8 +78,8 @@ class LAPIDARY_API ImageEncoder {
 };
 
 /// The vision file that lies beside `model_path` and fits it (a `.gguf` file with "mmproj" in its
-/// name, whose projector has the model's width), or an empty string when there is none or more than
-/// one. Reads headers only; files that are none are passed over. May be called from any thread.
+/// name, whose projector has the model's width; of a folder with a tower, the folder), or an empty
+/// string when there is none or more than one. Reads headers only. May be called from any thread.
 LAPIDARY_API std::string find_vision_file(const std::string& model_path);
 
 }  // namespace lapidary

@@ -29,11 +29,15 @@ struct ModelOptions {
       nullptr;  ///< Set from elsewhere (a signal handler) to stop Model::load within some
                 ///< milliseconds; looked at during that call only.
   std::string vision =
-      {};  ///< The vision half (an mmproj GGUF file); empty: a text model. Its header is checked at
-           ///< once, its weights are read with the first picture.
+      {};  ///< The vision half: an mmproj GGUF file, or the folder that has both; empty: a text
+           ///< model. Its header is checked at once, its weights are read with the first picture.
   std::uint64_t image_cache_bytes = std::uint64_t{64}
                                     << 20;  ///< Features kept in memory, oldest dropped first.
   std::string image_cache_folder = {};      ///< Features kept on disk as well, shared by processes.
+  std::string weights = {};  ///< What the matrices of a text model are made into while they are
+                             ///< read: "bf16", "f16", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0",
+                             ///< "q4_k", "q4_1", "q4_0"; empty: as the files have them. What is
+                             ///< quantised in the files stays.
 };
 
 /// What a vision file says of itself: a SigLIP encoder and a projector.
@@ -71,7 +75,7 @@ enum class ChatTemplate {
 
 /// What a model file says of itself. Everything comes from metadata; nothing is decided by a name.
 struct ModelInfo {
-  std::string name;                ///< general.name, may be empty.
+  std::string name;                ///< general.name, or a folder's; may be empty.
   std::string architecture;        ///< "gemma3".
   int layers = 0;                  ///< Of the decoder.
   int width = 0;                   ///< d, the residual stream.
@@ -126,12 +130,13 @@ class LAPIDARY_API Model {
   /// Whether this is a model, not an empty one.
   explicit operator bool() const noexcept { return impl_ != nullptr; }
 
-  /// Reads and packs `path`, a GGUF file; may be called by several threads at once. Throws
-  /// Error(kFile) with the offending key or tensor, Error(kMemory) when the weights exceed the
-  /// budget, Error(kUsage) for an unknown ISA or a number of threads out of range. A vision file
-  /// whose width is not the model's is an Error(kFile). Error(kInterrupted) once `options.cancel`
-  /// is set; what `options.progress` throws ends the load and passes unchanged. Error(kFailed) when
-  /// not as many threads can be made as asked.
+  /// Reads and packs `path`, a GGUF file or a folder as Hugging Face publishes models in; may be
+  /// called by several threads at once. Throws Error(kFile) with the offending key or tensor,
+  /// Error(kMemory) when the weights exceed the budget, Error(kUsage) for an unknown ISA or type or
+  /// a number of threads out of range. A vision file whose width is not the model's is an
+  /// Error(kFile). Error(kInterrupted) once `options.cancel` is set; what `options.progress` throws
+  /// ends the load and passes unchanged. Error(kFailed) when not as many threads can be made as
+  /// asked.
   static Model load(const std::string& path, const ModelOptions& options = {});
 
   // What these return is valid as long as a copy of the model is there. All throw Error(kUsage)
@@ -165,13 +170,13 @@ struct FileInfo {
     std::string name;                  ///< As in the file.
     std::string type;                  ///< "Q4_K", "F32", …
     std::vector<std::uint64_t> shape;  ///< The contiguous dimension first.
-    std::uint64_t offset = 0;          ///< From the start of the file.
+    std::uint64_t offset = 0;          ///< From the start of the file, of parts of its own.
     std::uint64_t bytes = 0;           ///< In the file.
   };
   std::vector<Tensor> tensors;  ///< In the order of the file.
 };
 
-/// Reads the header of `path` only. Throws Error(kFile) for a file that is no GGUF file.
+/// Reads the header of `path` only. Throws Error(kFile) for what is no model file or folder.
 LAPIDARY_API FileInfo inspect_file(const std::string& path);
 
 /// The vocabulary of a model file, without its weights. Throws Error(kFile) with the offending key.

@@ -49,9 +49,9 @@ struct Score {
 
 /// What `logits`, ModelInfo::vocabulary of them as Session::append_with_logits hands them out, say
 /// of `id` in the next place, with the `best` most probable ids. Computed in double precision, with
-/// the same bits as everywhere else in the library. A logit that is no number counts as an id that cannot be. Throws
-/// Error(kUsage) for an id outside the logits and for `best` out of 0 to kMostLogprobs,
-/// Error(kFailed) when no logit is a number. May be called from any thread.
+/// the same bits as everywhere else in the library. A logit that is no number counts as an id that
+/// cannot be. Throws Error(kUsage) for an id outside the logits and for `best` out of 0 to
+/// kMostLogprobs, Error(kFailed) when no logit is a number. May be called from any thread.
 LAPIDARY_API TokenLogprob log_probability(std::span<const float> logits, TokenId id, int best = 0);
 
 }  // namespace lapidary

@@ -204,12 +204,13 @@ class LAPIDARY_API Session {
   /// How probable each of `continuations` is behind what is there, whose keys and values are shared
   /// by all; what add_user left waiting is not looked at. Several are computed in one pass, as far
   /// as chunk and memory go, with the bits of each alone. The session is afterwards as it was,
-  /// however this ends. Whatever fits into a chunk and one token more can be scored; a longer one
-  /// also needs memory beside the session's own, which a context that is nearly full may not leave:
-  /// Error(kMemory) then, with both numbers, before anything is computed. Throws Error(kUsage) for
-  /// an empty session, for no continuation or more than kMostContinuations, for an empty one and
-  /// for ids outside the vocabulary; Error(kContext) for one that does not fit; Error(kInterrupted)
-  /// some milliseconds after `cancel` is set; Error(kFailed) when no logit is a number.
+  /// however this ends. What fits into a chunk (of a shared engine: a pass), and one token more,
+  /// can always be scored; a longer one also needs memory beside the session's own, which a context
+  /// that is nearly full may not leave: Error(kMemory) then, with both numbers, before anything is
+  /// computed. Throws Error(kUsage) for an empty session, for no continuation or more than
+  /// kMostContinuations, for an empty one and for ids outside the vocabulary; Error(kContext) for
+  /// one that does not fit; Error(kInterrupted) some milliseconds after `cancel` is set;
+  /// Error(kFailed) when no logit is a number.
   std::vector<Score> score(std::span<const std::vector<TokenId>> continuations,
                            const std::atomic<bool>* cancel = nullptr);
 
@@ -277,8 +278,10 @@ class LAPIDARY_API Session {
               const Progress& progress = {}, const std::atomic<bool>* cancel = nullptr);
 
   /// The sequence: everything appended and drawn, stop ids left out. Valid until the session is
-  /// next used. This and the next four throw Error(kUsage) when it is empty, and nothing else.
+  /// next used. This and the next five throw Error(kUsage) when it is empty, and nothing else.
   std::span<const TokenId> ids() const;
+  /// What the image tokens among ids() stand for, in their order. Valid as ids() is.
+  std::span<const ImageFeatures> images() const;
   int position() const;                ///< ids().size()
   int context() const;                 ///< Most tokens that fit.
   int threads() const;                 ///< That compute, the calling one included.

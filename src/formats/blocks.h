@@ -6,6 +6,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "formats/block_readers.h"
+
 /// The types of tensor data in files, each in one place: its number and name, the bytes of its
 /// block, how 32 values of a block are read, and what they mean. Dequantisation, packing, the
 /// kernels' tables, the tests and the benchmarks are made from this list
@@ -21,18 +23,30 @@ enum class BlockType : std::uint32_t {
   kQ5_0 = 6,
   kQ5_1 = 7,
   kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
   kQ4_K = 12,
   kQ5_K = 13,
   kQ6_K = 14,
+  kIQ2_XXS = 16,
+  kIQ2_XS = 17,
+  kIQ3_XXS = 18,
+  kIQ1_S = 19,
   kIQ4_NL = 20,
+  kIQ3_S = 21,
+  kIQ2_S = 22,
   kIQ4_XS = 23,
+  kIQ1_M = 29,
   kBF16 = 30,
+  kTQ1_0 = 34,
+  kTQ2_0 = 35,
+  kMXFP4 = 39,
 };
 
 namespace kernels {
 
-/// How a packed matrix holds its values (kernels/pack.h). Each quantised type of a file has a
-/// packing of its own.
+/// How a packed matrix holds its values (kernels/pack.h). Types of a file whose integers and scales
+/// mean the same share one.
 enum class Packing : std::uint8_t {
   kQ4_0,
   kQ4_1,
@@ -44,6 +58,16 @@ enum class Packing : std::uint8_t {
   kQ6_K,
   kIQ4_NL,
   kIQ4_XS,
+  kQ2_K,
+  kQ3_K,
+  kIQ1_S,
+  kIQ1_M,
+  kIQ2_XXS,
+  kIQ2_S,  // And IQ2_XS.
+  kIQ3_XXS,
+  kIQ3_S,
+  kTernary,  // TQ1_0 and TQ2_0.
+  kMXFP4,
   kBF16,
   kF16,
   // Matrices in planes, which no file has (kernels/split.h), and parts of them.
@@ -57,30 +81,56 @@ enum class Packing : std::uint8_t {
 
 }  // namespace kernels
 
+/// What the numbers beside 32 values are.
+enum class ScaleForm : std::uint8_t {
+  kBytes,   // fp16, and bytes less a bias, or int8 where there are two.
+  kBrain,   // One bf16.
+  kOdd,     // fp16, and a nibble n that means 2n + 1.
+  kShifts,  // The same of n's lower three bits; bit 3: the sign of what is added, scale / 8.
+  kPairs,   // fp16 scale and minimum, and for each sixteen a nibble s and above it a nibble m.
+  kOctets,  // fp16, and for each sixteen a nibble s; in the byte's bits 4 and 5 bit 2 of the
+            // integers, one for each eight.
+};
+
 /// The scales of 32 values.
 struct Scales {
-  int halves;    // fp16 numbers: 1, a scale; 2, a scale, and an offset or minimum.
-  int integers;  // Bytes beside them; 0: the fp16 numbers are these 32 values' own, else …
-  int bias = 0;  // … those of 256 values. What is subtracted from such a byte.
+  int halves;    // 16-bit floats: 1, a scale; 2, a scale, and an offset or minimum.
+  int integers;  // Beside them; 0: the floats are these 32 values' own, else …
+  int bias = 0;  // … those of 256 values. What is subtracted from a byte.
+  ScaleForm form = ScaleForm::kBytes;
+  float unit = 1.0F;  // A power of two that the first float is multiplied by.
+
+  /// Whether two blocks share a byte of integers.
+  constexpr bool nibbles() const { return form == ScaleForm::kOdd || form == ScaleForm::kShifts; }
 };
 inline constexpr Scales kHalfScale{1, 0};       // scale · q
 inline constexpr Scales kHalfAffine{2, 0};      // scale · q + offset
 inline constexpr Scales kSuperAffine{2, 2};     // scale · s · q - minimum · m
 inline constexpr Scales kSuperHalves{1, 2};     // scale · s · q, an int8 s for each sixteen
 inline constexpr Scales kSuperScale{1, 1, 32};  // scale · (s - 32) · q
+inline constexpr Scales kBrainScale{1, 0, 0, ScaleForm::kBrain};
+inline constexpr Scales kPairScales{2, 2, 0, ScaleForm::kPairs};     // As kSuperAffine, of sixteen.
+inline constexpr Scales kShiftedScale{1, 1, 0, ScaleForm::kShifts};  // scale · (2s + 1)(q ± 1/8)
+inline constexpr Scales kOctetHalves{1, 2, 0, ScaleForm::kOctets, 0.125F};
+inline constexpr Scales kEighthHalves{1, 2, 0, ScaleForm::kBytes, 0.125F};
+/// scale · unit · (2n + 1) · q
+constexpr Scales odd_scale(float unit) { return {1, 1, 0, ScaleForm::kOdd, unit}; }
 
 /// What the integers 0 … 15 of some types stand for.
 using CodeBook = std::int8_t[16];
 /// IQ4's: close together near 0, where weights are most.
 inline constexpr CodeBook kIq4Codes = {-127, -104, -83, -65, -49, -35, -22, -10,
                                        1,    13,   25,  38,  53,  69,  89,  113};
-
-/// 32 values as a file holds them.
-struct FileBlock {
-  std::uint8_t q[32];      // Unsigned; with 8 bits, int8.
-  std::uint8_t scales[4];  // Of these values alone: fp16 scale and offset; or s and m, or both s.
-  std::uint8_t header[4];  // Of 256 values: fp16 scale and minimum.
-};
+/// Those of grids: levels, and the same with the sign that stands above them.
+inline constexpr CodeBook kIq2Codes = {8, 25, 43, 0, -8, -25, -43, 0};
+inline constexpr CodeBook kIq3XxsCodes = {4,  12,  20,  28,  36,  44,  52,  62,
+                                          -4, -12, -20, -28, -36, -44, -52, -62};
+inline constexpr CodeBook kIq3SCodes = {1,  3,  5,  7,  9,  11,  13,  15,
+                                        -1, -3, -5, -7, -9, -11, -13, -15};
+/// Eight times -1, 0 and 1, and one more; or one less.
+inline constexpr CodeBook kIq1Codes = {-7, 1, 9, 0, -9, -1, 7, 0};
+/// Twice the 4-bit floats.
+inline constexpr CodeBook kMxCodes = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 /// What the integers of a quantised type mean.
 struct BlockScheme {
@@ -88,6 +138,9 @@ struct BlockScheme {
   int bias = 0;  // What is subtracted from it.
   Scales scales = kHalfScale;
   const CodeBook* codes = nullptr;  // Where integers are numbers of its entries.
+  /// Where four integers have too many bits for what they may be: 256 entries, of which numbers and
+  /// signs are stored instead; levels of three bits, which are numbers of the code book.
+  const std::uint16_t* grid = nullptr;
 
   /// What an integer stands for, before its scale.
   constexpr int value(std::uint8_t q) const {
@@ -110,97 +163,6 @@ struct BlockTraits {
   /// Reads values 32 · part … 32 · part + 31 of a block. nullptr: single values (read_float).
   void (*read)(const std::uint8_t* block, int part, FileBlock& out) = nullptr;
 };
-
-namespace readers {
-
-/// Sixteen bytes: first the lower halves of all, then the upper ones.
-inline void split_nibbles(const std::uint8_t* nibbles, std::uint8_t* q) {
-  for (int i = 0; i < 16; ++i) {
-    q[i] = nibbles[i] & 15U;
-    q[i + 16] = static_cast<std::uint8_t>(nibbles[i] >> 4);
-  }
-}
-
-/// Bit i of the word becomes bit 4 of q[i]; eight values at a time.
-inline void add_fifth_bits(const std::uint8_t* bits, std::uint8_t* q) {
-  constexpr std::uint64_t kEach = 0x0101010101010101, kOwn = 0x8040201008040201;
-  for (std::size_t byte = 0; byte < 4; ++byte) {
-    const std::uint64_t own = (bits[byte] * kEach) & kOwn;  // Byte i has only bit i left …
-    std::uint64_t eight;
-    std::memcpy(&eight, q + 8 * byte, 8);
-    eight |= ((own + 0x7F * kEach) & (0x80 * kEach)) >> 3;  // … and is 0 or carries into bit 7.
-    std::memcpy(q + 8 * byte, &eight, 8);
-  }
-}
-
-inline void q4_0(const std::uint8_t* block, int /*part*/, FileBlock& out) {
-  std::memcpy(out.scales, block, 2);
-  split_nibbles(block + 2, out.q);
-}
-inline void q4_1(const std::uint8_t* block, int /*part*/, FileBlock& out) {
-  std::memcpy(out.scales, block, 4);
-  split_nibbles(block + 4, out.q);
-}
-inline void q5_0(const std::uint8_t* block, int /*part*/, FileBlock& out) {
-  std::memcpy(out.scales, block, 2);
-  split_nibbles(block + 6, out.q);
-  add_fifth_bits(block + 2, out.q);
-}
-inline void q5_1(const std::uint8_t* block, int /*part*/, FileBlock& out) {
-  std::memcpy(out.scales, block, 4);
-  split_nibbles(block + 8, out.q);
-  add_fifth_bits(block + 4, out.q);
-}
-inline void q8_0(const std::uint8_t* block, int /*part*/, FileBlock& out) {
-  std::memcpy(out.scales, block, 2);
-  std::memcpy(out.q, block + 2, 32);
-}
-
-/// Scale and minimum number j of the 6-bit pairs in the 12 bytes of Q4_K and Q5_K.
-inline void k_scale(const std::uint8_t* s, int j, std::uint8_t* scale, std::uint8_t* minimum) {
-  if (j < 4) {
-    *scale = s[j] & 63U;
-    *minimum = s[j + 4] & 63U;
-  } else {
-    *scale = static_cast<std::uint8_t>((s[j + 4] & 15U) | (s[j - 4] >> 6 & 3U) << 4);
-    *minimum = static_cast<std::uint8_t>((s[j + 4] >> 4) | (s[j] >> 6 & 3U) << 4);
-  }
-}
-template <bool kFiveBits>
-void q45_k(const std::uint8_t* block, int part, FileBlock& out) {
-  std::memcpy(out.header, block, 4);
-  k_scale(block + 4, part, &out.scales[0], &out.scales[1]);
-  const std::uint8_t* high = block + 16;
-  const std::uint8_t* low = high + (kFiveBits ? 32 : 0) + part / 2 * 32;
-  for (int i = 0; i < 32; ++i) {
-    unsigned q = part % 2 == 0 ? low[i] & 15U : static_cast<unsigned>(low[i]) >> 4;
-    if (kFiveBits) q |= (high[i] >> part & 1U) << 4;
-    out.q[i] = static_cast<std::uint8_t>(q);
-  }
-}
-inline void q6_k(const std::uint8_t* block, int part, FileBlock& out) {
-  const std::uint8_t* low = block + part / 4 * 64 + part % 2 * 32;
-  const std::uint8_t* high = block + 128 + part / 4 * 32;
-  const unsigned low_shift = part % 4 < 2 ? 0 : 4;
-  const unsigned high_shift = static_cast<unsigned>(part % 4) * 2;
-  for (int i = 0; i < 32; ++i) {
-    out.q[i] = static_cast<std::uint8_t>((low[i] >> low_shift & 15U) |
-                                         ((high[i] >> high_shift & 3U) << 4));
-  }
-  out.scales[0] = block[192 + 2 * part];
-  out.scales[1] = block[192 + 2 * part + 1];
-  std::memcpy(out.header, block + 208, 2);
-}
-
-inline void iq4_xs(const std::uint8_t* block, int part, FileBlock& out) {
-  std::memcpy(out.header, block, 2);
-  const unsigned low = static_cast<unsigned>(block[4 + part / 2]) >> 4 * (part % 2) & 15U;
-  const unsigned high = static_cast<unsigned>(block[2 + part / 4]) >> 2 * (part % 4) & 3U;
-  out.scales[0] = static_cast<std::uint8_t>(low | high << 4);
-  split_nibbles(block + 8 + 16 * part, out.q);
-}
-
-}  // namespace readers
 
 // clang-format off
 inline constexpr BlockTraits kBlockTraits[] = {
@@ -227,20 +189,32 @@ inline constexpr BlockTraits kBlockTraits[] = {
      {4, 0, kHalfScale, &kIq4Codes}, {0, -1}, readers::q4_0},
     {BlockType::kIQ4_XS, "IQ4_XS", 256, 136, kernels::Packing::kIQ4_XS,
      {4, 0, kSuperScale, &kIq4Codes}, {0, -1}, readers::iq4_xs},
+    {BlockType::kQ2_K, "Q2_K", 256, 84, kernels::Packing::kQ2_K, {2, 0, kPairScales}, {80, 82},
+     readers::q2_k},
+    {BlockType::kQ3_K, "Q3_K", 256, 110, kernels::Packing::kQ3_K, {3, 4, kSuperHalves}, {108, -1},
+     readers::q3_k},
+    {BlockType::kIQ1_S, "IQ1_S", 256, 50, kernels::Packing::kIQ1_S, {2, 1, kShiftedScale}, {0, -1},
+     readers::iq1_s},
+    {BlockType::kIQ1_M, "IQ1_M", 256, 56, kernels::Packing::kIQ1_M,
+     {2, 0, kOctetHalves, &kIq1Codes}, {-1, -1}, readers::iq1_m},
+    {BlockType::kIQ2_XXS, "IQ2_XXS", 256, 66, kernels::Packing::kIQ2_XXS,
+     {3, 0, odd_scale(0.125F), &kIq2Codes}, {0, -1}, readers::iq2_xxs},
+    {BlockType::kIQ2_XS, "IQ2_XS", 256, 74, kernels::Packing::kIQ2_S,
+     {3, 0, kEighthHalves, &kIq2Codes}, {0, -1}, readers::iq2_xs},
+    {BlockType::kIQ2_S, "IQ2_S", 256, 82, kernels::Packing::kIQ2_S,
+     {3, 0, kEighthHalves, &kIq2Codes}, {0, -1}, readers::iq2_s},
+    {BlockType::kIQ3_XXS, "IQ3_XXS", 256, 98, kernels::Packing::kIQ3_XXS,
+     {3, 0, odd_scale(0.25F), &kIq3XxsCodes, kIq3XxsGrid}, {0, -1}, readers::iq3_xxs},
+    {BlockType::kIQ3_S, "IQ3_S", 256, 110, kernels::Packing::kIQ3_S,
+     {4, 0, odd_scale(1.0F), &kIq3SCodes}, {0, -1}, readers::iq3_s},
+    {BlockType::kTQ1_0, "TQ1_0", 256, 54, kernels::Packing::kTernary, {2, 1}, {52, -1},
+     readers::tq1_0},
+    {BlockType::kTQ2_0, "TQ2_0", 256, 66, kernels::Packing::kTernary, {2, 1}, {64, -1},
+     readers::tq2_0},
+    {BlockType::kMXFP4, "MXFP4", 32, 17, kernels::Packing::kMXFP4,
+     {4, 0, kBrainScale, &kMxCodes}, {-1, -1}, readers::mxfp4},
 };
 // clang-format on
-
-/// Types that are not read, for messages.
-struct OtherType {
-  std::uint32_t number;
-  std::string_view name;
-};
-inline constexpr OtherType kOtherTypes[] = {
-    {9, "Q8_1"},    {10, "Q2_K"},    {11, "Q3_K"},  {15, "Q8_K"},  {16, "IQ2_XXS"},
-    {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {21, "IQ3_S"}, {22, "IQ2_S"},
-    {24, "I8"},     {25, "I16"},     {26, "I32"},   {27, "I64"},   {28, "F64"},
-    {29, "IQ1_M"},  {34, "TQ1_0"},   {35, "TQ2_0"}, {39, "MXFP4"},
-};
 
 /// The traits of `type`, or nullptr for a number that is no type we read.
 constexpr const BlockTraits* find_block_traits(BlockType type) {
@@ -263,12 +237,6 @@ inline float half_to_float(std::uint16_t half) {
 }
 
 constexpr bool is_finite_half(std::uint16_t half) { return (half & 0x7C00U) != 0x7C00U; }
-
-inline std::uint16_t load_u16(const void* from) {
-  std::uint16_t value;
-  std::memcpy(&value, from, 2);
-  return value;
-}
 
 inline float read_half(const std::uint8_t* from) { return half_to_float(load_u16(from)); }
 

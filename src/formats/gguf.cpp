@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <type_traits>
 
@@ -69,18 +70,29 @@ void with_numbers(const GgufValue& array, const std::byte* from, Use&& use) {
 }  // namespace
 
 GgufFile::GgufFile(const std::string& path, std::string_view layers)
-    : file_(path), bytes_(file_), header_(parse_gguf_header(file_, bytes_)) {
-  for (TensorInfo& tensor : header_.tensors) {
+    : parts_(open_gguf_parts(path)) {
+  for (const auto& part : parts_) {
+    for (const std::uint64_t offset : part->header.offsets)
+      places_.push_back({&part->file, offset});
+    std::ranges::move(part->header.tensors, std::back_inserter(tensors_));
+    part->header.tensors.clear();
+  }
+  for (TensorInfo& tensor : tensors_) {
     tensor.of_layer = !layers.empty() && tensor.name.starts_with(layers);
     index_.emplace(tensor.name, &tensor);
   }
-  const std::uint64_t parts = find_uint("split.count").value_or(1);
-  if (parts > 1) {
-    fail(
-        format("key \"split.count\" is {}: one part of a model in several files, which are not "
-               "read; merge them first",
-               parts));
-  }
+}
+
+std::vector<std::string> GgufFile::paths() const {
+  std::vector<std::string> paths;
+  for (const auto& part : parts_) paths.push_back(part->file.path());
+  return paths;
+}
+
+std::uint64_t GgufFile::file_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& part : parts_) bytes += part->file.size();
+  return bytes;
 }
 
 const TensorInfo* GgufFile::find(std::string_view name) const {
@@ -89,12 +101,12 @@ const TensorInfo* GgufFile::find(std::string_view name) const {
 }
 
 void GgufFile::fail(const std::string& message) const {
-  throw Error(ErrorCode::kFile, file_.path() + ": " + message);
+  throw Error(ErrorCode::kFile, path() + ": " + message);
 }
 
 const GgufValue* GgufFile::find_value(std::string_view key) const {
-  const auto found = header_.values.find(key);
-  return found == header_.values.end() ? nullptr : &found->second;
+  const auto found = first().header.values.find(key);
+  return found == first().header.values.end() ? nullptr : &found->second;
 }
 
 void GgufFile::fail_type(std::string_view key, const GgufValue& value, const char* expected) const {
@@ -111,7 +123,7 @@ void GgufFile::read(const TensorInfo& tensor, std::uint64_t offset,
         format("{} has {} bytes, {} were asked for at {}", what, tensor.bytes, out.size(), offset));
   }
   try {
-    file_.read(header_.offset_of(tensor) + offset, out);
+    place_of(tensor).file->read(place_of(tensor).offset + offset, out);
   } catch (const Error& error) {
     throw Error(error.code(), what + ": " + error.what());
   }
@@ -122,7 +134,7 @@ std::optional<std::uint64_t> GgufFile::find_uint(std::string_view key) const {
   if (value == nullptr) return std::nullopt;
   std::optional<std::uint64_t> result;
   if (!value->is_array) {
-    with_number(value->type, bytes_.data() + value->offset, [&](auto number) {
+    with_number(value->type, first().bytes.data() + value->offset, [&](auto number) {
       using Number = decltype(number);
       if constexpr (std::is_integral_v<Number> && !std::is_same_v<Number, bool>) {
         if (number < Number{0}) {
@@ -141,7 +153,7 @@ std::optional<double> GgufFile::find_float(std::string_view key) const {
   if (value == nullptr) return std::nullopt;
   std::optional<double> result;
   if (!value->is_array) {
-    with_number(value->type, bytes_.data() + value->offset, [&](auto number) {
+    with_number(value->type, first().bytes.data() + value->offset, [&](auto number) {
       if constexpr (std::is_floating_point_v<decltype(number)>) result = number;
     });
   }
@@ -150,8 +162,8 @@ std::optional<double> GgufFile::find_float(std::string_view key) const {
 }
 
 std::string_view GgufFile::take_string(std::uint64_t& offset) const {
-  const auto length = load<std::uint64_t>(bytes_.data() + offset);
-  const auto* const text = reinterpret_cast<const char*>(bytes_.data() + offset + 8);
+  const auto length = load<std::uint64_t>(first().bytes.data() + offset);
+  const auto* const text = reinterpret_cast<const char*>(first().bytes.data() + offset + 8);
   offset += 8 + length;
   return {text, static_cast<std::size_t>(length)};
 }
@@ -189,7 +201,7 @@ std::optional<PagedVector<double>> GgufFile::find_floats(std::string_view key) c
   if (!value->is_array || !floats) fail_type(key, *value, "an array of floats");
   PagedVector<double> numbers;
   numbers.reserve(static_cast<std::size_t>(value->count));
-  with_numbers(*value, bytes_.data() + value->offset,
+  with_numbers(*value, first().bytes.data() + value->offset,
                [&](auto number) { numbers.push_back(static_cast<double>(number)); });
   return numbers;
 }
@@ -202,7 +214,7 @@ std::optional<PagedVector<std::int64_t>> GgufFile::find_ints(std::string_view ke
   if (!value->is_array || !integers) fail_type(key, *value, "an array of integers");
   PagedVector<std::int64_t> numbers;
   numbers.reserve(static_cast<std::size_t>(value->count));
-  with_numbers(*value, bytes_.data() + value->offset, [&](auto number) {
+  with_numbers(*value, first().bytes.data() + value->offset, [&](auto number) {
     if constexpr (std::is_same_v<decltype(number), std::uint64_t>) {
       if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
         fail(format("key {} holds {}, which is too large", quoted(key), number));
@@ -219,7 +231,7 @@ std::string GgufFile::line_of(const GgufValue& value) const {
   const auto next = [&] {
     if (value.type == GgufType::kString) return printable_value(take_string(offset));
     std::string text;
-    with_number(value.type, bytes_.data() + offset, [&](auto number) {
+    with_number(value.type, first().bytes.data() + offset, [&](auto number) {
       constexpr bool kIsFloat = std::is_floating_point_v<decltype(number)>;
       text = format(kIsFloat ? "{:g}" : "{}", number);
       offset += sizeof(number);
@@ -238,12 +250,12 @@ std::string GgufFile::line_of(const GgufValue& value) const {
 FileInfo GgufFile::list() const {
   FileInfo info;
   info.architecture = printable_value(find_string("general.architecture").value_or(""));
-  for (const auto& [key, value] : header_.values)
+  for (const auto& [key, value] : first().header.values)
     info.metadata.emplace_back(printable_value(key), line_of(value));
-  for (const TensorInfo& tensor : header_.tensors) {
+  for (const TensorInfo& tensor : tensors_) {
     const std::string type(find_block_traits(tensor.type)->name);
-    info.tensors.push_back({printable_value(tensor.name), type, tensor.shape,
-                            header_.offset_of(tensor), tensor.bytes});
+    info.tensors.push_back(
+        {printable_value(tensor.name), type, tensor.shape, place_of(tensor).offset, tensor.bytes});
   }
   return info;
 }

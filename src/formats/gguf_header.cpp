@@ -10,6 +10,7 @@
 
 #include "base/format.h"
 #include "base/paged.h"
+#include "formats/other_types.h"
 #include "lapidary/error.h"
 
 namespace lapidary {
@@ -33,11 +34,17 @@ constexpr std::uint32_t kMaxDimensions = 4;
 constexpr std::uint64_t kMinKeyBytes = 8 + 1 + 4 + 1;
 constexpr std::uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
-std::string type_name(std::uint32_t number) {
+/// What a type is that is not read: its name, or its number, and why.
+std::string refused_type(std::uint32_t number) {
   for (const OtherType& type : kOtherTypes) {
-    if (type.number == number) return std::string(type.name);
+    if (type.number != number) continue;
+    const char* const why = type.origin == TypeOrigin::kIkLlama ? "which ik_llama.cpp alone reads"
+                            : type.origin == TypeOrigin::kRemoved
+                                ? "which files no longer have; make the file again"
+                                : "which is not supported";
+    return format("{}, {}", type.name, why);
   }
-  return format("number {}", number);
+  return format("number {}, which is not supported", number);
 }
 
 std::string supported_types() {
@@ -201,8 +208,7 @@ void Parser::parse_tensor(GgufHeader& header) {
   tensor.type = static_cast<BlockType>(type);
   const BlockTraits* const traits = find_block_traits(tensor.type);
   if (traits == nullptr) {
-    fail(what + " has type " + type_name(type) + ", which is not supported; supported are " +
-         supported_types());
+    fail(what + " has type " + refused_type(type) + "; supported are " + supported_types());
   }
   if (tensor.columns() % traits->values != 0) {
     fail(format("{} has rows of {} values, expected a multiple of {} for type {}", what,

@@ -154,10 +154,10 @@ class GgufSource final : public WeightSource {
     return file_.path() + ": tensor " + tensor_name(name);
   }
   std::string where(const TensorInfo& tensor) const override {
-    return file_.path() + ": tensor " + printable_value(tensor.name);
+    return file_.path_of(tensor) + ": tensor " + printable_value(tensor.name);
   }
 
-  std::vector<std::string> files() const override { return {file_.path()}; }
+  std::vector<std::string> files() const override { return file_.paths(); }
   std::uint64_t file_bytes() const override { return file_.file_bytes(); }
 
  private:

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "formats/gguf.h"
+#include "formats/hf_source.h"
 
 namespace lapidary {
 
@@ -13,11 +14,16 @@ std::uint64_t TensorInfo::rows() const {
 }
 
 std::unique_ptr<WeightSource> open_source(const std::string& path, Content content) {
-  return open_gguf(path, content);
+  return is_folder(path) ? open_hf(path, content) : open_gguf(path, content);
 }
 
-std::vector<std::string> vision_paths(const std::string& path) { return gguf_vision_paths(path); }
+std::vector<std::string> vision_paths(const std::string& path) {
+  if (is_folder(path)) return {path};
+  return gguf_vision_paths(path);
+}
 
-FileInfo list_file(const std::string& path) { return GgufFile(path).list(); }
+FileInfo list_file(const std::string& path) {
+  return is_folder(path) ? list_hf(path) : GgufFile(path).list();
+}
 
 }  // namespace lapidary

@@ -56,7 +56,7 @@ enum class Key {
   kTokenScores,
   kTokenTypes,  // Integers: TokenType in text/vocabulary.h.
   kBos,
-  kEos,
+  kEos,  // Or all ids that end a text.
   kEot,
   kEom,
   kChatTemplate,
@@ -105,7 +105,7 @@ struct TensorInfo {
   std::vector<std::uint64_t> shape;  // The contiguous dimension (columns) first, then rows.
   std::uint64_t bytes = 0;
   bool of_layer = false;   // Its name says that a layer cannot be computed without it.
-  bool ends_file = false;  // No other tensor lies behind it.
+  bool ends_file = false;  // No other tensor lies behind it in its file.
 
   std::uint64_t columns() const { return shape.empty() ? 1 : shape[0]; }
   std::uint64_t rows() const;  // Product of all dimensions but the first.
@@ -158,12 +158,13 @@ class WeightSource {
   virtual std::uint64_t file_bytes() const = 0;
 };
 
-/// Opens what lies at `path`: a GGUF file. Throws Error(kFile) with one line that names the file
-/// and the key or tensor, also when it holds no `content`.
+/// Opens what lies at `path`: a GGUF file, the first of several, or a folder as Hugging Face
+/// publishes models in. Throws Error(kFile) with one line that names the file and the key or tensor,
+/// also when it holds no `content`.
 std::unique_ptr<WeightSource> open_source(const std::string& path, Content content);
 
 /// Where the vision part of the model at `path` may lie, by the names of files: none that has been
-/// opened.
+/// opened. A folder may hold both parts.
 std::vector<std::string> vision_paths(const std::string& path);
 
 /// All that lies at `path`, in its own words.

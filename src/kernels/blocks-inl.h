@@ -14,6 +14,20 @@ struct BiasedCodes {
 template <Packing kPacking>
 inline constexpr BiasedCodes kBiasedCodes{*packed_traits(kPacking).stored.codes};
 
+// The entries of a grid, as what their levels stand for in the code book.
+struct GridBytes {
+  alignas(64) std::uint32_t entries[256];
+  constexpr GridBytes(const std::uint16_t* grid, const CodeBook& codes) : entries() {
+    for (int i = 0; i < 256; ++i) {
+      for (int k = 0; k < 4; ++k)
+        entries[i] |= static_cast<std::uint32_t>(codes[grid[i] >> 3 * k & 7]) << 8 * k;
+    }
+  }
+};
+template <Packing kPacking>
+inline constexpr GridBytes kGridBytes{packed_traits(kPacking).stored.grid,
+                                      *packed_traits(kPacking).stored.codes};
+
 // Group g of a packed block, straight from its planes: the stored integers, or what a code book
 // makes of them.
 template <Packing kPacking>
@@ -24,6 +38,17 @@ struct PackedGroups {
     constexpr PackedTraits kTraits = packed_traits(kPacking);
     if constexpr (kTraits.bits() == 8) {
       return load_group(block + 64 * g);
+    } else if constexpr (kTraits.stored.grid != nullptr) {
+      const Bytes sizes = look_up_fours(block + 16 * g, kGridBytes<kPacking>.entries);
+      return negate_where<g>(sizes, load_group(block + 128));
+    } else if constexpr (kTraits.bits() < 4) {
+      Bytes q = bit_field<2, 2 * (g % 4)>(load_group(block + 64 * (g / 4)));
+      // Bit g, and the bit that group g's eight values share, become bit 2.
+      if constexpr (kTraits.bits() == 3) q = merge_plane<g + 2, 0x04>(q, load_group(block + 128));
+      if constexpr (kTraits.scales().form == ScaleForm::kOctets)
+        q = merge_plane<4 + g % 4 / 2 + 2, 0x04>(q, spread_rows(block + 128 + 16 * (g / 4)));
+      if constexpr (kTraits.stored.codes != nullptr) q = look_up(q, kBiasedCodes<kPacking>.bytes);
+      return q;
     } else {
       const Bytes bytes = load_group(block + 64 * (g % 4));
       Bytes q;
@@ -52,7 +77,22 @@ struct PlainGroups {
 
 struct BlockScales {
   Floats scale, offset;
-  Ints half0, half1;
+  Ints half0, half1;        // Of kHalfScaled and kHalfAffine.
+  Ints minimum0, minimum1;  // Of kHalfAffine.
+};
+
+// Of bytes from load_half_scales, whether int32 or twice as words: the lower nibbles, and the upper
+// ones. The mask takes away signs, and what is shifted in.
+inline constexpr int kNibbles = LAPIDARY_BYTE_PRODUCTS == 2 ? 0x000F000F : 15;
+LAPIDARY_INLINE Ints low_nibbles(const Ints& bytes) { return mask_lanes(bytes, kNibbles); }
+LAPIDARY_INLINE Ints high_nibbles(const Ints& bytes) {
+  return mask_lanes(shift_right<4>(bytes), kNibbles);
+}
+
+// What a block of kHalfAffine comes to: of its weights, and of its minima.
+template <class Sum>
+struct AffineSum {
+  Sum values, minimums;
 };
 
 template <Packing kPacking>
@@ -62,8 +102,34 @@ LAPIDARY_INLINE BlockScales read_scales(const std::uint8_t* panel, int block) {
   const std::uint8_t* super = panel + super_offset(kTraits, block);
   BlockScales out{};
   constexpr Scales kScales = kTraits.scales();
+  if constexpr (kScales.form == ScaleForm::kBrain) {
+    out.scale = load_bf16(reinterpret_cast<const std::uint16_t*>(scales));
+    return out;
+  }
   out.scale = load_half(kScales.integers == 0 ? scales : super);
-  if constexpr (scheme_of(kScales) == Scheme::kHalfScaled) {
+  if constexpr (kScales.unit != 1.0F) out.scale = mul(out.scale, broadcast(kScales.unit));
+  if constexpr (kScales.nibbles()) {
+    constexpr bool kShifted = kScales.form == ScaleForm::kShifts;
+    const Ints both = load_u8_rows(super + nibbles_offset(kTraits, block));
+    const Ints own = mask_lanes(block % 2 == 0 ? both : shift_right<4>(both), 15);
+    const Floats number = to_float(kShifted ? mask_lanes(own, 7) : own);
+    out.scale = mul(out.scale, fma(number, broadcast(2.0F), broadcast(1.0F)));
+    if constexpr (kShifted) {
+      const Floats eighth =
+          fma(to_float(mask_lanes(own, 8)), broadcast(-1.0F / 32), broadcast(0.125F));
+      out.offset = mul(out.scale, eighth);
+    }
+  } else if constexpr (kScales.form == ScaleForm::kPairs) {
+    const Ints first = load_half_scales(scales), second = load_half_scales(scales + 16);
+    out.half0 = low_nibbles(first);
+    out.half1 = low_nibbles(second);
+    out.minimum0 = high_nibbles(first);
+    out.minimum1 = high_nibbles(second);
+    out.offset = mul(load_half(super + 32), broadcast(-1.0F));
+  } else if constexpr (kScales.form == ScaleForm::kOctets) {
+    out.half0 = low_nibbles(load_half_scales(scales));
+    out.half1 = low_nibbles(load_half_scales(scales + 16));
+  } else if constexpr (scheme_of(kScales) == Scheme::kHalfScaled) {
     out.half0 = load_half_scales(scales);
     out.half1 = load_half_scales(scales + 16);
   } else if constexpr (kScales.integers == 2) {
@@ -108,6 +174,14 @@ void unpack_panel(const Blocks& panel, int blocks, std::uint8_t* scratch) {
       store_int(reinterpret_cast<std::int32_t*>(floats + 16), s.half0);
       store_int(reinterpret_cast<std::int32_t*>(floats + 32), s.half1);
     }
+    if constexpr (packed_traits(kPacking).scheme == Scheme::kHalfAffine) {
+      auto* ints = reinterpret_cast<std::int32_t*>(floats + 32);
+      store(floats + 16, s.offset);
+      store_int(ints, s.half0);
+      store_int(ints + 16, s.half1);
+      store_int(ints + 32, s.minimum0);
+      store_int(ints + 48, s.minimum1);
+    }
   }
 }
 
@@ -120,6 +194,14 @@ LAPIDARY_INLINE BlockScales read_plain_scales(const std::uint8_t* block) {
   if constexpr (packed_traits(kPacking).scheme == Scheme::kHalfScaled) {
     out.half0 = load_int(reinterpret_cast<const std::int32_t*>(floats + 16));
     out.half1 = load_int(reinterpret_cast<const std::int32_t*>(floats + 32));
+  }
+  if constexpr (packed_traits(kPacking).scheme == Scheme::kHalfAffine) {
+    const auto* ints = reinterpret_cast<const std::int32_t*>(floats + 32);
+    out.offset = load(floats + 16);
+    out.half0 = load_int(ints);
+    out.half1 = load_int(ints + 16);
+    out.minimum0 = load_int(ints + 32);
+    out.minimum1 = load_int(ints + 48);
   }
   return out;
 }

@@ -24,7 +24,9 @@ LAPIDARY_INLINE void add_groups(const Groups* groups, const std::int8_t* const* 
 // as where it is an integer.
 template <Packing kPacking>
 using BlockSum =
-    std::conditional_t<packed_traits(kPacking).scheme == Scheme::kHalfScaled, Floats, Ints>;
+    std::conditional_t<packed_traits(kPacking).scheme == Scheme::kHalfScaled, Floats,
+                       std::conditional_t<packed_traits(kPacking).scheme == Scheme::kHalfAffine,
+                                          AffineSum<Floats>, Ints>>;
 LAPIDARY_INLINE Floats to_float(Floats sum) { return sum; }
 
 // Exact sums of one block of some panels for some streams of activations, out [panels][streams];
@@ -45,7 +47,8 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
     if constexpr (kStep == 1) return exact;
     return add(mul(exact, broadcast_int(kStep)), less_bias);
   };
-  if constexpr (kTraits.scheme == Scheme::kHalfScaled) {
+  constexpr bool kAffine = kTraits.scheme == Scheme::kHalfAffine;
+  if constexpr (kTraits.has_half_scales()) {
     Ints first[kPanels * kStreams], second[kPanels * kStreams];
     const auto less_first = [&](int s) { return times_total<-kBias>(sums[s] + 2); };
     const auto less_second = [&](int s) {
@@ -55,17 +58,27 @@ LAPIDARY_INLINE void block_sums(const Groups* groups, const BlockScales* scales,
       start(first, s, less_first(s));
       start(second, s, less_second(s));
     }
-    add_groups<kTraits.bits(), 0, 4, kPanels, kStreams>(groups, x, first);
-    add_groups<kTraits.bits(), 4, 8, kPanels, kStreams>(groups, x, second);
+    add_groups<kTraits.group_bits(), 0, 4, kPanels, kStreams>(groups, x, first);
+    add_groups<kTraits.group_bits(), 4, 8, kPanels, kStreams>(groups, x, second);
     for (int i = 0; i < kPanels * kStreams; ++i) {
       const BlockScales& s = scales[i / kStreams];
-      out[i] = fma(to_float(finish(second[i], less_second(i % kStreams))), to_float(s.half1),
-                   mul(to_float(finish(first[i], less_first(i % kStreams))), to_float(s.half0)));
+      const int stream = i % kStreams;
+      const Floats sum =
+          fma(to_float(finish(second[i], less_second(stream))), to_float(s.half1),
+              mul(to_float(finish(first[i], less_first(stream))), to_float(s.half0)));
+      if constexpr (kAffine) {
+        const Ints of_first = times_total<1>(sums[stream] + 2);
+        const Ints of_second = sub(times_total<1>(sums[stream]), of_first);
+        out[i] = {sum, fma(to_float(of_second), to_float(s.minimum1),
+                           mul(to_float(of_first), to_float(s.minimum0)))};
+      } else {
+        out[i] = sum;
+      }
     }
   } else {
     for (int s = 0; s < kStreams; ++s)
       start(out, s, kBias != 0 ? times_total<-kBias>(sums[s]) : broadcast_int(0));
-    add_groups<kTraits.bits(), 0, 8, kPanels, kStreams>(groups, x, out);
+    add_groups<kTraits.group_bits(), 0, 8, kPanels, kStreams>(groups, x, out);
   }
 }
 

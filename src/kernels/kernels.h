@@ -148,8 +148,9 @@ struct Kernels {
   const char* name;
 
   /// Each output is acc = fma(float(block's int32 sum), weight scale · activation scale, acc) over
-  /// k in order, then, for affine packings, acc = fma(−min, scaled_sum, acc) of the same block; one
-  /// accumulator, whatever the number of tokens.
+  /// k in order, then, for affine packings, acc = fma(−min, scaled_sum, acc) of the same block, or,
+  /// where its halves have minima, acc = fma(float(m0 · sum of the first half + m1 · sum of the
+  /// second), −min · activation scale, acc); one accumulator, whatever the number of tokens.
   void (*matmul[kPanelPackings])(const MatmulArgs&);
   /// The same with 16-bit activations: fma(product with the low plane, kLowShare, product with the
   /// high one), both as above.

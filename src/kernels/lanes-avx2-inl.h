@@ -132,6 +132,33 @@ inline Bytes look_up(Bytes q, const std::uint8_t* table) {  // Every byte, 0 …
       _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
   return {_mm256_shuffle_epi8(both, q.a), _mm256_shuffle_epi8(both, q.b)};
 }
+// Words of a table, by sixteen bytes. One by one: a gather is slower where it is microcode.
+inline __m256i eight_words(const std::uint8_t* p, const std::uint32_t* table) {
+  const auto word = [&](int i) { return static_cast<int>(table[p[i]]); };
+  return _mm256_set_epi32(word(7), word(6), word(5), word(4), word(3), word(2), word(1), word(0));
+}
+inline Bytes look_up_fours(const std::uint8_t* p, const std::uint32_t* table) {
+  return {eight_words(p, table), eight_words(p + 8, table)};
+}
+template <int kBit>
+inline __m256i negate_part(__m256i q, __m256i plane) {
+  const __m256i bit = _mm256_set1_epi8(static_cast<char>(1 << kBit));
+  const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(plane, bit), bit);
+  return _mm256_sub_epi8(_mm256_xor_si256(q, set), set);
+}
+template <int kBit>
+inline Bytes negate_where(Bytes q, Bytes plane) {
+  return {negate_part<kBit>(q.a, plane.a), negate_part<kBit>(q.b, plane.b)};
+}
+inline Bytes spread_rows(const std::uint8_t* p) {  // Each of 16 bytes four times.
+  constexpr int kFour = 0x01010101;
+  const __m256i rows =
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i index =
+      _mm256_set_epi32(7 * kFour, 6 * kFour, 5 * kFour, 4 * kFour, 3 * kFour, 2 * kFour, kFour, 0);
+  const __m256i next = _mm256_add_epi8(index, _mm256_set1_epi8(8));
+  return {_mm256_shuffle_epi8(rows, index), _mm256_shuffle_epi8(rows, next)};
+}
 template <int kShift>
 inline __m256i shift_to_four(
     __m256i v) {  // Moves bit kShift of every byte to bit 4 (others arrive too).

@@ -109,6 +109,31 @@ inline Bytes look_up(Bytes q, const std::uint8_t* table) {  // Every byte, 0 …
   return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_128(table)), q.v)};
 }
 
+// Words of a table, by sixteen bytes. One by one: a gather is slower where it is microcode.
+inline __m128i four_words(const std::uint8_t* p, const std::uint32_t* table) {
+  const auto word = [&](int i) { return static_cast<int>(table[p[i]]); };
+  return _mm_set_epi32(word(3), word(2), word(1), word(0));
+}
+inline Bytes look_up_fours(const std::uint8_t* p, const std::uint32_t* table) {
+  __m512i out = _mm512_castsi128_si512(four_words(p, table));
+  out = _mm512_inserti32x4(out, four_words(p + 4, table), 1);
+  out = _mm512_inserti32x4(out, four_words(p + 8, table), 2);
+  return {_mm512_inserti32x4(out, four_words(p + 12, table), 3)};
+}
+template <int kBit>
+inline Bytes negate_where(Bytes q, Bytes plane) {
+  const __mmask64 set =
+      _mm512_test_epi8_mask(plane.v, _mm512_set1_epi8(static_cast<char>(1 << kBit)));
+  return {_mm512_mask_sub_epi8(q.v, set, _mm512_setzero_si512(), q.v)};
+}
+inline Bytes spread_rows(const std::uint8_t* p) {  // Each of 16 bytes four times.
+  constexpr int kFour = 0x01010101;
+  const __m512i index = _mm512_set_epi32(15 * kFour, 14 * kFour, 13 * kFour, 12 * kFour, 11 * kFour,
+                                         10 * kFour, 9 * kFour, 8 * kFour, 7 * kFour, 6 * kFour,
+                                         5 * kFour, 4 * kFour, 3 * kFour, 2 * kFour, kFour, 0);
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_128(p)), index)};
+}
+
 template <int kShift, int kMask>
 inline Bytes merge_plane(
     Bytes q,

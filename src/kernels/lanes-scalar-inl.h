@@ -207,6 +207,14 @@ inline Bytes join_nibbles(const Bytes& high, const Bytes& low) {
 inline Bytes look_up(const Bytes& q, const std::uint8_t* table) {
   LAPIDARY_EACH_BYTE(table[q.byte[i]]);
 }
+inline Bytes look_up_fours(const std::uint8_t* p, const std::uint32_t* table) {
+  LAPIDARY_EACH_BYTE(table[p[i / 4]] >> 8 * (i % 4));
+}
+template <int kBit>
+inline Bytes negate_where(const Bytes& q, const Bytes& plane) {
+  LAPIDARY_EACH_BYTE((plane.byte[i] >> kBit & 1) != 0 ? -q.byte[i] : q.byte[i]);
+}
+inline Bytes spread_rows(const std::uint8_t* p) { LAPIDARY_EACH_BYTE(p[i / 4]); }
 inline void load_low_rows(const std::uint8_t* rows, std::size_t stride, Bytes* planes) {
   for (std::size_t row = 0; row < 16; ++row) {
     for (std::size_t p = 0; p < 4; ++p)

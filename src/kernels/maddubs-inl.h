@@ -8,7 +8,8 @@
 //   Q5_0  16·127·16 = 32,512                                          a block
 //   Q5_1, Q5_K  31·127·8 = 31,496   Q6_K  32·127·8 = 32,512           half a block
 //   Q6Top  15·127·8 = 15,240, multiplied by the step later, and the bias apart
-//   Q8_0  128·127·2 = 32,512, weights going in as magnitude and sign  a group
+//   of 2 and 3 bits  7·127·16 = 14,224                                a block
+//   Q8_0, codes  128·127·2 = 32,512, weights going in as magnitude and sign  a group
 #pragma once
 
 #include "kernels/blocks-inl.h"
@@ -54,37 +55,52 @@ LAPIDARY_INLINE void add_stepped(const Groups& groups, const Ints& scales,
   }
 }
 
+// `first` and `second`: what the products of both halves are multiplied by.
 template <int kGroup, int kStreams, class Groups>
-LAPIDARY_INLINE void add_signed(const Groups& groups, const std::int8_t* const* x, Ints* out) {
+LAPIDARY_INLINE void add_signed(const Groups& groups, const Ints& first, const Ints& second,
+                                const std::int8_t* const* x, Ints* out) {
   if constexpr (kGroup < 8) {
     const Bytes w = groups.template get<kGroup>();
     const Bytes magnitude = magnitudes(w);
+    const Ints& times = kGroup < 4 ? first : second;
     for (int s = 0; s < kStreams; ++s) {
-      const Ints sum = widen(signed_products(magnitude, w, x[s] + 4 * kGroup), ones());
+      const Ints sum = widen(signed_products(magnitude, w, x[s] + 4 * kGroup), times);
       out[s] = kGroup == 0 ? sum : add(out[s], sum);
       keep_chain(out[s]);
     }
-    add_signed<kGroup + 1, kStreams>(groups, x, out);
+    add_signed<kGroup + 1, kStreams>(groups, first, second, x, out);
   }
 }
 
 template <Packing kPacking>
-using BlockSum = Ints;
+using BlockSum = std::conditional_t<packed_traits(kPacking).scheme == Scheme::kHalfAffine,
+                                    AffineSum<Ints>, Ints>;
 
 // Exact integer sums of one block of one panel for some streams of activations, bias and half
 // scales applied.
-template <Packing kPacking, int kPanels, int kStreams, class Groups>
+template <Packing kPacking, int kPanels, int kStreams, class Groups, class Sum>
 LAPIDARY_INLINE void block_sums(const Groups* panels, const BlockScales* panel_scales,
                                 const std::int8_t* const* x, const std::int16_t* const* sums,
-                                Ints* out) {
-  static_assert(kPanels == 1);
+                                Sum* out) {
+  static_assert(kPanels == 1 && std::is_same_v<Sum, BlockSum<kPacking>>);
   const Groups& groups = *panels;
   const BlockScales& scales = *panel_scales;
   constexpr PackedTraits kTraits = packed_traits(kPacking);
   constexpr bool kBiased = kTraits.bias() != 0;
   Ints narrow[kStreams];
-  if constexpr (kTraits.takes_bytes()) {
-    add_signed<0, kStreams>(groups, x, out);
+  if constexpr (kTraits.takes_bytes() && kTraits.scheme == Scheme::kHalfScaled) {
+    add_signed<0, kStreams>(groups, scales.half0, scales.half1, x, out);
+  } else if constexpr (kTraits.takes_bytes()) {
+    add_signed<0, kStreams>(groups, ones(), ones(), x, out);
+  } else if constexpr (kTraits.scheme == Scheme::kHalfAffine) {
+    add_narrow<false, 0, 4, kStreams>(groups, x, narrow);
+    for (int s = 0; s < kStreams; ++s) out[s].values = widen(narrow[s], scales.half0);
+    add_narrow<false, 4, 8, kStreams>(groups, x, narrow);
+    for (int s = 0; s < kStreams; ++s) {
+      out[s].values = add(out[s].values, widen(narrow[s], scales.half1));
+      out[s].minimums = add(widen(broadcast_half_sums<0>(sums[s]), scales.minimum0),
+                            widen(broadcast_half_sums<1>(sums[s]), scales.minimum1));
+    }
   } else if constexpr (kTraits.step != 1) {
     add_stepped<kPacking, 0, kStreams>(groups, scales.half0, x, sums, out);
     add_stepped<kPacking, 1, kStreams>(groups, scales.half1, x, sums, out);

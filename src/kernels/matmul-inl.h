@@ -79,7 +79,15 @@ LAPIDARY_INLINE void add_block(const BlockSum<kPacking>* exact, int stride, cons
                                const Scale& scale, const ScaledSum& scaled_sum, Floats* acc) {
   for (int i = 0; i < kPanels * kTokens; ++i) {
     const int p = i / kTokens, t = i % kTokens;
-    acc[i] = fma(to_float(exact[p * stride + t]), mul(s[p].scale, broadcast(scale(t))), acc[i]);
+    if constexpr (packed_traits(kPacking).scheme == Scheme::kHalfAffine) {
+      const auto& sum = exact[p * stride + t];
+      const Floats unit = broadcast(scale(t));
+      acc[i] = fma(to_float(sum.values), mul(s[p].scale, unit), acc[i]);
+      acc[i] = fma(to_float(sum.minimums), mul(s[p].offset, unit), acc[i]);
+      continue;
+    } else {
+      acc[i] = fma(to_float(exact[p * stride + t]), mul(s[p].scale, broadcast(scale(t))), acc[i]);
+    }
     if constexpr (packed_traits(kPacking).scheme == Scheme::kAffine)
       acc[i] = fma(s[p].offset, broadcast(scaled_sum(t)), acc[i]);
   }

@@ -186,6 +186,27 @@ inline Bytes look_up(const Bytes& q,
   LAPIDARY_EACH_PART(Bytes, vqtbl1q_s8(entries, bits(q.v[i])));
 }
 
+inline int8x16_t four_words(const std::uint8_t* p, const std::uint32_t* table) {
+  const std::uint32_t words[] = {table[p[0]], table[p[1]], table[p[2]], table[p[3]]};
+  return vreinterpretq_s8_u32(vld1q_u32(words));
+}
+inline Bytes look_up_fours(const std::uint8_t* p, const std::uint32_t* table) {
+  LAPIDARY_EACH_PART(Bytes, four_words(p + 4 * i, table));
+}
+template <int kBit>
+inline Bytes negate_where(const Bytes& q, const Bytes& plane) {
+  const uint8x16_t bit = vdupq_n_u8(1U << kBit);
+  const auto set = [&](int i) { return values(vtstq_u8(bits(plane.v[i]), bit)); };
+  LAPIDARY_EACH_PART(Bytes, vsubq_s8(veorq_s8(q.v[i], set(i)), set(i)));
+}
+inline Bytes spread_rows(const std::uint8_t* p) {  // Each of 16 bytes four times.
+  const uint8x16_t rows = vld1q_u8(p);
+  const uint8x16_t first = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
+  const auto index = [&](int i) {
+    return vaddq_u8(first, vdupq_n_u8(static_cast<std::uint8_t>(4 * i)));
+  };
+  LAPIDARY_EACH_PART(Bytes, values(vqtbl1q_u8(rows, index(i))));
+}
 template <int kShift>
 inline uint8x16_t shift_to_four(uint8x16_t v) {  // Moves bit kShift of every byte to bit 4.
   if constexpr (kShift < 4) {

@@ -25,6 +25,16 @@ void write_quants(const FileBlock& in, int row, Byte* block) {
     for (std::size_t g = 0; g < 8; ++g) std::memcpy(words + 64 * g, q + g, 4);
     return;
   }
+  if constexpr (kBits < 4) {
+    std::uint32_t planes[2] = {}, third = 0;
+    for (unsigned g = 0; g < 8; ++g) {
+      planes[g / 4] |= (q[g] & kTwoBits) << 2 * (g % 4);
+      third |= (q[g] >> 2 & kBit) << g;
+    }
+    for (std::size_t half = 0; half < 2; ++half) std::memcpy(words + 64 * half, planes + half, 4);
+    if (kBits == 3) std::memcpy(words + 128, &third, 4);
+    return;
+  }
   for (std::size_t g = 0; g < 4; ++g) {
     const std::uint32_t both = (q[g] & kNibble) | (q[g + 4] & kNibble) << 4;
     std::memcpy(words + 64 * g, &both, 4);
@@ -42,11 +52,29 @@ void write_quants(const FileBlock& in, int row, Byte* block) {
   }
 }
 
-void write_scales(const Scales& kind, const FileBlock& in, int row, Byte* scales, Byte* super) {
+/// What a grid packs: numbers of entries, and signs.
+void write_numbers(const FileBlock& in, int row, Byte* block) {
+  std::uint32_t signs = 0, q[8];
+  std::memcpy(q, in.q, sizeof q);
+  for (unsigned g = 0; g < 8; ++g) {
+    block[16 * g + static_cast<unsigned>(row)] = in.numbers[g];
+    signs |= (q[g] >> 3 & 0x01010101U) << g;
+  }
+  std::memcpy(block + 128 + 4 * row, &signs, 4);
+}
+
+void write_scales(const PackedTraits& traits, const FileBlock& in, int block, int row, Byte* scales,
+                  Byte* super) {
+  const Scales& kind = traits.scales();
   const Byte* from = kind.integers == 0 ? in.scales : in.header;
   Byte* halves = kind.integers == 0 ? scales : super;
   for (int i = 0; i < kind.halves; ++i)
     std::memcpy(halves + 2 * (kPanelRows * i + row), from + 2 * i, 2);
+  if (kind.nibbles()) {
+    Byte& both = super[nibbles_offset(traits, block) + static_cast<std::size_t>(row)];
+    both = static_cast<Byte>(both | in.scales[0] << 4 * (block % 2));
+    return;
+  }
   for (int i = 0; i < kind.integers; ++i) scales[kPanelRows * i + row] = in.scales[i];
 }
 
@@ -88,8 +116,12 @@ bool pack_blocks(const Byte* data, std::size_t row_stride, int rows, int columns
     Byte* target = panel + block_offset(kTraits, b);
     for (int r = 0; r < rows; ++r) {
       finite &= read_file_block(kFile, data + static_cast<std::size_t>(r) * row_stride, b, block);
-      write_quants<kTraits.bits()>(block, r, target);
-      write_scales(kTraits.scales(), block, r, target + kTraits.quant_bytes(),
+      if constexpr (kTraits.stored.grid != nullptr) {
+        write_numbers(block, r, target);
+      } else {
+        write_quants<kTraits.bits()>(block, r, target);
+      }
+      write_scales(kTraits, block, b, r, target + kTraits.quant_bytes(),
                    panel + super_offset(kTraits, b));
     }
   }
@@ -143,11 +175,20 @@ bool pack_panel(Packing packing, BlockType type, const std::byte* rows_data, std
 
 namespace {
 
-/// What write_quants has stored for value k of a row.
-Byte stored_integer(int bits, const Byte* block, int row, int k) {
+/// What has been stored for value k of a row.
+Byte stored_integer(const BlockScheme& scheme, const Byte* block, int row, int k) {
+  const int bits = scheme.bits;
   const int g = k / 4;
   const int lane = 4 * row + k % 4;
+  if (scheme.grid != nullptr) {
+    const int level = scheme.grid[block[16 * g + row]] >> 3 * (k % 4) & 7;
+    return static_cast<Byte>(level | (block[128 + lane] >> g & 1) << 3);
+  }
   if (bits == 8) return block[64 * g + lane];
+  if (bits < 4) {
+    const int low = block[64 * (g / 4) + lane] >> 2 * (g % 4) & 3;
+    return static_cast<Byte>(bits == 2 ? low : low | (block[128 + lane] >> g & 1) << 2);
+  }
   int q = block[64 * (g % 4) + lane] >> (g < 4 ? 0 : 4) & 15;
   if (bits == 5) q |= (block[256 + lane] >> g & 1) << 4;
   if (bits == 6) q |= (block[256 + 64 * (g / 4) + lane] >> (2 * (g % 4)) & 3) << 4;
@@ -155,12 +196,31 @@ Byte stored_integer(int bits, const Byte* block, int row, int k) {
 }
 
 /// A row's scale and offset from a block's scales and those in front of the 256 values.
-void read_row_scales(Packing packing, const Byte* scales, const Byte* super, int row,
+void read_row_scales(Packing packing, const Byte* scales, const Byte* super, int block, int row,
                      RowBlock& out) {
-  const Scales& kind = packed_traits(packing).scales();
+  const PackedTraits& traits = packed_traits(packing);
+  const Scales& kind = traits.scales();
   const Byte* halves = kind.integers == 0 ? scales : super;
-  out.scale = read_half(halves + 2 * row);
   out.offset = 0.0F;
+  out.minimums[0] = out.minimums[1] = 1;
+  if (kind.form == ScaleForm::kBrain) {
+    out.scale = bf16_to_float(load_u16(halves + 2 * row));
+    return;
+  }
+  out.scale = read_half(halves + 2 * row) * kind.unit;
+  if (kind.nibbles()) {
+    const bool shifted = kind.form == ScaleForm::kShifts;
+    const int n =
+        super[nibbles_offset(traits, block) + static_cast<std::size_t>(row)] >> 4 * (block % 2);
+    out.scale *= static_cast<float>(2 * (n & (shifted ? 7 : 15)) + 1);
+    if (shifted) out.offset = out.scale * ((n & 8) != 0 ? -0.125F : 0.125F);
+    return;
+  }
+  if (kind.form == ScaleForm::kPairs) {
+    out.offset = -read_half(halves + 2 * (kPanelRows + row));
+    for (int half = 0; half < 2; ++half) out.minimums[half] = scales[16 * half + row] >> 4;
+    return;
+  }
   if (kind.halves == 2) {
     out.offset = read_half(halves + 2 * (kPanelRows + row));
     if (kind.integers == 2) out.offset = -(out.offset * static_cast<float>(scales[16 + row]));
@@ -174,6 +234,11 @@ void read_row_scales(Packing packing, const Byte* scales, const Byte* super, int
   }
 }
 
+/// What a half scale's byte says.
+int half_scale(const Scales& kind, Byte scale) {
+  return kind.form == ScaleForm::kBytes ? static_cast<std::int8_t>(scale) : scale & 15;
+}
+
 }  // namespace
 
 void read_row_block(Packing packing, const std::byte* panel, int block, int row, RowBlock& out) {
@@ -183,12 +248,14 @@ void read_row_block(Packing packing, const std::byte* panel, int block, int row,
   const Byte* scales = p + traits.quant_bytes();
   const Byte* super = base + super_offset(traits, block);
   for (int k = 0; k < kBlock; ++k) {
-    const Byte q = stored_integer(traits.bits(), p, row, k);
+    Byte q = stored_integer(traits.stored, p, row, k);
+    if (traits.scales().form == ScaleForm::kOctets)
+      q = static_cast<Byte>(q | (scales[16 * (k / 16) + row] >> (4 + k / 8 % 2) & 1) << 2);
     out.values[k] = traits.step == 1 ? traits.stored.value(q) : traits.step * q - traits.bias();
-    if (traits.scheme == Scheme::kHalfScaled)
-      out.values[k] *= static_cast<std::int8_t>(scales[16 * (k / 16) + row]);
+    if (traits.has_half_scales())
+      out.values[k] *= half_scale(traits.scales(), scales[16 * (k / 16) + row]);
   }
-  read_row_scales(packing, scales, super, row, out);
+  read_row_scales(packing, scales, super, block, row, out);
 }
 
 void unpack_row(Packing packing, const std::byte* panel, int row, int columns, float* out) {
@@ -209,7 +276,8 @@ void unpack_row(Packing packing, const std::byte* panel, int row, int columns, f
   for (int b = 0; b < columns / kBlock; ++b) {
     read_row_block(packing, panel, b, row, block);
     for (int k = 0; k < kBlock; ++k) {
-      out[b * kBlock + k] = block.scale * static_cast<float>(block.values[k]) + block.offset;
+      const float offset = block.offset * static_cast<float>(block.minimums[k / 16]);
+      out[b * kBlock + k] = block.scale * static_cast<float>(block.values[k]) + offset;
     }
   }
 }

@@ -6,27 +6,33 @@
 /// In a block, "group" g is the values k = 4g … 4g+3, and 64 bytes are 16 rows × 4 k: the byte of
 /// (row, k) is 4 · row + (k mod 4). Stored integers lie, by their bits, in
 ///
+///   2  128 bytes: bits 2(g mod 4) of a byte of plane g / 4 are group g
+///   3  the same, and 64 bytes: bit g of a byte is the third bit of group g; or, of a grid, 128
+///      bytes: byte 16g + row is the number of group g's entry, and then bit g is group g's sign
 ///   4  256 bytes: byte plane j (0 … 3) holds group j in its low and group j+4 in its high nibbles
 ///   5  the same, and 64 bytes: bit g of a byte is the fifth bit of group g
 ///   6  the same as 4, and 128 bytes: bits 2(g mod 4) of a byte of plane g / 4 are the upper two
 ///      bits of group g
 ///   8  512 bytes: group g's values as int8
 ///
-/// Behind them lie the scales of the 16 rows (Scales in formats/blocks.h): fp16 scales, then
+/// Behind them lie the scales of the 16 rows (Scales in formats/blocks.h): 16-bit scales, then
 /// offsets; or s of all rows, then m, or the second s. Where 256 values share fp16 scales (and
-/// minima), those lie in front of their eight blocks. BF16 lies as [k / 2][row][k mod 2], F16 as
-/// [k][row].
+/// minima), those lie in front of their eight blocks; and behind them, where scales are nibbles,
+/// four times 16 bytes, each with the nibbles of two blocks. BF16 lies as [k / 2][row][k mod 2],
+/// F16 as [k][row].
 namespace lapidary::kernels {
 
 enum class Scheme : std::uint8_t {
   kSymmetric,   // scale · (q - bias)
   kAffine,      // scale · q + offset, offset = -minimum
   kHalfScaled,  // scale · s_half · (step · q - bias): an int8 scale for each half of a block
+  kHalfAffine,  // scale · s_half · q + offset · m_half, offset = -minimum
 };
 
 /// What a product with such scales is.
 constexpr Scheme scheme_of(const Scales& scales) {
-  if (scales.halves == 2) return Scheme::kAffine;
+  if (scales.form == ScaleForm::kPairs) return Scheme::kHalfAffine;
+  if (scales.halves == 2 || scales.form == ScaleForm::kShifts) return Scheme::kAffine;
   return scales.integers == 2 ? Scheme::kHalfScaled : Scheme::kSymmetric;
 }
 
@@ -39,13 +45,20 @@ struct PackedTraits {
   constexpr int bias() const { return stored.bias; }
   constexpr const Scales& scales() const { return stored.scales; }
   constexpr bool takes_bytes() const { return stored.takes_bytes(); }
+  /// Bits of what a product's groups hold: 8 where those are signed bytes without a bias.
+  constexpr int group_bits() const { return stored.grid != nullptr ? 8 : bits(); }
+  constexpr bool has_half_scales() const {
+    return scheme == Scheme::kHalfScaled || scheme == Scheme::kHalfAffine;
+  }
   constexpr int quant_bytes() const { return bits() * 64; }
   /// Bytes of scales in a block, and in front of each 256 values; 0: these have none.
   constexpr int scale_bytes() const {
+    if (scales().nibbles()) return 0;
     return kPanelRows * (scales().integers == 0 ? 2 * scales().halves : scales().integers);
   }
   constexpr int super_header() const {
-    return scales().integers == 0 ? 0 : kPanelRows * 2 * scales().halves;
+    if (scales().integers == 0) return 0;
+    return kPanelRows * (2 * scales().halves + (scales().nibbles() ? 4 : 0));
   }
   constexpr int block_bytes() const { return quant_bytes() + scale_bytes(); }
 };
@@ -102,13 +115,18 @@ constexpr std::size_t block_offset(const PackedTraits& traits, int block) {
   return blocks_bytes(traits, block) + static_cast<std::size_t>(traits.super_header());
 }
 
+/// Where, in the header of the 256 values, the bytes with a block's nibbles begin.
+constexpr std::size_t nibbles_offset(const PackedTraits& traits, int block) {
+  return static_cast<std::size_t>(kPanelRows * (2 * traits.scales().halves + block % 8 / 2));
+}
+
 /// Where the header of the 256 values that `block` belongs to begins.
 constexpr std::size_t super_offset(const PackedTraits& traits, int block) {
   return block_offset(traits, block / 8 * 8) - static_cast<std::size_t>(traits.super_header());
 }
 
 /// A block that a product has unpacked in scratch: its values, and behind them the scales, and
-/// offsets or half scales.
+/// offsets or half scales and half minima.
 inline constexpr std::size_t kPlainScales = 64 * 8;
 constexpr std::size_t plain_block_bytes(const PackedTraits& traits) {
   switch (traits.scheme) {
@@ -118,6 +136,8 @@ constexpr std::size_t plain_block_bytes(const PackedTraits& traits) {
       return kPlainScales + 64 + 64;
     case Scheme::kHalfScaled:
       return kPlainScales + 64 + 128;
+    case Scheme::kHalfAffine:
+      return kPlainScales + 64 + 64 + 256;
   }
   return 0;
 }
@@ -140,16 +160,20 @@ inline bool read_file_block(const BlockTraits& type, const std::uint8_t* row, in
   const int parts = static_cast<int>(type.values / kBlock);
   const std::uint8_t* p = row + static_cast<std::size_t>(block / parts) * type.bytes;
   type.read(p, block % parts, out);
+  const Scales& scales = type.scheme.scales;
+  const std::uint8_t* halves = scales.integers == 0 ? out.scales : out.header;
+  if (scales.form == ScaleForm::kBrain) return load_u16(halves) < kEndOfMxScales;
   bool finite = true;
-  for (const int half : type.halves) finite &= half < 0 || is_finite_half(load_u16(p + half));
+  for (int i = 0; i < scales.halves; ++i) finite &= is_finite_half(load_u16(halves + 2 * i));
   return finite;
 }
 
 /// One row's share of one block, in plain numbers.
 struct RowBlock {
-  int values[kBlock];  // step · q - bias, times the half's scale for kHalfScaled.
+  int values[kBlock];  // step · q - bias, times the half's scale where halves have one.
   float scale;
-  float offset;  // Added to every value: -minimum, or 0.
+  float offset;     // Added to every value: -minimum, or 0; times …
+  int minimums[2];  // … these, for the two halves: 1 but for kHalfAffine.
 };
 void read_row_block(Packing packing, const std::byte* panel, int block, int row, RowBlock& out);
 

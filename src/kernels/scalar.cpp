@@ -16,6 +16,11 @@ template <Packing kPacking>
 float add_block(const RowBlock& w, const std::int8_t* values, float scale, float scaled_sum,
                 float acc) {
   acc = std::fma(static_cast<float>(dot(w.values, values)), w.scale * scale, acc);
+  if (packed_traits(kPacking).scheme == Scheme::kHalfAffine) {
+    int minimums = 0;
+    for (int k = 0; k < kBlock; ++k) minimums += w.minimums[k / 16] * values[k];
+    return std::fma(static_cast<float>(minimums), w.offset * scale, acc);
+  }
   if (packed_traits(kPacking).scheme == Scheme::kAffine) acc = std::fma(w.offset, scaled_sum, acc);
   return acc;
 }

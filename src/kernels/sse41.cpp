@@ -212,6 +212,25 @@ inline Bytes look_up(const Bytes& q, const std::uint8_t* table) {
   const __m128i entries = load_128(table);
   LAPIDARY_EACH_PART(Bytes, _mm_shuffle_epi8(entries, q.v[i]));
 }
+inline __m128i four_words(const std::uint8_t* p, const std::uint32_t* table) {
+  const auto word = [&](int i) { return static_cast<int>(table[p[i]]); };
+  return _mm_set_epi32(word(3), word(2), word(1), word(0));
+}
+inline Bytes look_up_fours(const std::uint8_t* p, const std::uint32_t* table) {
+  LAPIDARY_EACH_PART(Bytes, four_words(p + 4 * i, table));
+}
+template <int kBit>
+inline Bytes negate_where(const Bytes& q, const Bytes& plane) {
+  const __m128i bit = _mm_set1_epi8(static_cast<char>(1 << kBit));
+  const auto set = [&](int i) { return _mm_cmpeq_epi8(_mm_and_si128(plane.v[i], bit), bit); };
+  LAPIDARY_EACH_PART(Bytes, _mm_sub_epi8(_mm_xor_si128(q.v[i], set(i)), set(i)));
+}
+inline Bytes spread_rows(const std::uint8_t* p) {  // Each of 16 bytes four times.
+  const __m128i rows = load_128(p);
+  const __m128i first = _mm_set_epi8(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+  LAPIDARY_EACH_PART(
+      Bytes, _mm_shuffle_epi8(rows, _mm_add_epi8(first, _mm_set1_epi8(static_cast<char>(4 * i)))));
+}
 template <int kShift>
 inline __m128i shift_to_four(__m128i v) {  // Moves bit kShift of every byte to bit 4, others too.
   if constexpr (kShift < 4) {

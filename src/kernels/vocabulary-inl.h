@@ -34,6 +34,7 @@ struct Samples {
   const std::int8_t* int8s;
   const std::int16_t* int16s;
   const std::uint16_t* bf16s;
+  const std::uint32_t* words;
   float* to_floats;
   std::int32_t* to_ints;
   std::uint8_t* to_bytes;
@@ -122,6 +123,11 @@ LAPIDARY_NEEDS(Bytes, append_bits<2>(at.q, at.q), "2^bits q + low, of bytes that
 LAPIDARY_NEEDS(Bytes, join_nibbles(at.q, at.q), "int8: 16 · (high - 8) + low, both 0 … 15");
 LAPIDARY_NEEDS(Bytes, look_up(at.q, at.bytes),
                "every byte, 0 … 15, becomes that of a table of 16 bytes, which is aligned to 16");
+LAPIDARY_NEEDS(Bytes, (look_up_fours(at.bytes, at.words)),
+               "of a table of 256 words, which is aligned to 64, those that sixteen bytes number");
+LAPIDARY_NEEDS(Bytes, negate_where<3>(at.q, at.q),
+               "of int8 those are negated where that bit of the second's byte is set");
+LAPIDARY_NEEDS(Bytes, spread_rows(at.bytes), "of sixteen bytes each one four times: a row's");
 LAPIDARY_NEEDS(void, load_low_rows(at.bytes, at.stride, at.to_groups),
                "from sixteen rows of 16 bytes, `stride` apart, four groups: of every row bytes "
                "0 … 3, 4 … 7, …");

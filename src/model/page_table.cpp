@@ -34,6 +34,9 @@ int first_seen(const Config& config, int begin) {
   return std::max(0, begin - kMostRewind - config.sliding_window + 1) / kPagePositions;
 }
 
+/// That `count` positions reach into.
+int pages_of(int count) { return (count + kPagePositions - 1) / kPagePositions; }
+
 }  // namespace
 
 PageTable::PageTable(KvPool& pool, const Config& config, int context, int pass)
@@ -72,15 +75,9 @@ void PageTable::prepare(int begin, int end) {
 }
 
 void PageTable::prepare(Layer& layer, bool local, int begin, int end) {
+  cut(layer, local, begin, end);
   auto& pages = layer.pages;
-  const int unseen =
-      std::min(std::max(0, first_page(local, begin) - layer.first), static_cast<int>(pages.size()));
-  for (int i = 0; i < unseen; ++i) pool_->drop(pages[static_cast<std::size_t>(i)]);
-  pages.erase(pages.begin(), pages.begin() + unseen);
-  layer.first += unseen;
-  const auto wanted =
-      static_cast<std::size_t>((end + kPagePositions - 1) / kPagePositions - layer.first);
-  for (; pages.size() > wanted; pages.pop_back()) pool_->drop(pages.back());
+  const auto wanted = static_cast<std::size_t>(pages_of(end) - layer.first);
   for (auto i = static_cast<std::size_t>(begin / kPagePositions - layer.first); i < wanted; ++i) {
     const bool written = (static_cast<int>(i) + layer.first) * kPagePositions < begin;
     if (i == pages.size()) {
@@ -89,6 +86,27 @@ void PageTable::prepare(Layer& layer, bool local, int begin, int end) {
       write_alone(pages[i], written);
     }
   }
+}
+
+/// Lets go of pages that no window from `begin` on sees, and of those from `end` on.
+void PageTable::cut(Layer& layer, bool local, int begin, int end) const {
+  auto& pages = layer.pages;
+  const int unseen =
+      std::min(std::max(0, first_page(local, begin) - layer.first), static_cast<int>(pages.size()));
+  for (int i = 0; i < unseen; ++i) pool_->drop(pages[static_cast<std::size_t>(i)]);
+  pages.erase(pages.begin(), pages.begin() + unseen);
+  layer.first += unseen;
+  const auto wanted = static_cast<std::size_t>(std::max(0, pages_of(end) - layer.first));
+  for (; pages.size() > wanted; pages.pop_back()) pool_->drop(pages.back());
+}
+
+bool PageTable::trim(int count) {
+  const std::int64_t before = pages();
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const int there = config_->local[i] ? count : std::max(count, global_end_);
+    cut(layers_[i], config_->local[i], count, there);
+  }
+  return pages() < before;
 }
 
 /// Puts a page of its own in the place of a shared one, with its bytes where they are to be kept.

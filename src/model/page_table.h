@@ -105,6 +105,10 @@ class PageTable {
   /// held by who calls, too.
   void take(const Layout& layout);
 
+  /// Lets go of pages that going on behind the first `count` positions does not need, as a long
+  /// pass leaves them; false: there are none.
+  bool trim(int count);
+
   void clear();
 
   /// Pages held, those shared with others included.
@@ -122,6 +126,7 @@ class PageTable {
  private:
   int first_page(bool local, int begin) const;
   void prepare(Layer& layer, bool local, int begin, int end);
+  void cut(Layer& layer, bool local, int begin, int end) const;
   void write_alone(PageId& page, bool keep) const;
   /// From here on windows are right, once they are computed.
   int right() const { return windows_begin_ + windows_length(*config_); }

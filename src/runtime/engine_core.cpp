@@ -16,7 +16,7 @@ EngineCore::EngineCore(const Model& shared, const EnginePlan& settled, int threa
       decoder(*model.impl().weights, team, plan.context, plan.longest_pass),
       logits(decoder, model.info().vocabulary, plan.logit_rows) {
   for (int i = 0; i < plan.samplers; ++i) samplers.emplace_back(model.info().vocabulary);
-  pool.on_shortage([this] { return kept.drop_oldest() || drop_snapshot(); });
+  pool.on_shortage([this] { return kept.drop_oldest() || drop_snapshot() || trim_idle(); });
   pool.promise(plan.passing_pages);
 }
 EngineCore::~EngineCore() { kept.clear(); }
@@ -26,7 +26,26 @@ bool EngineCore::drop_snapshot() {
                              [](Sequence* sequence) { return sequence->snapshots.drop_one(); });
 }
 
+/// A sequence that is not in the pass under way may still hold what its last pass has left.
+bool EngineCore::trim_idle() {
+  const auto idle = [&](const Sequence* sequence) {
+    return std::ranges::find(passing_, &sequence->table, &Piece::table) == passing_.end();
+  };
+  if (passing_.empty()) return false;
+  bool trimmed = false;
+  for (Sequence* sequence : sequences) {
+    if (idle(sequence))
+      trimmed |=
+          sequence->table.trim(sequence->computed + static_cast<int>(sequence->ahead().size()));
+  }
+  return trimmed;
+}
+
 void EngineCore::forward(std::span<const Piece> pieces, const std::atomic<bool>* cancel) {
+  struct Passing {
+    std::span<const Piece>& pieces;
+    ~Passing() { pieces = {}; }
+  } passing{passing_ = pieces};
   decoder.forward(pieces, cancel);
   passes += 1;
   for (const Piece& piece : pieces) computed_tokens += piece.ids.size();

@@ -58,6 +58,9 @@ class EngineCore {
  private:
   friend class Turn;
   bool drop_snapshot();
+  bool trim_idle();
+
+  std::span<const Piece> passing_;  // Of the pass under way.
   const pid_t process_ = ::getpid();
   mutable std::mutex mutex_;
   std::atomic<std::thread::id> turn_{};  // Whose it is.

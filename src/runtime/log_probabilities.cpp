@@ -40,7 +40,7 @@ float largest_of(std::span<const float> logits) {
 
 constexpr double kLeast = -700;  // Its exponential is nothing beside 1, and no denormal.
 
-/// exp(x) for x from kLeast to 0, within 2 units of the last place. 2^n · exp(r) with
+/// exp(x) for x from kLeast to 0, within 3 units of the last place. 2^n · exp(r) with
 /// |r| ≤ ln 2 / 2, exp(r) by its Taylor series. Without branches or tables, so that lanes go
 /// together, and with the same bits on every machine.
 double exp_of(double x) {

@@ -31,7 +31,7 @@ namespace {
 MemoryPlan make_memory_plan(const std::string& path, const ModelOptions& model,
                             const SessionOptions& session) {
   const int threads = checked_threads(session.threads);
-  const std::unique_ptr<WeightSource> source = open_source(path, Content::kText);
+  const std::unique_ptr<WeightSource> source = open_text(path, model);
   Config config = read_config(*source);
   config.screened_head = model.screened_head;
   MemoryPlan plan;

@@ -8,7 +8,10 @@
 #include "base/boundary.h"
 #include "base/cancel.h"
 #include "base/format.h"
+#include "base/printable.h"
 #include "base/team.h"
+#include "formats/quantize.h"
+#include "formats/quantized_source.h"
 #include "lapidary/error.h"
 #include "runtime/budget.h"
 #include "runtime/memory_plan.h"
@@ -53,7 +56,7 @@ std::shared_ptr<const Model::Impl> load_model(const std::string& path,
                                               const ModelOptions& options) {
   const int threads = checked_threads(options.threads);
   const kernels::Kernels& kernels = select_kernels(options.isa);
-  const std::unique_ptr<WeightSource> source = open_source(path, Content::kText);
+  const std::unique_ptr<WeightSource> source = open_text(path, options);
   check_cancel(options.cancel, kReading);
   Config config = read_config(*source);
   config.screened_head = options.screened_head;
@@ -76,6 +79,16 @@ std::shared_ptr<const Model::Impl> load_model(const std::string& path,
 }
 
 }  // namespace
+
+std::unique_ptr<WeightSource> open_text(const std::string& path, const ModelOptions& options) {
+  const std::optional<BlockType> type = find_weight_type(options.weights);
+  if (!type && !options.weights.empty()) {
+    throw Error(ErrorCode::kUsage, format("weights of type {}, expected one of {}",
+                                          printable_value(options.weights), weight_type_names()));
+  }
+  std::unique_ptr<WeightSource> source = open_source(path, Content::kText);
+  return type ? quantize_source(std::move(source), *type) : std::move(source);
+}
 
 Model Model::load(const std::string& path, const ModelOptions& options) {
   return at_boundary([&] { return Model(load_model(path, options)); });

@@ -50,6 +50,10 @@ const kernels::Kernels& select_kernels(const std::string& isa);
 /// stands for features, which a drawn one has not; Gemma's is the last id, but for padding.
 std::size_t drawable_ids(const Model& model);
 
+/// The text model at `path`, its weights made into what `options` ask for. Throws Error(kUsage) for
+/// a type that weights cannot be made into.
+std::unique_ptr<WeightSource> open_text(const std::string& path, const ModelOptions& options);
+
 /// Reads the header's metadata and shapes only.
 ModelInfo describe(const WeightSource& source, const Config& config);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <list>
+#include <optional>
 #include <utility>
 
 #include "base/boundary.h"
@@ -234,7 +235,8 @@ void Scheduler::Impl::begin_prompts() {
   }
 }
 
-/// A pass: the drawn token of every answer, and of prompts what there is room for beside them.
+/// A pass: the drawn token of every answer, and what there is room for beside them: of
+/// continuations first, then of prompts.
 void Scheduler::Impl::compute() {
   pieces_.clear();
   computed_.clear();
@@ -247,7 +249,10 @@ void Scheduler::Impl::compute() {
       room -= static_cast<int>(piece.ids.size());
   };
   for (RunningAnswer& answer : running_) {
-    if (room > 0 && answer.wants_pass() && !answer.in_prompt()) add(answer);
+    if (answer.wants_pass() && !answer.in_prompt() && !answer.scores()) add(answer);
+  }
+  for (RunningAnswer& answer : running_) {
+    if (room > 0 && answer.wants_pass() && !answer.in_prompt() && answer.scores()) add(answer);
   }
   for (RunningAnswer& answer : running_) {
     if (room > 0 && answer.wants_pass() && answer.in_prompt()) add(answer);
@@ -268,13 +273,17 @@ void Scheduler::Impl::use_rows() {
     rows.insert(rows.end(), own.begin(), own.end());
     for (std::size_t i = 0; i < own.size(); ++i) places.emplace_back(answer, i);
   }
+  std::vector<std::optional<Error>> errors(rows.size());  // Rows of an answer are on many threads.
   use_logits(*engine_, rows, [&](std::size_t i, std::span<const float> logits) {
     try {
       places[i].first->take_row(places[i].second, logits);
     } catch (const Error& error) {
-      places[i].first->fail(error);
+      errors[i] = error;
     }
   });
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (errors[i]) places[i].first->fail(*errors[i]);
+  }
   for (RunningAnswer* answer : computed_) answer->end_rows();
 }
 

@@ -135,9 +135,9 @@ void Sequence::begin_append(std::span<const TokenId> new_ids,
     throw;
   }
   for (std::size_t i = 0; i < images.size(); ++i) {
-    const ImageRows& placed = images_[before + i];
+    const ImageRows& rows = images_[before + i];
     features_.push_back(images[i]);
-    pictures_.push_back(this->placed(placed, images[i]));
+    pictures_.push_back(placed(rows, images[i]));
   }
   ids.insert(ids.end(), new_ids.begin(), new_ids.end());
 }

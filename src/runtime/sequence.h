@@ -77,6 +77,9 @@ class Sequence {
   TokenId draw_in_turn(std::span<const TokenId> history, std::size_t drawable,
                        const SamplingOptions& sampling);
 
+  /// What the images of all ids were made of.
+  std::span<const ImageFeatures> images() const { return features_; }
+
   // The steps of append(), for who computes several sequences in a pass. All want a turn.
 
   /// Adds ids and images that were checked, takes what the engine has of them already, unless they

@@ -218,6 +218,7 @@ Session Session::fork() {
 }
 
 std::span<const TokenId> Session::ids() const { return impl().ids; }
+std::span<const ImageFeatures> Session::images() const { return impl().images(); }
 int Session::position() const { return static_cast<int>(impl().ids.size()); }
 int Session::context() const { return impl().plan.context; }
 int Session::threads() const { return impl().engine->team.threads(); }

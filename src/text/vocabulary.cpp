@@ -311,8 +311,19 @@ void Vocabulary::find_specials(const WeightSource& source) {
   start_of_image = find_control("<start_of_image>");
   end_of_image = find_control("<end_of_image>");
   image_token = find_control("<image_soft_token>");
-  for (const TokenId id : {eos, end_of_turn, find_control("<|im_end|>"), by_key(Key::kEos),
-                           by_key(Key::kEot), by_key(Key::kEom)}) {
+  std::vector<TokenId> stops = {eos, end_of_turn, find_control("<|im_end|>")};
+  if (source.array_size(Key::kEos)) {
+    const PagedVector<std::int64_t> all = required(source, Key::kEos, source.find_ints(Key::kEos));
+    for (const std::int64_t id : all) {
+      if (id < 0 || id >= size())
+        fail_key(source, Key::kEos, format(" holds {}, expected 0 to {}", id, size() - 1));
+      stops.push_back(static_cast<TokenId>(id));
+    }
+  } else {
+    stops.push_back(by_key(Key::kEos));
+  }
+  for (const Key key : {Key::kEot, Key::kEom}) stops.push_back(by_key(key));
+  for (const TokenId id : stops) {
     if (id >= 0 && std::ranges::find(stop_ids, id) == stop_ids.end()) stop_ids.push_back(id);
   }
 }

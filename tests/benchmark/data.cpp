@@ -12,6 +12,7 @@
 #include <tuple>
 #include <utility>
 
+#include "../unit/block_scales.h"
 #include "base/layout.h"
 #include "kernels/half.h"
 #include "kernels/split.h"
@@ -66,11 +67,7 @@ std::vector<std::byte> file_rows(const Form& form, int columns) {
     for (std::byte& b : data) b = static_cast<std::byte>(generator()() & 255U);
     const BlockTraits& traits = *find_block_traits(form.type);
     for (std::size_t at = 0; at < data.size(); at += traits.bytes) {
-      for (const int offset : traits.halves) {
-        if (offset < 0) continue;
-        const std::uint16_t bits = random_half();
-        std::memcpy(&data[at + static_cast<std::size_t>(offset)], &bits, 2);
-      }
+      set_scales(traits, &data[at], random_half);
     }
   }
   return data;

@@ -14,8 +14,9 @@ import tempfile
 FILTER = r"tokens:[14]$|rows:4$|columns:2560$|columns:2048$|^screen"
 KERNELS = {"matmul", "stream", "attention", "bfp_matmul", "rmsnorm", "quantize", "gelu_mul", "screen_panel", "screen_row",
            "screen_two_bit_row"}
-FORMS = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "Q8Split", "Q8Top", "Q8Top5",
-         "Q6Split", "Q6Top", "BF16", "F16"}
+FORMS = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "Q2_K", "Q3_K", "IQ1_S",
+         "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "TQ1_0", "TQ2_0", "MXFP4", "Q8Split", "Q8Top",
+         "Q8Top5", "Q6Split", "Q6Top", "BF16", "F16"}
 COUNTERS = ("bytes_per_second", "operations_per_second", "operations_per_byte", "percent_of_peak")
 
 

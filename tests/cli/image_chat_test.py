@@ -54,11 +54,11 @@ class ChatScript(Pictures):
             _, error = self.chat(f"{first}{line}\nhello\n")
             self.assertEqual(self.read(error), [count, plain])
         _, error = self.chat(f"{first}/regen\n/regen\n")
-        self.assertEqual(self.read(error), [count, 1, 1])  # What was computed before is there.
+        self.assertEqual(self.read(error), [count, 0, 0])  # What was computed before is there.
         _, error = self.chat(f"{first}/edit hello\n")
-        self.assertEqual(self.read(error), [count, 1])
+        self.assertEqual(self.read(error), [count, 0])
         _, error = self.chat(f"{first}/edit\nhello\n")
-        self.assertEqual(self.read(error), [count, 1])
+        self.assertEqual(self.read(error), [count, 0])
         # Pictures that wait: dropped by hand or with the conversation.
         for line in ("/image", "/clear"):
             _, error = self.chat(f"/image {quote(SMALL)}\n{line}\nhello\n")

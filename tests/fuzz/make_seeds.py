@@ -21,6 +21,28 @@ def texts():
     return [text for text in found if 8 < len(text) < 200 and "\0" not in text][:12]
 
 
+def folders():
+    """Configurations of both generations, and a tokenizer.json with a few merges."""
+    config = (data / "tiny-gemma3-hf" / "config.json").read_text(encoding="utf-8")
+    generation = json.dumps({"eos_token_id": [1, 106]})
+    template = json.dumps({"chat_template": [{"name": "default", "template": "<start_of_turn>"}]})
+    put("hf_config", "first", "\n---\n".join([config, generation, template]))
+    rope = {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
+    flat = {"model_type": "gemma3_text", "rope_parameters": rope, "tie_word_embeddings": False, "sliding_window": None,
+            "layer_types": ["sliding_attention", "full_attention"], "num_hidden_layers": 2}
+    put("hf_config", "second", json.dumps(flat))
+    names = ["<pad>", "<unk>", "<0x41>", "a", "b", "ab", "\n"]
+    tokenizer = {
+        "added_tokens": [{"id": 0, "content": "<pad>", "special": True}, {"id": 6, "content": "\n", "special": False}],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+        "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": True,
+                  "vocab": {name: i for i, name in enumerate(names)}, "merges": [["a", "b"]]}}
+    put("tokenizer_file", "json", json.dumps(tokenizer, ensure_ascii=False))
+    tokenizer["model"]["merges"] = ["a b"]
+    put("tokenizer_file", "sorted", json.dumps(tokenizer, sort_keys=True))
+
+
 def main():
     shutil.rmtree(seeds, ignore_errors=True)
     some = texts()
@@ -43,6 +65,7 @@ def main():
                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]}]}},
         "pictures": {"prompt": "x", "images": ["cat.png", "file:///tmp/%41.jpg", "http://a/b"]},
     }
+    folders()
     for name, line in lines.items():
         put("batch", name, json.dumps(line, ensure_ascii=False))
 

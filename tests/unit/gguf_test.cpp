@@ -185,7 +185,7 @@ std::vector<Corruption> fixed_field_corruptions() {
        {"key count of 18446744073709551615"}},
       {"SplitFile",
        [](GgufBuilder& f) { f.set("split.count", 2, number_bytes<std::uint16_t>(3)); },
-       {"\"split.count\""}},
+       {"part 1 of 3", "-00001-of-00003.gguf"}},
   };
 }
 
@@ -269,9 +269,14 @@ std::vector<Corruption> tensor_corruptions() {
        {"\"first.weight\"", "overflow"}},
       {"BytesThatOverflow", shape({1ULL << 62}), {"\"first.weight\"", "overflow"}},
       {"LargerThanTheFile", shape({32, 1000}), {"\"first.weight\"", "128000 bytes"}},
-      {"TypeQ2_K", type(10), {"\"first.weight\"", "type Q2_K", "supported are F32"}},
-      {"TypeIQ3_S", type(21), {"\"first.weight\"", "type IQ3_S"}},
-      {"RemovedType", type(4), {"\"first.weight\"", "type number 4"}},
+      {"TypeQ8_K", type(15), {"\"first.weight\"", "type Q8_K", "supported are F32"}},
+      {"RemovedType",
+       type(4),
+       {"\"first.weight\"", "type Q4_2", "no longer have", "supported are"}},
+      {"RepackedType", type(31), {"\"first.weight\"", "type Q4_0_4_4", "no longer have"}},
+      {"TypeNVFP4", type(40), {"\"first.weight\"", "type NVFP4", "not supported"}},
+      {"TypeIQ4_KS", type(144), {"\"first.weight\"", "type IQ4_KS", "ik_llama.cpp alone reads"}},
+      {"TypeIQ2_K_R4", type(337), {"\"first.weight\"", "type IQ2_K_R4", "ik_llama.cpp alone"}},
       {"UnknownType", type(12345), {"\"first.weight\"", "type number 12345"}},
       {"RowsNoMultipleOfBlock",
        [](GgufBuilder& f) { f.tensor("second.weight").shape = {33}; },

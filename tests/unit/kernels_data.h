@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "block_scales.h"
 #include "kernels/pack.h"
 #include "owned_input.h"
 
@@ -46,14 +47,10 @@ inline std::vector<std::byte> file_rows(const BlockTraits& type, int rows, int c
   std::vector<std::byte> data(row_bytes(type.type, columns) * static_cast<std::size_t>(rows));
   for (std::byte& b : data)
     b = static_cast<std::byte>(fill < 0 ? random() & 255U : static_cast<unsigned>(fill));
-  const std::size_t block = type.bytes;
-  for (std::size_t at = 0; at < data.size(); at += block) {
-    for (const int offset : type.halves) {
-      if (offset < 0) continue;
-      const auto half = static_cast<std::uint16_t>((random() & 0x83FFU) |
-                                                   (random() % 20U << 10));  // Subnormals to 15.99.
-      std::memcpy(&data[at + static_cast<std::size_t>(offset)], &half, 2);
-    }
+  for (std::size_t at = 0; at < data.size(); at += type.bytes) {
+    set_scales(type, &data[at], [&] {  // Subnormals to 15.99.
+      return static_cast<std::uint16_t>((random() & 0x83FFU) | (random() % 20U << 10));
+    });
   }
   return data;
 }

@@ -56,9 +56,20 @@ float expected(Packing packing, bool in_16_bits, const Matrix& m, int columns, c
     }
     const float scale = w.scale * input.scales[block];
     high_product = std::fma(static_cast<float>(high), scale, high_product);
-    high_product = std::fma(w.offset, input.scaled_sums[block], high_product);
     low_product = std::fma(static_cast<float>(low), scale, low_product);
-    low_product = std::fma(w.offset, input.low_scaled_sums[block], low_product);
+    if (kernels::packed_traits(packing).scheme == kernels::Scheme::kHalfAffine) {
+      std::int64_t high_minimums = 0, low_minimums = 0;
+      for (std::size_t k = 0; k < kBlock; ++k) {
+        high_minimums += std::int64_t{w.minimums[k / 16]} * input.values[block * kBlock + k];
+        low_minimums += std::int64_t{w.minimums[k / 16]} * input.low[block * kBlock + k];
+      }
+      const float offset = w.offset * input.scales[block];
+      high_product = std::fma(static_cast<float>(high_minimums), offset, high_product);
+      low_product = std::fma(static_cast<float>(low_minimums), offset, low_product);
+    } else {
+      high_product = std::fma(w.offset, input.scaled_sums[block], high_product);
+      low_product = std::fma(w.offset, input.low_scaled_sums[block], low_product);
+    }
   }
   return in_16_bits ? std::fma(low_product, 1.0F / 254, high_product) : high_product;
 }

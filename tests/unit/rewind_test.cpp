@@ -301,11 +301,9 @@ TEST(Fork, SnapshotsMakeRoomForWhatIsNeeded) {
   const MemoryPlan one = plan_memory(test_data("tiny-gemma3-text-bf16.gguf"), {},
                                      {.context = 1024, .chunk = 128, .snapshot_memory = 0});
   // Little more than two contexts; each session alone would like three windows beside.
-  const Engine engine(vision_model(), {.threads = 1,
-                                       .pass = 128,
-                                       .context = 1024,
-                                       .kv_memory = 3 * one.kv,
-                                       .reuse = false});
+  const Engine engine(
+      vision_model(),
+      {.threads = 1, .pass = 128, .context = 1024, .kv_memory = 3 * one.kv, .reuse = false});
   Session first(engine), second(engine);
   std::mt19937 random(14);
   Session reference(vision_model(), {.context = 1024});
@@ -322,6 +320,35 @@ TEST(Fork, SnapshotsMakeRoomForWhatIsNeeded) {
   first.rewind(500);
   text.ids.resize(500);
   EXPECT_EQ(hash_bits(first.logits()), fresh(reference, text));
+}
+
+TEST(Engine, IdleSessionsLetGoOfWhatALongPassHasLeft) {
+  const Engine engine(vision_model(), {.threads = 1,
+                                       .pass = 512,
+                                       .context = 700,
+                                       .kv_memory = std::uint64_t{3750} << 10,
+                                       .reuse = false});
+  std::vector<Session> sessions;
+  while (true) {
+    try {
+      sessions.emplace_back(engine, SessionOptions{.snapshot_memory = 0});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kMemory);
+      break;
+    }
+  }
+  ASSERT_GE(sessions.size(), 3U);
+  std::mt19937 random(15);
+  const Prompt first = some_prompt(100, false, random), second = some_prompt(512, false, random);
+  Session reference(vision_model(), {.context = 700});
+  reference.append(first);
+  reference.append(second);
+  for (Session& session : sessions) {
+    session.append(first);
+    session.append(second);
+  }
+  for (Session& session : sessions)
+    EXPECT_EQ(hash_bits(session.logits()), hash_bits(reference.logits()));
 }
 
 TEST(Fork, IsUsedFromAnotherThread) {

@@ -180,7 +180,7 @@ TEST(Score, ALongOneIsScoredOrRefusedAtOnce) {
   int scored = 0, refused = 0;
   for (const int context : {256, 400, 600, 1024}) {
     for (const int room : {40, 129, 200}) {
-      const SessionOptions options{.context = context, .chunk = 16};
+      const SessionOptions options{.context = context, .chunk = 16, .snapshot_memory = 0};
       const Prompt prompt{random_ids(static_cast<std::size_t>(context - room), 7), {}};
       const Continuations one{random_ids(static_cast<std::size_t>(room), 4)};
       Session session(vision_model(), options), untouched(vision_model(), options);

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "model_flags.h"
+#include "terminal.h"
 
 namespace cli {
 
@@ -32,6 +33,21 @@ const char* const kUnknownTemplate =
 void ChatFlag::tell(const lapidary::Model& model, bool quiet) const {
   if (name.empty() && model.info().chat_template == lapidary::ChatTemplate::kOther)
     warn(quiet, kUnknownTemplate);
+}
+
+const char* template_name(lapidary::ChatTemplate kind) {
+  if (kind == lapidary::ChatTemplate::kNone) return "none";
+  return kind == lapidary::ChatTemplate::kChatML ? "chatml" : "gemma";
+}
+
+void ChatFlag::take(lapidary::ChatTemplate kind, const std::string& path) {
+  const std::string taken = template_name(kind);
+  if (!name.empty() && name != taken) {
+    throw lapidary::Error(lapidary::ErrorCode::kUsage, one_line(path) +
+                                                           " is a conversation in the template " +
+                                                           taken + ", but --template says " + name);
+  }
+  name = taken;
 }
 
 void ChatFlag::stop_at_turns(const lapidary::Model& model, std::vector<std::string>& stop) const {

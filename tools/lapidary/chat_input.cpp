@@ -150,7 +150,9 @@ std::vector<std::string> complete_line(const std::string& line,
     }
     return found;
   }
-  if (!line.starts_with("/image ") && !line.starts_with("/read ")) return found;
+  constexpr std::array<std::string_view, 4> kOfFiles = {"/image ", "/read ", "/save ", "/load "};
+  const auto begins = [&](std::string_view command) { return line.starts_with(command); };
+  if (!std::ranges::any_of(kOfFiles, begins)) return found;
   const std::size_t begin = last_word(line);
   for (const std::string& file : complete_file(line.substr(begin)))
     found.push_back(line.substr(0, begin) + file);

@@ -15,8 +15,8 @@ LineEditor::Event read_message(LineEditor& editor, std::string& draft, std::stri
 /// `path` with a `~` in front of it replaced by the home folder.
 std::string expand_home(const std::string& path);
 
-/// What `line`, up to the cursor, may be continued to: a command, or behind /image and /read a
-/// file.
+/// What `line`, up to the cursor, may be continued to: a command, or behind /image, /read,
+/// /save and /load a file.
 std::vector<std::string> complete_line(const std::string& line,
                                        std::span<const std::string> commands);
 

@@ -1,14 +1,19 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
+#include <span>
+#include <utility>
 
 #include "chat_flag.h"
 #include "commands.h"
+#include "conversation.h"
 #include "json.h"
 #include "logprob_json.h"
 #include "pictures.h"
 #include "sampling_flags.h"
 #include "score_choices.h"
+#include "session_file.h"
 #include "speculation_flags.h"
 #include "terminal.h"
 #include "text.h"
@@ -28,6 +33,7 @@ struct Options {
   ChatFlag chat;
   SpeculationFlags speculation;
   ImageFlags images;
+  SessionFlags session;
   std::string given_prompt;  // As an argument,
   Option given;
   std::string named_prompt;  // and with -p.
@@ -70,20 +76,21 @@ std::string gather_prompt(const Options& options) {
 }
 
 // With pictures that are not encoded yet, in front of the text.
-lapidary::Prompt make_prompt(const Options& options, const lapidary::Model& model,
-                             const std::vector<Picture>& pictures, const std::string& text) {
+lapidary::Prompt make_prompt(const Options& options, const ChatFlag& chat, bool in_turns,
+                             const lapidary::Model& model, const std::vector<Picture>& pictures,
+                             const std::string& text) {
   std::vector<lapidary::ContentPart> parts;
   parts.reserve(pictures.size() + 1);
   for (const Picture& picture : pictures) parts.push_back({{}, unencoded(picture, model)});
   parts.push_back({text});
-  if (!options.chat.chosen(model)) return lapidary::text_prompt(model.tokenizer(), parts);
-  options.chat.tell(model, options.model.quiet);
+  if (!in_turns) return lapidary::text_prompt(model.tokenizer(), parts);
+  chat.tell(model, options.model.quiet);
   if (!model.info().instruction_tuned) {
     warn(options.model.quiet,
          "this is a base model without chat training; --no-chat completes plain text");
   }
   const lapidary::Message user{"user", {}, std::move(parts)};
-  return lapidary::chat_prompt(model.tokenizer(), {&user, 1}, options.chat.kind(model));
+  return lapidary::chat_prompt(model.tokenizer(), {&user, 1}, chat.kind(model));
 }
 
 // Of each token, as a chat of OpenAI's has them, with its id.
@@ -97,7 +104,7 @@ void print_json(Output& output, const std::vector<TokenId>& prompt,
                 const lapidary::Completion& completion, const Json& logprobs, std::uint64_t seed,
                 const Times& times) {
   const double drawn = static_cast<double>(completion.ids.size());
-  const double read = static_cast<double>(prompt.size());
+  const double read = static_cast<double>(prompt.size()) - completion.usage.cached_tokens;
   Json object;
   object["text"] = completion.text;
   object["ids"] = completion.ids;
@@ -138,6 +145,100 @@ void print_statistics(std::size_t prompt, const lapidary::Completion& completion
                                std::to_string(seed) + "\n");
 }
 
+// What `--session` goes on with.
+struct Kept {
+  std::optional<SessionFile> file;
+  bool there = false;
+  bool in_turns = false;
+  std::string note;
+};
+
+// Loads what the file has. Whether the prompt is a turn is up to the session, where there is one.
+Kept load_kept(const Options& options, const lapidary::Model& model, lapidary::Session& session,
+               ChatFlag& chat) {
+  Kept kept{{}, false, chat.chosen(model), {}};
+  const std::string& path = options.session.path;
+  if (path.empty()) return kept;
+  kept.file.emplace(path);
+  kept.there = kept.file->there() || options.session.read_only;
+  if (!kept.there) return kept;
+  ProgressBar bar("reading " + one_line(path), options.model.quiet);
+  kept.note = kept.file->load(session, options.session.if_unusable(), bar.callback()).note;
+  const bool plain = is_plain_note(kept.note);
+  if (chat.option.given() && chat.value == plain) {
+    throw Error(ErrorCode::kUsage,
+                one_line(path) + (plain ? " is plain text; leave out --chat"
+                                        : " is a conversation; leave out --no-chat"));
+  }
+  kept.in_turns = !plain;
+  if (const auto kind = template_of_note(kept.note)) chat.take(*kind, path);
+  return kept;
+}
+
+// What was asked and answered.
+struct Answer {
+  std::vector<TokenId> prompt;  // All that was in front of the answer.
+  lapidary::Completion completion;
+};
+
+// How it is asked.
+struct Asking {
+  const Options& options;
+  const std::vector<Picture>& pictures;
+  PictureEncoder& encoder;
+  const lapidary::GenerateOptions& drawing;
+  const lapidary::OnText& on_text;
+  Times& times;
+};
+
+// The prompt as it is, behind what the session holds.
+void read(const Asking& how, lapidary::Prompt& prompt, lapidary::Session& session) {
+  check_room(session, static_cast<std::size_t>(session.position()) + prompt.ids.size());
+  if (!how.pictures.empty()) how.encoder.fill(prompt, how.pictures);
+  how.times.load += how.encoder.load_seconds();
+  how.times.image = how.encoder.seconds();
+  const double start = now();
+  {
+    ProgressBar bar("reading the prompt", how.options.model.quiet);
+    session.append(prompt, bar.callback(), &interrupted);
+  }
+  how.times.prefill = now() - start;
+}
+
+Answer complete(const Asking& how, lapidary::Prompt prompt, lapidary::Session& session) {
+  read(how, prompt, session);
+  Answer answer{{session.ids().begin(), session.ids().end()}, {}};
+  const double start = now();
+  answer.completion = session.generate(how.drawing, how.on_text);
+  how.times.decode = now() - start;
+  return answer;
+}
+
+// The prompt as the next turn of a conversation.
+Answer reply(const Asking& how, const std::string& text, Conversation& talk) {
+  const lapidary::Model& model = talk.session().model();
+  UserMessage message{text, {}};
+  for (const Picture& picture : how.pictures)
+    message.pictures.push_back({picture.describe(model.tokenizer()), unencoded(picture, model)});
+  talk.check_room(message);
+  for (std::size_t i = 0; i < how.pictures.size(); ++i)
+    message.pictures[i].encoded = how.encoder.encode(how.pictures[i]);
+  how.times.load += how.encoder.load_seconds();
+  how.times.image = how.encoder.seconds();
+  ProgressBar bar("reading the prompt", how.options.model.quiet);
+  const auto write = [&](std::string_view piece) {
+    bar.finish();
+    return !how.on_text || how.on_text(piece);
+  };
+  Reply said = talk.say(message, how.drawing, write, bar.callback());
+  how.times.prefill = said.prefill_seconds;
+  how.times.decode = said.decode_seconds;
+  const std::span<const TokenId> prompt =
+      std::as_const(talk).session().ids().first(static_cast<std::size_t>(said.read + said.cached));
+  said.completion.usage.cached_tokens = said.cached;
+  return {{prompt.begin(), prompt.end()}, std::move(said.completion)};
+}
+
 // Scores the choices behind the prompt, which is computed.
 int score(const Options& options, lapidary::Session& session, const lapidary::Prompt& prompt,
           const std::vector<std::string>& choices, const std::vector<std::vector<TokenId>>& ids,
@@ -171,63 +272,70 @@ int score(const Options& options, lapidary::Session& session, const lapidary::Pr
 int generate(const Options& options) {
   if (options.logprobs >= 0 && !options.json)
     throw Error(ErrorCode::kUsage, "--logprobs needs --json, which has a place for them");
+  options.session.check();
   const std::string text = gather_prompt(options);
   const std::vector<std::string> choices =
       options.choices.empty() ? std::vector<std::string>() : read_choices(options.choices);
   const std::vector<Picture> pictures = read_pictures(options.images, options.model.memory_limit);
+  ModelFlags flags = options.model;
+  // Whoever goes on with the session may go back in it.
+  if (!options.session.path.empty()) flags.snapshot_memory.reset();
   Times times;
-  double start = now();
-  const lapidary::Model model = load_model(
-      options.model, options.images, pictures.empty() ? Vision::kIfGiven : Vision::kNeeded, {},
-      true, decoded_bytes(pictures) + options.speculation.draft_bytes(options.model));
-  lapidary::Session session(model, options.speculation.session(options.model, model));
+  const double start = now();
+  const lapidary::Model model =
+      load_model(flags, options.images, pictures.empty() ? Vision::kIfGiven : Vision::kNeeded, {},
+                 true, decoded_bytes(pictures) + options.speculation.draft_bytes(flags));
+  lapidary::Session session(model, options.speculation.session(flags, model));
   check_text(session, text.size());
-  lapidary::Prompt prompt = make_prompt(options, model, pictures, text);
+  ChatFlag chat = options.chat;
   hold_interrupts(Interrupts::kStop);
+  Kept kept = load_kept(options, model, session, chat);
+  lapidary::Prompt prompt = make_prompt(options, chat, kept.in_turns, model, pictures, text);
   times.load = now() - start;
 
-  PictureEncoder encoder(model, options.model, options.images, session.memory_bytes());
-  check_room(session, prompt.ids.size());
-  const std::vector<std::vector<TokenId>> choice_tokens =
-      choice_ids(model.tokenizer(), session.context(), choices);
-  check_choices(session.context(), prompt.ids.size(), choice_tokens);
-  if (!pictures.empty()) {
-    encoder.fill(prompt, pictures);
-    times.load += encoder.load_seconds();
-    times.image = encoder.seconds();
-  }
-
-  start = now();
-  {
-    ProgressBar bar("reading the prompt", options.model.quiet);
-    session.append(prompt, bar.callback(), &interrupted);
-  }
-  times.prefill = now() - start;
-
-  if (!choices.empty()) return score(options, session, prompt, choices, choice_tokens, times);
-
+  PictureEncoder encoder(model, flags, options.images, session.memory_bytes());
   Output output;
-  start = now();
   lapidary::OnText on_text;
   if (!options.json) on_text = [&](std::string_view piece) { return output.write(piece); };
   const std::uint64_t seed = options.sampling.seed_or_random();
   lapidary::GenerateOptions wanted = options.sampling.options(seed);
-  if (options.chat.chosen(model)) options.chat.stop_at_turns(model, wanted.stop);
+  if (kept.in_turns) chat.stop_at_turns(model, wanted.stop);
   options.speculation.apply(wanted);
   wanted.logprobs = options.logprobs;
-  const lapidary::Completion completion = session.generate(wanted, on_text);
-  times.decode = now() - start;
+  const Asking how{options, pictures, encoder, wanted, on_text, times};
+  if (!choices.empty()) {
+    check_room(session, prompt.ids.size());
+    const std::vector<std::vector<TokenId>> ids =
+        choice_ids(model.tokenizer(), session.context(), choices);
+    check_choices(session.context(), prompt.ids.size(), ids);
+    read(how, prompt, session);
+    return score(options, session, prompt, choices, ids, times);
+  }
+  Answer answer;
+  Conversation talk(std::move(session), "", chat.kind(model));
+  if (kept.file && kept.in_turns) {
+    if (kept.there) talk.take_note(kept.note, kept.file->path());
+    answer = reply(how, text, talk);
+  } else {
+    if (kept.there) prompt.ids.erase(prompt.ids.begin());  // BOS.
+    answer = complete(how, std::move(prompt), talk.session());
+  }
 
   if (options.json) {
     const Json logprobs =
-        options.logprobs < 0 ? Json(nullptr) : logprobs_of(model.tokenizer(), completion);
-    print_json(output, prompt.ids, completion, logprobs, seed, times);
+        options.logprobs < 0 ? Json(nullptr) : logprobs_of(model.tokenizer(), answer.completion);
+    print_json(output, answer.prompt, answer.completion, logprobs, seed, times);
   } else {
     output.end_line();
   }
+  if (kept.file && !options.session.read_only)
+    kept.in_turns ? kept.file->save(talk.settled({}, nullptr), talk.note())
+                  : kept.file->save(talk.session(), plain_note());
   output.check();
-  if (!options.model.quiet) print_statistics(prompt.ids.size(), completion, seed, times, encoder);
-  return completion.finish_reason == lapidary::FinishReason::kCancelled ? 130 : 0;
+  const auto cached = static_cast<std::size_t>(answer.completion.usage.cached_tokens);
+  if (!options.model.quiet)
+    print_statistics(answer.prompt.size() - cached, answer.completion, seed, times, encoder);
+  return answer.completion.finish_reason == lapidary::FinishReason::kCancelled ? 130 : 0;
 }
 
 }  // namespace
@@ -240,6 +348,7 @@ void add_generate(CLI::App& app, Run& run) {
   add_chat_flag(command, options->chat);
   add_speculation_flags(command, options->speculation);
   add_image_flags(command, options->images);
+  add_session_flags(command, options->session);
   options->given = add_positional(command, "text", options->given_prompt,
                                   "the prompt (without any: what comes on standard input)");
   options->named =
@@ -257,7 +366,8 @@ void add_generate(CLI::App& app, Run& run) {
              "score the continuations in this file, one a line, instead of drawing; -: standard "
              "input")
       .show_type("FILE")
-      .excludes(logprobs);
+      .excludes(logprobs)
+      .excludes(find_option(command, "--session"));
   when_chosen(command, run, [options] { return generate(*options); });
 }
 

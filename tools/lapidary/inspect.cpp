@@ -21,6 +21,7 @@ struct Options {
   std::string file;
   int context = 0;
   std::string kv = "bf16";
+  std::string weights;
   int threads = 0;
   bool metadata = false;
   bool tensors = false;
@@ -270,10 +271,11 @@ int inspect_vision_file(const Options& options, const std::string& path,
 // None without a vision file, or where that is bad: other commands say so when it is needed.
 std::optional<lapidary::MemoryPlan> plan_with_pictures(const std::string& path,
                                                        const std::string& vision,
+                                                       const std::string& weights,
                                                        const lapidary::SessionOptions& session) {
   if (vision.empty()) return {};
   try {
-    return lapidary::plan_memory(path, {.vision = vision}, session);
+    return lapidary::plan_memory(path, {.vision = vision, .weights = weights}, session);
   } catch (const lapidary::Error&) {
     return {};
   }
@@ -286,6 +288,7 @@ int inspect(const Options& options) {
   lapidary::ModelInfo info = lapidary::inspect(path);
   const int context = options.context > 0 ? options.context : std::min(info.trained_context, 32768);
   lapidary::SessionOptions session;
+  session.snapshot_memory = 0;  // As for what never goes back.
   session.context = context;
   session.threads = options.threads;
   session.kv = kv_type(options.kv);
@@ -294,8 +297,8 @@ int inspect(const Options& options) {
                     std::move(info),
                     std::move(file),
                     lapidary::load_tokenizer(path),
-                    lapidary::plan_memory(path, {}, session),
-                    plan_with_pictures(path, vision, session),
+                    lapidary::plan_memory(path, {.weights = options.weights}, session),
+                    plan_with_pictures(path, vision, options.weights, session),
                     vision,
                     context,
                     session.kv,
@@ -311,7 +314,8 @@ int inspect(const Options& options) {
 void add_inspect(CLI::App& app, Run& run) {
   CLI::App& command = add_command(app, "inspect", "sizes, types and memory of a model file");
   const auto options = std::make_shared<Options>();
-  add_positional(command, "file", options->file, "model or vision file (GGUF), or a model's name")
+  add_positional(command, "file", options->file,
+                 "model or vision file (GGUF), folder, or a model's name")
       .show_type("MODEL");
   add_option(command, "-m,--model", options->model, "the same as an option").show_type("MODEL");
   add_option(
@@ -320,6 +324,7 @@ void add_inspect(CLI::App& app, Run& run) {
       "commands take, no chart")
       .range(0, 1 << 28);
   add_kv_flag(command, options->kv);
+  add_weights_flag(command, options->weights);
   add_option(command, "-t,--threads", options->threads,
              "threads to count the memory for; 0: as other commands take")
       .range(0, 1024);

@@ -18,6 +18,7 @@ lapidary::SessionOptions ModelFlags::session() const {
   options.threads = threads;
   options.memory_limit = memory_limit;
   options.kv = kv_type(kv);
+  options.snapshot_memory = snapshot_memory;
   return options;
 }
 
@@ -31,10 +32,18 @@ void add_kv_flag(CLI::App& app, std::string& kv) {
       .one_of({"bf16", "int8"});
 }
 
+void add_weights_flag(CLI::App& app, std::string& weights) {
+  add_option(app, "--weights", weights,
+             "what weights are made into while they are read; else they stay as the files have "
+             "them, and what these have quantised always does")
+      .one_of({"bf16", "f16", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0"});
+}
+
 void add_file_flags(CLI::App& app, ModelFlags& flags) {
-  add_option(app, "-m,--model", flags.model,
-             "model file (GGUF), or the name of one in the model folder; may be left out when that "
-             "holds one")
+  add_option(
+      app, "-m,--model", flags.model,
+      "model file (GGUF) or folder (Hugging Face), or the name of one in the model folder; may "
+      "be left out when that holds one")
       .show_type("MODEL");
   add_option(app, "-t,--threads", flags.threads, "threads; 0: physical cores within the quota")
       .range(0, 1024);
@@ -54,6 +63,7 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   add_option(app, "--chunk", flags.chunk, "prompt tokens computed together; never changes a result")
       .range(1, 1 << 20);
   add_kv_flag(app, flags.kv);
+  add_weights_flag(app, flags.weights);
 }
 
 namespace {
@@ -73,9 +83,11 @@ int fitting_context(const std::string& path, const lapidary::ModelOptions& optio
 
 }  // namespace
 
-void check_memory(const ModelFlags& flags, const lapidary::ModelOptions& options, bool session,
+void check_memory(const ModelFlags& flags, const lapidary::ModelOptions& given, bool session,
                   std::uint64_t beside) {
   const std::string path = find_model(flags.model);
+  lapidary::ModelOptions options = given;
+  options.weights = flags.weights;
   const lapidary::SessionOptions wanted = flags.session();
   lapidary::MemoryPlan plan = plan_memory(path, options, wanted);
   if (!session) plan.kv = plan.buffers = 0;
@@ -100,6 +112,7 @@ void check_memory(const ModelFlags& flags, const lapidary::ModelOptions& options
 lapidary::Model load_model(const ModelFlags& flags, lapidary::ModelOptions options) {
   options.threads = flags.threads;
   options.isa = flags.isa;
+  options.weights = flags.weights;
   options.memory_limit = flags.memory_limit;
   ProgressBar bar("loading", flags.quiet);
   options.progress = bar.callback();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "lapidary/lapidary.h"
@@ -16,8 +17,10 @@ struct ModelFlags {
   int chunk = 512;
   std::string isa;
   std::string kv = "bf16";
+  std::string weights;
   std::uint64_t memory_limit = 0;
   bool quiet = false;
+  std::optional<std::uint64_t> snapshot_memory = 0;  ///< For who goes back; else none.
 
   lapidary::SessionOptions session() const;
 };
@@ -26,6 +29,9 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// --kv alone, and what it means.
 void add_kv_flag(CLI::App& app, std::string& kv);
 lapidary::KvType kv_type(const std::string& kv);
+
+/// --weights alone.
+void add_weights_flag(CLI::App& app, std::string& weights);
 
 /// As add_model_flags, for commands that make no session.
 void add_file_flags(CLI::App& app, ModelFlags& flags);

@@ -38,11 +38,17 @@ std::vector<fs::path> models_in_folder() {
     const fs::path& path = entry->path();
     const bool projector = path.filename().string().find("mmproj") != std::string::npos;
     std::error_code unreadable;
-    if (path.extension() == ".gguf" && !projector && fs::is_regular_file(path, unreadable))
-      found.push_back(path);
+    const bool file =
+        path.extension() == ".gguf" && !projector && fs::is_regular_file(path, unreadable);
+    if (file || fs::is_regular_file(path / "config.json", unreadable)) found.push_back(path);
   }
   std::ranges::sort(found);
   return found;
+}
+
+// What find_model() takes for it: a file's name without its extension, a folder's whole.
+std::string short_name(const fs::path& path) {
+  return (path.extension() == ".gguf" ? path.stem() : path.filename()).string();
 }
 
 // "a.gguf, b.gguf and 3 more"
@@ -59,7 +65,8 @@ std::string what_there_is(const std::vector<fs::path>& models) {
   const std::string folder = "the model folder, " + model_folder() + ", ";
   if (!models.empty()) return folder + "has " + list_names(models);
   return folder +
-         "has none; tools/get_model.py fetches one, and any Gemma 3 GGUF file may lie there";
+         "has none; tools/get_model.py fetches one, and any Gemma 3 GGUF file or folder may lie "
+         "there";
 }
 
 std::string only_model() {
@@ -73,7 +80,7 @@ std::string only_model() {
 
 std::string model_names() {
   std::string names;
-  for (const fs::path& path : models_in_folder()) names += path.stem().string() + "\n";
+  for (const fs::path& path : models_in_folder()) names += short_name(path) + "\n";
   return names;
 }
 
@@ -85,7 +92,7 @@ std::string find_model(const std::string& given) {
   std::vector<fs::path> fitting;
   const std::vector<fs::path> models = models_in_folder();
   for (const fs::path& path : models) {
-    if (path.filename() == given || path.stem() == given) return path.string();
+    if (path.filename() == given || short_name(path) == given) return path.string();
     if (path.filename().string().starts_with(given)) fitting.push_back(path);
   }
   if (fitting.size() == 1) return fitting.front().string();

@@ -10,9 +10,9 @@ std::string model_folder();
 /// The names that find_model() takes for the models in the model folder, a line each.
 std::string model_names();
 
-/// The model called `given`: a path, or the name of a file in the model folder, with or without its
-/// .gguf; empty: the only model there. Throws Error(kUsage), or Error(kFile) for a name that is
-/// nowhere, saying what there is.
+/// The model called `given`: a path, or the name of a file or folder in the model folder, with or
+/// without its .gguf; empty: the only model there. Throws Error(kUsage), or Error(kFile) for a name
+/// that is nowhere, saying what there is.
 std::string find_model(const std::string& given);
 
 }  // namespace cli

@@ -71,6 +71,12 @@ void refuse_same_file(const std::string& out, const std::string& in, const std::
   const std::string to = out == "-" ? "/dev/stdout" : out;
   const std::string from = in == "-" ? "/dev/stdin" : in;
   // A terminal or /dev/null is read and written as one likes.
+  if (fs::is_directory(from, none)) {
+    for (fs::directory_iterator entry(from, none), end; !none && entry != end;
+         entry.increment(none))
+      if (entry->is_regular_file(none)) refuse_same_file(out, entry->path().string(), what);
+    return;
+  }
   if (!fs::is_regular_file(from, none) || !fs::equivalent(to, from, none)) return;
   throw Error(ErrorCode::kUsage, "the output would be written over " + what + ", " +
                                      (in == "-" ? "standard input" : in));

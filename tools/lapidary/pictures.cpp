@@ -47,7 +47,7 @@ std::uint64_t memory_left(std::uint64_t limit, std::uint64_t taken) {
 std::uint64_t memory_left(const ModelFlags& flags, const lapidary::Model& model,
                           std::uint64_t beside) {
   if (flags.memory_limit == 0) return 0;
-  lapidary::ModelOptions half;
+  lapidary::ModelOptions half{.weights = flags.weights};
   if (model.vision() != nullptr) half.vision = model.vision()->path;
   const lapidary::MemoryPlan plan = plan_memory(find_model(flags.model), half, flags.session());
   return memory_left(flags.memory_limit, plan.total() + beside);

@@ -15,7 +15,9 @@ void SpeculationFlags::apply(lapidary::GenerateOptions& options) const {
 
 std::uint64_t SpeculationFlags::draft_bytes(const ModelFlags& flags) const {
   if (draft.empty() || mode == "off") return 0;
-  const lapidary::MemoryPlan plan = plan_memory(find_model(draft), {}, flags.session());
+  lapidary::SessionOptions session = flags.session();
+  session.snapshot_memory = 0;
+  const lapidary::MemoryPlan plan = plan_memory(find_model(draft), {}, session);
   return plan.total() - plan.process;
 }
 

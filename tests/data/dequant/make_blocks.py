@@ -12,9 +12,11 @@ import gguf
 import numpy
 
 ROWS, COLUMNS = 8, 512
-# Where a block has its fp16 numbers, as in the list of src/formats/blocks.h.
+# Where a block has its fp16 numbers, as in the list of src/formats/blocks.h. IQ1_M and MXFP4 have others.
 HALVES = {"Q8_0": (0,), "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q2_K": (80, 82), "Q3_K": (108,),
-          "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,)}
+          "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,), "IQ1_S": (0,),
+          "IQ1_M": (), "IQ2_XXS": (0,), "IQ2_XS": (0,), "IQ2_S": (0,), "IQ3_XXS": (0,), "IQ3_S": (0,), "TQ1_0": (52,),
+          "TQ2_0": (64,), "MXFP4": ()}
 
 
 def make(name):
@@ -24,6 +26,11 @@ def make(name):
     random = numpy.random.default_rng(abs(hash_of(name)))
     blocks = random.integers(0, 256, (ROWS, COLUMNS // values, size), dtype=numpy.uint8)
     blocks[0], blocks[1] = 0x00, 0xFF
+    if name == "MXFP4":  # The exponent of a power of two. From 253 on no float holds its multiples.
+        blocks[:, :, 0] %= 253
+        blocks[2, :3, 0] = 0, 1, 252
+    if name == "IQ1_M":  # The fp16 number in four nibbles: its exponent must not be all ones.
+        blocks[:, :, 55] &= 0xBF
     for at in HALVES[name]:
         scales = random.uniform(-1, 1, blocks.shape[:2]) * 2.0 ** random.integers(-14, 3, blocks.shape[:2])
         blocks[:, :, at:at + 2] = scales.astype("<f2").view(numpy.uint8).reshape(*blocks.shape[:2], 2)

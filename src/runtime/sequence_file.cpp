@@ -160,8 +160,8 @@ Sequence::Saved Sequence::read_state(const CheckedReader& file, const SavedToken
   Saved out;
   out.computed = in.number_to(end);
   out.row = read_row(in, width);
-  if (out.computed == end && end > 0 && out.row.empty())
-    in.damaged("the last hidden row is missing");
+  if (out.computed == 0 ? !out.row.empty() : out.computed == end && out.row.empty())
+    in.damaged("it has a hidden row of no id, or none of its last");
   out.pages = static_cast<std::uint32_t>(in.number_to(kMostPages));
   out.window_pages = static_cast<std::uint32_t>(in.number_to(kMostPages));
   out.table = read_table(in, config, out.computed, end, false, out.pages);

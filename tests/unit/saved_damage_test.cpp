@@ -136,7 +136,7 @@ TEST_F(SavedDamage, AFileThatMayNotGrow) {
   ::rlimit before = {};
   ::getrlimit(RLIMIT_FSIZE, &before);
   const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  for (const ::rlim_t most : {0, 1, 100, 1000, 50000}) {
+  for (const ::rlim_t most : {0U, 1U, 100U, 1000U, 50000U}) {
     const ::rlimit small = {most, before.rlim_max};
     ::setrlimit(RLIMIT_FSIZE, &small);
     const Error error = thrown_error([&] { session.save(path_, "new"); });

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "lapidary/export.h"
 #include "lapidary/model.h"
@@ -28,6 +29,8 @@ struct EngineOptions {
                       ///< that begin alike. Changes speed, never a bit.
   std::uint64_t memory_limit = 0;  ///< Bytes for weights, keys and values, and buffers; 0: what the
                                    ///< machine has available.
+  std::string prefix_cache = {};   ///< A folder that processes share, as SessionOptions has it.
+  std::uint64_t prefix_cache_size = 0;  ///< Most bytes of it, as SessionOptions has it.
 };
 
 /// What an engine holds and has done.
@@ -66,7 +69,10 @@ class LAPIDARY_API Engine {
   int threads() const;         ///< That compute, the calling one included.
   int context() const;         ///< Most tokens of a sequence.
   EngineStats stats() const;   ///< As of now. May be called from any thread.
-  void forget();               ///< Drops what is kept for reuse.
+  void forget();               ///< Drops what is kept for reuse in memory.
+
+  /// What the prefix cache on disk did so far. May be called from any thread.
+  PrefixCacheStats prefix_cache() const;
 
  private:
   friend class Session;

@@ -43,6 +43,15 @@ struct SessionOptions {
   std::optional<std::uint64_t> snapshot_memory = {};
   int forks = 0;  ///< How many sessions that fork() makes of this one, and of those, memory is
                   ///< reserved for, up to 1024. A session of an Engine takes that of the engine.
+  /// A folder where what was computed is kept for prompts that begin alike, of any process of this
+  /// user; made where it is not there. Empty: none. A folder that cannot be used, or that others
+  /// can write to, is none, as Session::prefix_cache() says. Read before a prompt is computed,
+  /// written behind the answer. Changes speed, never a bit. A session of an Engine has the
+  /// engine's.
+  std::string prefix_cache = {};
+  std::uint64_t prefix_cache_size =
+      0;  ///< Most bytes that the folder may take, the longest unused dropped first; 0: the smaller
+          ///< of 10 GiB and a tenth of what the disk has free.
 };
 
 /// What a process takes at most that loads a model and has one session of it, in bytes. The pages
@@ -287,7 +296,11 @@ class LAPIDARY_API Session {
   int threads() const;                 ///< That compute, the calling one included.
   std::uint64_t memory_bytes() const;  ///< KV cache and buffers of this session, all of it.
   void clear();                        ///< Forgets everything; keeps the memory.
-  const Model& model() const;          ///< As long as the session is there.
+
+  /// What the prefix cache on disk did so far, for all sessions of the engine.
+  PrefixCacheStats prefix_cache() const;
+
+  const Model& model() const;  ///< As long as the session is there.
 
  private:
   friend class Reply;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 
 namespace lapidary {
 
@@ -19,6 +20,16 @@ struct Usage {
   int accepted_tokens = 0;     ///< Of those, tokens that were drawn.
   double prefill_seconds = 0;  ///< Of the prompt; encoding its pictures is not counted.
   double decode_seconds = 0;   ///< Of the tokens drawn.
+};
+
+/// What a prefix cache on disk did for a session or an engine (SessionOptions::prefix_cache). What
+/// fails there costs time, never an answer.
+struct PrefixCacheStats {
+  std::uint64_t read_tokens = 0;    ///< Tokens whose keys and values were taken from it.
+  std::uint64_t written_bytes = 0;  ///< Of files that were written.
+  std::uint64_t damaged_files = 0;  ///< That were not what they should be, and were removed.
+  std::uint64_t failures = 0;       ///< Times that the folder could not be used, or written to.
+  std::string problem = {};  ///< What the last of these was, in one line; empty: there was none.
 };
 
 /// How the draws of a session read a screened output matrix (ModelOptions::screened_head); all 0

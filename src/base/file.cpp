@@ -21,9 +21,19 @@ constexpr std::size_t kMaxRead = std::size_t{1} << 30;
 
 }  // namespace
 
-File::File(std::string path) : path_(std::move(path)) {
-  // Not blocking, so that a pipe without a writer is refused instead of waited for.
-  fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+// Not blocking, so that a pipe without a writer is refused instead of waited for.
+File::File(std::string path)
+    : path_(std::move(path)), fd_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+  check_opened();
+}
+
+File::File(int folder, const char* name, std::string path)
+    : path_(std::move(path)),
+      fd_(::openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)) {
+  check_opened();
+}
+
+void File::check_opened() {
   if (fd_ < 0) {
     throw Error(ErrorCode::kFile, path_ + ": cannot be opened: " + std::strerror(errno));
   }

@@ -13,6 +13,9 @@ class File {
  public:
   /// Throws Error(kFile) when `path` is missing, unreadable or no regular file.
   explicit File(std::string path);
+
+  /// `name` in the folder that is open as `folder`, never through a link; `path` is for messages.
+  File(int folder, const char* name, std::string path);
   ~File();
   File(File&& other) noexcept;
   File& operator=(File&&) = delete;
@@ -24,6 +27,8 @@ class File {
   void read(std::uint64_t offset, std::span<std::byte> out) const;
 
  private:
+  void check_opened();
+
   std::string path_;
   int fd_ = -1;
   std::uint64_t size_ = 0;

@@ -22,17 +22,16 @@ std::int64_t sequence_pages(const Config& config, int tokens, int pass, bool glo
   return pages;
 }
 
+int first_page_of_window(const Config& config, int count) {
+  return std::max(0, count - kMostRewind - config.sliding_window + 1) / kPagePositions;
+}
+
 int windows_length(const Config& config) {
   const auto local = static_cast<int>(std::ranges::count(config.local, true));
   return local * (config.sliding_window - 1);
 }
 
 namespace {
-
-/// The first page that a window from `begin` - kMostRewind on sees.
-int first_seen(const Config& config, int begin) {
-  return std::max(0, begin - kMostRewind - config.sliding_window + 1) / kPagePositions;
-}
 
 /// That `count` positions reach into.
 int pages_of(int count) { return (count + kPagePositions - 1) / kPagePositions; }
@@ -60,10 +59,6 @@ PageTable::PageTable(const PageTable& other)
   for (const Layer& layer : layers_) {
     for (const PageId page : layer.pages) pool_->hold(page);
   }
-}
-
-int PageTable::first_page(bool local, int begin) const {
-  return local ? first_seen(*config_, begin) : 0;
 }
 
 void PageTable::prepare(int begin, int end) {
@@ -157,6 +152,22 @@ void PageTable::share(std::size_t i, const PageTable& other, int count) {
   }
 }
 
+void PageTable::take_pages(int count) {
+  clear();
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    Layer& layer = layers_[i];
+    layer.first = first_page(config_->local[i], count);
+    for (int page = layer.first; page * kPagePositions < count; ++page)
+      layer.pages.push_back(pool_->take());
+  }
+}
+
+std::span<std::byte> PageTable::page(int layer, int number) const {
+  const Layer& own = layers_[static_cast<std::size_t>(layer)];
+  const PageId page = own.pages[static_cast<std::size_t>(number - own.first)];
+  return {pool_->data(page), pool_->page_bytes()};
+}
+
 PageTable PageTable::windows(int count) const {
   PageTable out(*pool_, *config_, 0, 0);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -194,7 +205,8 @@ PageTable::Layout PageTable::layout(const Config& config, int windows_begin, int
     const bool local = config.local[i];
     if (windows_alone && !local) continue;
     Layer& layer = out.layers[i];
-    if (local) layer.first = std::max(first_seen(config, count), windows_begin / kPagePositions);
+    if (local)
+      layer.first = std::max(first_page_of_window(config, count), windows_begin / kPagePositions);
     const int end = local ? count : std::max(count, global_end);
     for (int page = layer.first; page * kPagePositions < end; ++page) layer.pages.push_back(next++);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "kernels/kv_layout.h"
@@ -21,6 +22,10 @@ std::int64_t layer_pages(const Config& config, bool local, int tokens, int pass)
 
 /// Pages of all layers.
 std::int64_t sequence_pages(const Config& config, int tokens, int pass, bool global_only = false);
+
+/// Number of the first page of a local layer that a sequence needs to go on behind its first
+/// `count` positions, and kMostRewind before.
+int first_page_of_window(const Config& config, int count);
 
 /// Positions that have to be computed in front of one at which every window of the local layers is
 /// to be right, when the keys and values of the global layers are there.
@@ -81,6 +86,13 @@ class PageTable {
   /// reaches back so far.
   void share(const PageTable& other, int count);
 
+  /// Takes, instead of what it has, pages of its own for what the first `count` positions leave
+  /// behind: all of global layers, windows of local ones. Their bytes are anything.
+  void take_pages(int count);
+
+  /// The bytes of page `number` of a layer, which is there. That of position 0 has number 0.
+  std::span<std::byte> page(int layer, int number) const;
+
   /// What of a table is numbers: what is left to make of windows (see begin_windows), and pages.
   struct Layer {
     std::vector<PageId> pages;
@@ -124,7 +136,10 @@ class PageTable {
   KvPool& pool() const { return *pool_; }
 
  private:
-  int first_page(bool local, int begin) const;
+  /// The first page that a window from `begin` - kMostRewind on sees.
+  int first_page(bool local, int begin) const {
+    return local ? first_page_of_window(*config_, begin) : 0;
+  }
   void prepare(Layer& layer, bool local, int begin, int end);
   void cut(Layer& layer, bool local, int begin, int end) const;
   void write_alone(PageId& page, bool keep) const;

@@ -48,6 +48,10 @@ EngineStats Engine::stats() const {
   });
 }
 
+PrefixCacheStats Engine::prefix_cache() const {
+  return at_boundary([&] { return core()->prefix_cache(); });
+}
+
 void Engine::forget() {
   at_boundary([&] {
     const Turn turn(*core());

@@ -1,6 +1,8 @@
 #include "runtime/engine_core.h"
 
 #include <algorithm>
+#include <new>
+#include <utility>
 
 #include "lapidary/error.h"
 #include "runtime/model_impl.h"
@@ -16,14 +18,59 @@ EngineCore::EngineCore(const Model& shared, const EnginePlan& settled, int threa
       decoder(*model.impl().weights, team, plan.context, plan.longest_pass),
       logits(decoder, model.info().vocabulary, plan.logit_rows) {
   for (int i = 0; i < plan.samplers; ++i) samplers.emplace_back(model.info().vocabulary);
-  pool.on_shortage([this] { return kept.drop_oldest() || drop_snapshot() || trim_idle(); });
+  if (!plan.prefix_cache.empty()) {
+    disk = std::make_unique<PrefixDisk>(plan.prefix_cache, plan.prefix_cache_size,
+                                        KvIdentity(model.impl().fingerprint, pool),
+                                        model.impl().config);
+  }
+  pool.on_shortage(
+      [this] { return kept.drop_oldest() || drop_snapshot() || trim_idle() || drop_place(); });
   pool.promise(plan.passing_pages);
 }
-EngineCore::~EngineCore() { kept.clear(); }
+
+EngineCore::~EngineCore() {
+  write_places();
+  places.clear();
+  kept.clear();
+}
 
 bool EngineCore::drop_snapshot() {
   return std::ranges::any_of(sequences,
                              [](Sequence* sequence) { return sequence->snapshots.drop_one(); });
+}
+
+bool EngineCore::drop_place() {
+  if (places.empty()) return false;
+  places.pop_front();
+  return true;
+}
+
+void EngineCore::store(const PrefixView& prefix, const PageTable& table) {
+  const int count = static_cast<int>(prefix.ids.size());
+  if (disk == nullptr || count == 0 || !table.reaches_back(count)) return;
+  try {
+    StoredPlace place{{prefix.ids.begin(), prefix.ids.end()},
+                      {prefix.pictures.begin(), prefix.pictures.end()},
+                      PageTable(pool, model.impl().config, 0, 0)};
+    place.table.share(table, count);
+    places.push_back(std::move(place));
+  } catch (const std::bad_alloc&) {  // A help, no promise.
+  }
+}
+
+bool EngineCore::write_place() noexcept {
+  // Kept while it writes: nobody lets go of these pages then, which others could come to need.
+  const Turn turn(*this, Turn::Within{});
+  std::list<StoredPlace> place;
+  if (places.empty() || process_ != ::getpid()) return false;
+  place.splice(place.end(), places, places.begin());
+  disk->write(place.front());
+  return true;
+}
+
+void EngineCore::write_places() noexcept {
+  while (write_place()) {
+  }
 }
 
 /// A sequence that is not in the pass under way may still hold what its last pass has left.

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <list>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <thread>
@@ -16,6 +18,7 @@
 #include "model/decoder.h"
 #include "runtime/engine_plan.h"
 #include "runtime/prefix_cache.h"
+#include "runtime/prefix_disk.h"
 #include "runtime/row_logits.h"
 #include "runtime/sampler.h"
 
@@ -42,6 +45,22 @@ class EngineCore {
 
   EngineStats stats() const;
 
+  /// May be called from any thread.
+  PrefixCacheStats prefix_cache() const {
+    return disk == nullptr ? PrefixCacheStats{} : disk->stats();
+  }
+
+  /// Whether anything computed before can be there for a prompt.
+  bool shares() const { return plan.reuse || disk != nullptr; }
+
+  /// Has `prefix`, which `table` has computed, written to the prefix cache on disk, if there is
+  /// one, at the next write_place().
+  void store(const PrefixView& prefix, const PageTable& table);
+  /// Writes what was stored first and is not written yet; false: there is nothing. Takes a turn of
+  /// its own.
+  bool write_place() noexcept;
+  void write_places() noexcept;
+
   const Model model;
   const EnginePlan plan;
   Team team;
@@ -50,6 +69,8 @@ class EngineCore {
   RowLogits logits;
   std::vector<Sampler> samplers;     // One a thread; the first is of whoever draws alone.
   PrefixCache kept;                  // Where plan.reuse.
+  std::unique_ptr<PrefixDisk> disk;  // Where the plan has one. Does not belong to a turn.
+  std::list<StoredPlace> places;     // To be written there.
   std::vector<Sequence*> sequences;  // All that there are.
   std::uint64_t passes = 0;
   std::uint64_t computed_tokens = 0;
@@ -58,6 +79,7 @@ class EngineCore {
  private:
   friend class Turn;
   bool drop_snapshot();
+  bool drop_place();
   bool trim_idle();
 
   std::span<const Piece> passing_;  // Of the pass under way.

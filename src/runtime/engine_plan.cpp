@@ -124,6 +124,8 @@ OwnPlan plan_session(const Config& config, int view_tokens, const SessionOptions
   engine.buffer_bytes = buffer_bytes(config, engine, threads);
   engine.reuse = options.reuse;
   engine.memory_limit = options.memory_limit;
+  engine.prefix_cache = options.prefix_cache;
+  engine.prefix_cache_size = options.prefix_cache_size;
   plan.session = {.context = engine.context,
                   .chunk = engine.pass,
                   .longest_chunk = engine.longest_pass,
@@ -161,6 +163,8 @@ EnginePlan make_plan(const Model& model, const EngineOptions& options, int threa
   plan.shared = true;
   plan.buffer_bytes = buffer_bytes(config, plan, threads);
   plan.memory_limit = options.memory_limit;
+  plan.prefix_cache = options.prefix_cache;
+  plan.prefix_cache_size = options.prefix_cache_size;
   const std::uint64_t held = options.memory_limit == 0 ? 0 : held_by(model.info());
   const std::uint64_t page_bytes = kv_page_bytes(config, plan.format);
   const auto local = std::ranges::count(config.local, true);
@@ -196,9 +200,10 @@ SessionPlan plan_shared(const Config& config, const EnginePlan& engine,
                                           plan.context, engine.context));
   }
   check_chunk(options.chunk);
-  if (options.threads != 0 || options.memory_limit != 0 || options.kv != KvType::kBf16) {
+  if (options.threads != 0 || options.memory_limit != 0 || options.kv != KvType::kBf16 ||
+      !options.prefix_cache.empty() || options.prefix_cache_size != 0) {
     throw Error(ErrorCode::kUsage,
-                "threads, memory limit and kind of keys and values are the engine's");
+                "threads, memory limit, kind of keys and values and prefix cache are the engine's");
   }
   plan.chunk = std::min({options.chunk, engine.pass, plan.context});
   plan.longest_chunk = std::min(plan.chunk + engine.longest_pass - engine.pass, plan.context);

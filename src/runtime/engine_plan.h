@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "kernels/kv_layout.h"
 #include "lapidary/engine.h"
@@ -29,6 +30,8 @@ struct EnginePlan {
   std::uint64_t kv_bytes = 0;      // Of the pages.
   std::uint64_t buffer_bytes = 0;  // Everything else.
   std::uint64_t memory_limit = 0;
+  std::string prefix_cache = {};  // On disk, and its most bytes.
+  std::uint64_t prefix_cache_size = 0;
 
   std::uint64_t bytes() const { return kv_bytes + buffer_bytes; }
 };

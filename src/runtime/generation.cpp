@@ -203,6 +203,7 @@ Completion Generation::run(const OnText& on_text) {
   while (step()) {
     if (on_text && !piece_.empty() && !call_host(on_text, piece_)) cancel();
   }
+  session_.engine->write_places();
   return std::move(completion_);
 }
 

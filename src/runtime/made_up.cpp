@@ -17,7 +17,7 @@ namespace {
 /// Others would take what is kept for reuse for computed.
 void check(const Sequence& sequence, int count) {
   if (count < 1) throw Error(ErrorCode::kUsage, format("{} tokens cannot be made up", count));
-  if (sequence.engine->plan.reuse || sequence.speculator != nullptr) {
+  if (sequence.engine->shares() || sequence.speculator != nullptr) {
     throw Error(ErrorCode::kUsage,
                 "tokens are made up only in a session with an engine of its own, without drafts");
   }

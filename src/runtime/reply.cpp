@@ -34,6 +34,7 @@ bool Reply::next() {
       if (!piece_.empty()) return true;
     }
     piece_ = {};
+    state_->session.engine->write_places();
     return false;
   });
 }

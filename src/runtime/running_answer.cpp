@@ -8,6 +8,13 @@
 
 namespace lapidary {
 
+namespace {
+
+/// Of a prompt that nobody is known to share, so many positions are worth to be written.
+constexpr std::size_t kLongPrompt = 1024;
+
+}  // namespace
+
 RunningAnswer::RunningAnswer(const std::shared_ptr<EngineCore>& engine, const SessionPlan& plan,
                              std::shared_ptr<const QueuedRequest> request, int index)
     : sequence(engine, plan), request_(std::move(request)), index_(index) {
@@ -57,6 +64,8 @@ int RunningAnswer::end_pass(int row) {
 
 void RunningAnswer::end_prompt() {
   prompted_ = true;
+  if (prompt().ids.size() >= static_cast<std::size_t>(sequence.cached) + kLongPrompt)
+    sequence.store_end(kLongPrompt);
   sequence.end_append();
   generation_->completion().usage.prefill_seconds = seconds_since(start_);
   start_ = std::chrono::steady_clock::now();

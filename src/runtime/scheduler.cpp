@@ -57,6 +57,7 @@ class Scheduler::Impl {
     const Prompt& prompt() const { return request->request.prompt; }
   };
 
+  std::vector<Answer> compute_step();
   std::int64_t most_pages() const { return engine_->plan.pages - engine_->plan.passing_pages; }
   SessionPlan plan_of(const Request& request) const;
   void check(const Request& request) const;
@@ -158,6 +159,13 @@ std::uint64_t Scheduler::Impl::add(Request request) {
 }
 
 std::vector<Answer> Scheduler::Impl::step() {
+  std::vector<Answer> answers = compute_step();
+  // One place a pass, so that answers under way wait for no more; all where nobody waits.
+  if (engine_->write_place() && running_.empty() && waiting_.empty()) engine_->write_places();
+  return answers;
+}
+
+std::vector<Answer> Scheduler::Impl::compute_step() {
   admit();
   if (parallel_ == 1 && !running_.empty() && running_.front().in_answer()) {
     running_.front().step_alone();

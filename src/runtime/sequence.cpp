@@ -119,7 +119,7 @@ void Sequence::check_ids(std::span<const TokenId> new_ids) const {
 }
 
 PlacedPicture Sequence::placed(const ImageRows& rows, const ImageFeatures& features) const {
-  return {rows.begin, rows.count, engine->plan.reuse ? digest_of(features) : Digest{}};
+  return {rows.begin, rows.count, engine->shares() ? digest_of(features) : Digest{}};
 }
 
 // Checks everything before it changes anything. Ends with `new_ids` behind the ids and their images
@@ -148,26 +148,6 @@ void Sequence::begin(std::span<const TokenId> new_ids, std::span<const ImageFeat
   if (!afresh) reuse();
 }
 
-/// Goes on behind what the engine has of these ids already, but for the last one, whose row is
-/// needed.
-void Sequence::reuse() {
-  if (!engine->plan.reuse || ids.empty()) return;
-  const auto done = static_cast<std::size_t>(computed);
-  const PrefixCache::Match found = engine->find(*this, {ids, pictures_}, ids.size() - 1);
-  if (found.count > done) {
-    table.share(*found.table, static_cast<int>(found.count));
-    engine->reused_tokens += found.count - done;
-    computed = cached = static_cast<int>(found.count);
-    ahead_ = {};
-  }
-  if (found.common >= static_cast<std::size_t>(computed) + kWorthKeeping)
-    keep_at(static_cast<int>(found.common));
-}
-
-PrefixView Sequence::computed_prefix() const {
-  return PrefixView{ids, pictures_}.first(static_cast<std::size_t>(computed));
-}
-
 /// The images of a piece that ends at `end`, or behind the image that it would cut.
 std::span<const ImageRows> Sequence::images_to(int& end) const {
   std::size_t first = 0;
@@ -180,8 +160,10 @@ std::span<const ImageRows> Sequence::images_to(int& end) const {
 
 Piece Sequence::next_piece(int most) {
   int end = std::min(computed + std::min(plan.chunk, most), static_cast<int>(ids.size()));
-  for (const int place : keep_at_) {
-    if (place > computed) end = std::min(end, place);
+  for (const std::vector<int>* places : {&keep_at_, &store_at_}) {
+    for (const int place : *places) {
+      if (place > computed) end = std::min(end, place);
+    }
   }
   const std::span<const ImageRows> images = images_to(end);
   const auto begin = static_cast<std::size_t>(computed);
@@ -195,6 +177,7 @@ void Sequence::end_piece(const Piece& piece, const Decoder& decoder, int row) {
   take_rows(decoder, row, count, piece.position + piece.first_row);
   computed = piece.position + static_cast<int>(piece.ids.size());
   if (std::erase(keep_at_, computed) > 0) engine->kept.keep(computed_prefix(), table);
+  if (std::erase(store_at_, computed) > 0) engine->store(computed_prefix(), table);
   if (computed >= snapshots.last() + Snapshots::kInterval) take_snapshot(SnapshotKind::kInterval);
 }
 
@@ -263,11 +246,13 @@ void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFea
   const std::size_t before = ids.size();
   const Rollback rollback(*this, before);
   begin_append(new_ids, images);
+  engine->write_places();  // What was appended before and not answered by a generation.
   {
     const Turn turn(*engine);
     take_snapshot(SnapshotKind::kTurn);
     reuse();
-    if (engine->plan.reuse) keep_at(static_cast<int>(ids.size()));
+    if (engine->plan.reuse) keep_at_.push_back(static_cast<int>(ids.size()));
+    store_before_end();
   }
   std::size_t done = 0;
   while (static_cast<std::size_t>(computed) < ids.size()) {
@@ -281,6 +266,7 @@ void Sequence::append(std::span<const TokenId> new_ids, std::span<const ImageFea
     if (progress) call_host(progress, done, new_ids.size());
   }
   const Turn turn(*engine);
+  store_end(kWorthWriting);
   take_snapshot(SnapshotKind::kTurn);
 }
 
@@ -403,6 +389,7 @@ TokenId Sequence::draw_in_turn(std::span<const TokenId> history, std::size_t dra
 void Sequence::end_append() {
   drop_pictures(ids.size());
   keep_at_.clear();
+  store_at_.clear();
   if (computed == 0 || static_cast<std::size_t>(computed) < ids.size() || has_row(computed - 1))
     return;
   while (!pictures_.empty() && pictures_.back().begin + pictures_.back().count == computed) {
@@ -424,6 +411,8 @@ void Sequence::clear() {
   ids.clear();
   drop_pictures(0);
   keep_at_.clear();
+  store_at_.clear();
+  stored_ = 0;
   computed = cached = 0;
   prefill_seconds = 0;
   hidden_count_ = 0;

@@ -94,7 +94,10 @@ class Sequence {
   /// The same for ids that are added by it.
   void take_computed(const Piece& piece, const Decoder& decoder, int row);
   /// Keeps what will be computed of the first `count` ids for others that begin so.
-  void keep_at(int count) { keep_at_.push_back(count); }
+  void keep_at(int count);
+  /// Has the end of what is computed written to the prefix cache on disk, if so many ids lie behind
+  /// what is there.
+  void store_end(std::size_t worth);
   /// The hidden row of the last id, which is computed.
   HiddenRow last_row() const { return row(computed - 1); }
   /// What was appended last is computed, or given up.
@@ -153,6 +156,10 @@ class Sequence {
 
   void begin_append(std::span<const TokenId> new_ids, std::span<const ImageFeatures> images);
   void reuse();
+  PrefixCache::Match find_kept();
+  bool take_stored(std::size_t kept);
+  void store_at(int count);
+  void store_before_end();
   std::span<const ImageRows> images_to(int& end) const;
   int forward_piece(bool all_rows, std::size_t done, std::size_t total,
                     const std::atomic<bool>* cancel);
@@ -186,7 +193,9 @@ class Sequence {
   std::vector<ImageRows> images_;                        // Of all ids; their rows are those of …
   std::vector<ImageFeatures> features_;                  // … these.
   std::vector<PlacedPicture> pictures_;  // The same for reuse: with digests where the engine does.
-  std::vector<int> keep_at_;  // Pieces end here, and what was computed is kept for others.
+  std::vector<int> keep_at_;   // Pieces end here, and what was computed is kept for others, …
+  std::vector<int> store_at_;  // … and here, and it is written to the prefix cache on disk.
+  std::size_t stored_ = 0;     // Ids from the first on whose place is there.
 };
 
 }  // namespace lapidary

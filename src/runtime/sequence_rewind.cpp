@@ -72,6 +72,8 @@ void Sequence::rewind(std::size_t count) {
   ids.resize(count);
   drop_pictures(count);
   keep_at_.clear();
+  store_at_.clear();
+  stored_ = std::min(stored_, count);
   ahead_ = {};
   hidden_count_ = std::clamp(static_cast<int>(count) - hidden_begin_, 0, hidden_count_);
   snapshots.cut(static_cast<int>(count));

@@ -81,7 +81,10 @@ void Session::Impl::append_queue(const Progress& progress, const std::atomic<boo
   }
 }
 
+Session::Impl::~Impl() { engine->write_places(); }
+
 void Session::Impl::clear() {
+  engine->write_places();
   Sequence::clear();
   queue_ = {};
 }
@@ -225,6 +228,9 @@ int Session::threads() const { return impl().engine->team.threads(); }
 std::uint64_t Session::memory_bytes() const { return impl().memory_bytes(); }
 void Session::clear() {
   use(impl_.get(), Impl::kName, [](Impl& own) { own.clear(); });
+}
+PrefixCacheStats Session::prefix_cache() const {
+  return at_boundary([&] { return impl().engine->prefix_cache(); });
 }
 const Model& Session::model() const { return impl().engine->model; }
 

@@ -19,6 +19,7 @@ class Session::Impl : public Sequence {
 
   /// A fork of `other`, what waits for a reply included.
   explicit Impl(const Impl& other);
+  ~Impl();
 
   void add_user(std::span<const ContentPart> parts, std::string_view system,
                 const std::atomic<bool>* cancel);

@@ -80,6 +80,8 @@ lapidary::EngineOptions engine_options(const ModelFlags& flags, const lapidary::
   options.pass = flags.chunk;
   options.context = flags.context;
   options.kv = kv_type(flags.kv);
+  options.prefix_cache = flags.prefix_cache;
+  options.prefix_cache_size = flags.prefix_cache_size;
   if (flags.memory_limit == 0) return options;
   lapidary::ModelOptions half;
   if (model.vision() != nullptr) half.vision = model.vision()->path;
@@ -122,6 +124,7 @@ Answerer::Answerer(const BatchOptions& options, const lapidary::Model& model)
       views_(describe_views(options.images, model)),
       name_(model.info().name) {
   options.chat.tell(model, options.model.quiet);
+  tell_prefix_cache();
   const std::string file = find_model(options.model.model);
   weights_ = fingerprint_file(file);
   if (options.model.kv != "bf16") weights_ += " kv " + options.model.kv;

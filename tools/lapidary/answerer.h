@@ -58,6 +58,9 @@ class Answerer {
   lapidary::Request prepare(const BatchItem& item, std::uint64_t seed);
 
   const lapidary::Engine& engine() const { return engine_; }
+
+  /// Says, once, what went wrong with the prefix cache on disk.
+  void tell_prefix_cache() { prefix_warning_.tell(options_.model.quiet, engine_.prefix_cache()); }
   const std::string& name() const { return name_; }  ///< Of the model.
   const lapidary::Tokenizer& tokenizer() const { return model_.tokenizer(); }
 
@@ -72,6 +75,7 @@ class Answerer {
   const BatchOptions& options_;
   const lapidary::Model& model_;
   lapidary::Engine engine_;
+  PrefixWarning prefix_warning_;
   int context_;
   PictureEncoder encoder_;
   std::uint64_t memory_;  // For requests and their pictures; 0: no limit.

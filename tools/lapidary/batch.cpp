@@ -69,6 +69,7 @@ void add_batch(CLI::App& app, Run& run) {
                   "it was stopped");
   const auto options = std::make_shared<BatchOptions>();
   add_model_flags(command, options->model);
+  add_prefix_flags(command, options->model);
   add_sampling_flags(command, options->sampling);
   add_chat_flag(command, options->chat);
   add_speculation_mode(command, options->speculation);

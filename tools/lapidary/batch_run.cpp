@@ -70,6 +70,7 @@ int BatchRun::run() {
   }
   progress_.finish();
   plan_->finish();
+  work_.tell_prefix_cache();
   if (!options_.model.quiet) print_statistics(now() - start);
   return failed_ > 0 ? 1 : 0;
 }

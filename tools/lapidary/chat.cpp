@@ -33,6 +33,7 @@ void add_chat(CLI::App& app, Run& run) {
   CLI::App& command = add_command(app, "chat", "talk with a model");
   const auto options = std::make_shared<ChatOptions>();
   add_model_flags(command, options->model);
+  add_prefix_flags(command, options->model);
   add_sampling_flags(command, options->sampling);
   add_speculation_flags(command, options->speculation);
   add_image_flags(command, options->images);

@@ -27,6 +27,7 @@ Chat::Chat(const ChatOptions& options, const lapidary::Model& model, std::vector
       waiting_(model, options.model, options.images, talk_.session().memory_bytes(),
                options.speculation.draft_bytes(options.model)),
       random_seed_(SamplingFlags{}.seed_or_random()) {
+  prefix_warning_.tell(options.model.quiet, talk_.session().prefix_cache());
   for (Picture& picture : pictures) note(waiting_.add(std::move(picture)));
   const std::string& path = options.session.path;
   if (path.empty()) return;
@@ -201,6 +202,7 @@ bool Chat::say(const UserMessage& message, int drop) {
   const bool stopped = last_->completion.finish_reason == FinishReason::kCancelled;
   if (stopped && !editor_.terminal()) throw Error(ErrorCode::kInterrupted, "interrupted");
   interrupted = false;
+  prefix_warning_.tell(options_.model.quiet, talk_.session().prefix_cache());
   if (!options_.model.quiet) note("[" + statistics() + "]");
   explain_length();
   try {

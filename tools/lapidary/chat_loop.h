@@ -112,6 +112,7 @@ class Chat {
   Output output_;
   std::string attached_;  // Files that go in front of the next message.
   WaitingPictures waiting_;
+  PrefixWarning prefix_warning_;
   std::string draft_;  // Text that the next prompt begins with.
   std::optional<Reply> last_;
   std::optional<SessionFile> file_;  // Where the conversation is kept.

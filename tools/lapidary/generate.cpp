@@ -135,8 +135,10 @@ void print_statistics(std::size_t prompt, const lapidary::Completion& completion
     text += format("%s encoded in %.2f s (%d were in the cache); ",
                    counted(encoded, "view").c_str(), times.image, pictures.cached());
   }
+  const int cached = completion.usage.cached_tokens;
+  const std::string there = cached > 0 ? format(" (%d were there)", cached) : "";
   text += format("prefill %s in %.2f s (%.1f t/s); decode %s in %.2f s (%.1f t/s); %s",
-                 counted(prompt, "token").c_str(), times.prefill,
+                 (counted(prompt, "token") + there).c_str(), times.prefill,
                  rate(static_cast<double>(prompt), times.prefill), counted(drawn, "token").c_str(),
                  times.decode, rate(static_cast<double>(drawn), times.decode),
                  finish_name(completion.finish_reason));
@@ -286,6 +288,8 @@ int generate(const Options& options) {
       load_model(flags, options.images, pictures.empty() ? Vision::kIfGiven : Vision::kNeeded, {},
                  true, decoded_bytes(pictures) + options.speculation.draft_bytes(flags));
   lapidary::Session session(model, options.speculation.session(flags, model));
+  PrefixWarning prefix_warning;
+  prefix_warning.tell(flags.quiet, session.prefix_cache());
   check_text(session, text.size());
   ChatFlag chat = options.chat;
   hold_interrupts(Interrupts::kStop);
@@ -320,6 +324,7 @@ int generate(const Options& options) {
     if (kept.there) prompt.ids.erase(prompt.ids.begin());  // BOS.
     answer = complete(how, std::move(prompt), talk.session());
   }
+  prefix_warning.tell(flags.quiet, talk.session().prefix_cache());
 
   if (options.json) {
     const Json logprobs =
@@ -344,6 +349,7 @@ void add_generate(CLI::App& app, Run& run) {
   CLI::App& command = add_command(app, "generate", "complete a prompt");
   const auto options = std::make_shared<Options>();
   add_model_flags(command, options->model);
+  add_prefix_flags(command, options->model);
   add_sampling_flags(command, options->sampling);
   add_chat_flag(command, options->chat);
   add_speculation_flags(command, options->speculation);

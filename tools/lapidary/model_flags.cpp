@@ -18,6 +18,8 @@ lapidary::SessionOptions ModelFlags::session() const {
   options.threads = threads;
   options.memory_limit = memory_limit;
   options.kv = kv_type(kv);
+  options.prefix_cache = prefix_cache;
+  options.prefix_cache_size = prefix_cache_size;
   options.snapshot_memory = snapshot_memory;
   return options;
 }
@@ -64,6 +66,25 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       .range(1, 1 << 20);
   add_kv_flag(app, flags.kv);
   add_weights_flag(app, flags.weights);
+}
+
+void add_prefix_flags(CLI::App& app, ModelFlags& flags) {
+  add_option(
+      app, "--prefix-cache", flags.prefix_cache,
+      "folder where what was read is kept for prompts that begin alike, of any process; never "
+      "changes a result")
+      .show_type("FOLDER");
+  add_option(
+      app, "--prefix-cache-size", flags.prefix_cache_size,
+      "most bytes of that folder (K, M, G), the longest unused dropped first; 0: 10 GiB, or a "
+      "tenth of what the disk has free where that is less")
+      .size();
+}
+
+void PrefixWarning::tell(bool quiet, const lapidary::PrefixCacheStats& stats) {
+  if (told_ || stats.failures == 0) return;
+  told_ = true;
+  warn(quiet, "prefix cache: " + stats.problem);
 }
 
 namespace {

@@ -19,6 +19,8 @@ struct ModelFlags {
   std::string kv = "bf16";
   std::string weights;
   std::uint64_t memory_limit = 0;
+  std::string prefix_cache;
+  std::uint64_t prefix_cache_size = 0;
   bool quiet = false;
   std::optional<std::uint64_t> snapshot_memory = 0;  ///< For who goes back; else none.
 
@@ -32,6 +34,18 @@ lapidary::KvType kv_type(const std::string& kv);
 
 /// --weights alone.
 void add_weights_flag(CLI::App& app, std::string& weights);
+
+/// --prefix-cache and its size, for commands that read prompts.
+void add_prefix_flags(CLI::App& app, ModelFlags& flags);
+
+/// Says the first thing that went wrong with a prefix cache, once.
+class PrefixWarning {
+ public:
+  void tell(bool quiet, const lapidary::PrefixCacheStats& stats);
+
+ private:
+  bool told_ = false;
+};
 
 /// As add_model_flags, for commands that make no session.
 void add_file_flags(CLI::App& app, ModelFlags& flags);

@@ -159,8 +159,8 @@ class WeightSource {
 };
 
 /// Opens what lies at `path`: a GGUF file, the first of several, or a folder as Hugging Face
-/// publishes models in. Throws Error(kFile) with one line that names the file and the key or tensor,
-/// also when it holds no `content`.
+/// publishes models in. Throws Error(kFile) with one line that names the file and the key or
+/// tensor, also when it holds no `content`.
 std::unique_ptr<WeightSource> open_source(const std::string& path, Content content);
 
 /// Where the vision part of the model at `path` may lie, by the names of files: none that has been

@@ -4,6 +4,7 @@
 #include <bit>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/format.h"
 
 namespace lapidary {
@@ -15,27 +16,25 @@ constexpr std::uint64_t kLeastPlaces = 16;                    // In a large tens
 constexpr std::uint64_t kPlaceBytes = 256;
 constexpr std::uint64_t kSmallBytes = std::uint64_t{16} << 10;  // Of a tensor that is read whole.
 
-/// Adds bytes [at, at + count) of a tensor.
-void add(Hasher& hasher, const WeightSource& source, const TensorInfo& tensor, std::uint64_t at,
-         std::uint64_t count, std::vector<std::byte>& buffer) {
-  buffer.resize(static_cast<std::size_t>(count));
-  source.read(tensor, at, buffer);
-  hasher.bytes(buffer);
-}
-
+/// Adds what a tensor is called, its shape and some of its bytes.
 void add(Hasher& hasher, const WeightSource& source, const TensorInfo& tensor,
-         std::vector<std::byte>& buffer) {
+         const std::atomic<bool>* cancel, std::vector<std::byte>& buffer) {
+  const auto add_bytes = [&](std::uint64_t at, std::uint64_t count) {
+    check_cancel(cancel, "reading the model");
+    buffer.resize(static_cast<std::size_t>(count));
+    source.read(tensor, at, buffer);
+    hasher.bytes(buffer);
+  };
   hasher.text(tensor.name).number(static_cast<std::int64_t>(tensor.type));
   for (const std::uint64_t dimension : tensor.shape)
     hasher.number(static_cast<std::int64_t>(dimension));
   hasher.number(static_cast<std::int64_t>(tensor.bytes));
-  if (tensor.bytes <= kSmallBytes) return add(hasher, source, tensor, 0, tensor.bytes, buffer);
+  if (tensor.bytes <= kSmallBytes) return add_bytes(0, tensor.bytes);
   const std::uint64_t places = std::max(kLeastPlaces, tensor.bytes / kStretch + 2);
   const std::uint64_t last = tensor.bytes - kPlaceBytes;
   const std::uint64_t step = last / (places - 1);
-  for (std::uint64_t i = 0; i + 1 < places; ++i)
-    add(hasher, source, tensor, i * step, kPlaceBytes, buffer);
-  add(hasher, source, tensor, last, kPlaceBytes, buffer);
+  for (std::uint64_t i = 0; i + 1 < places; ++i) add_bytes(i * step, kPlaceBytes);
+  add_bytes(last, kPlaceBytes);
 }
 
 /// As the command line calls it.
@@ -53,16 +52,17 @@ std::int64_t bits_of(float value) { return std::bit_cast<std::uint32_t>(value); 
 
 }  // namespace
 
-Digest fingerprint(const WeightSource& source) {
+Digest fingerprint(const WeightSource& source, const std::atomic<bool>* cancel) {
   Hasher hasher;
   std::vector<std::byte> buffer;
-  for (const TensorInfo& tensor : source.tensors()) add(hasher, source, tensor, buffer);
+  for (const TensorInfo& tensor : source.tensors()) add(hasher, source, tensor, cancel, buffer);
   return hasher.finish();
 }
 
-Digest fingerprint(const WeightSource& source, const Config& config) {
+Digest fingerprint(const WeightSource& source, const Config& config,
+                   const std::atomic<bool>* cancel) {
   Hasher hasher;
-  hasher.digest(fingerprint(source));
+  hasher.digest(fingerprint(source, cancel));
   for (const int number :
        {config.layers, config.width, config.feed_forward, config.query_heads, config.kv_heads,
         config.head_dim, config.vocabulary, config.sliding_window})

@@ -20,11 +20,13 @@ inline constexpr std::uint32_t kKvBits = 1;
 /// shapes of all tensors, the bytes of small ones, and of large ones some of every 256 KiB, the
 /// first and the last. Another model, fine-tune or quantisation has another, and so has one of
 /// which a whole tensor, or a stretch of one of 256 KiB, was changed; a few changed values
-/// elsewhere are missed. Reads about a thousandth of the file. Throws Error(kFile).
-Digest fingerprint(const WeightSource& source);
+/// elsewhere are missed. Reads about a thousandth of the file. Throws Error(kFile),
+/// Error(kInterrupted) once `cancel` is set.
+Digest fingerprint(const WeightSource& source, const std::atomic<bool>* cancel = nullptr);
 
 /// The same with what the engine computes with beside weights.
-Digest fingerprint(const WeightSource& source, const Config& config);
+Digest fingerprint(const WeightSource& source, const Config& config,
+                   const std::atomic<bool>* cancel = nullptr);
 
 /// The hash of all pieces: what ids mean.
 Digest vocabulary_digest(const Tokenizer& tokenizer);

@@ -71,7 +71,7 @@ std::shared_ptr<const Model::Impl> load_model(const std::string& path,
   Team team(threads);
   WeightsPtr weights =
       load_weights(*source, config, kernels, team, options.progress, options.cancel);
-  const Digest print = fingerprint(*source, config);
+  const Digest print = fingerprint(*source, config, options.cancel);
   finish_loading(tokenizer, options.cancel);
   return std::make_shared<const Model::Impl>(std::move(config), std::move(info), kernels.name,
                                              std::move(tokenizer), std::move(weights),

@@ -327,11 +327,11 @@ TEST(Fork, SnapshotsMakeRoomForWhatIsNeeded) {
 }
 
 TEST(Engine, IdleSessionsLetGoOfWhatALongPassHasLeft) {
-  const Engine engine(vision_model(), {.threads = 1,
-                                       .pass = 512,
-                                       .context = 700,
-                                       .kv_memory = std::uint64_t{3750} << 10,
-                                       .reuse = false});
+  const Engine engine(tiny_model(), {.threads = 1,
+                                     .pass = 512,
+                                     .context = 700,
+                                     .kv_memory = std::uint64_t{3750} << 10,
+                                     .reuse = false});
   std::vector<Session> sessions;
   while (true) {
     try {
@@ -344,7 +344,7 @@ TEST(Engine, IdleSessionsLetGoOfWhatALongPassHasLeft) {
   ASSERT_GE(sessions.size(), 3U);
   std::mt19937 random(15);
   const Prompt first = some_prompt(100, false, random), second = some_prompt(512, false, random);
-  Session reference(vision_model(), {.context = 700});
+  Session reference(tiny_model(), {.context = 700});
   reference.append(first);
   reference.append(second);
   for (Session& session : sessions) {

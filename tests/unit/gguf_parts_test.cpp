@@ -48,7 +48,8 @@ class GgufParts : public testing::Test {
     return folder_ / ("m-0000" + std::to_string(number + 1) + "-of-00003.gguf");
   }
   void write() const {
-    for (int i = 0; i < static_cast<int>(files.size()); ++i) write(path(i), files[i].build());
+    for (std::size_t i = 0; i < files.size(); ++i)
+      write(path(static_cast<int>(i)), files[i].build());
   }
   static void write(const std::string& to, const std::string& content) {
     std::ofstream(to, std::ios::binary) << content;

@@ -184,7 +184,7 @@ if [ -n "$all" ]; then
   fi
   if has_command doxygen; then part "documentation of the headers" 60 build_docs || true; fi
   part clang-format 60 check_format || true
-  part clang-tidy 600 check_tidy || true
+  part clang-tidy 900 check_tidy || true
 fi
 if [ "$all" = long ]; then
   if part "build without optional libraries" 600 build_minimal; then

@@ -53,7 +53,7 @@ TEST_F(PrefixFaults, FoldersThatCannotBeUsed) {
   expect_problem((folder_ / "file").string(), ": Not a directory");
   expect_problem((folder_ / "file" / "within").string(), ": Not a directory");
   expect_problem("/proc/none", ": No such file or directory");
-  for (const mode_t mode : {0777, 0770, 0722}) {
+  for (const mode_t mode : {0777U, 0770U, 0722U}) {
     const std::string open = (folder_ / std::to_string(mode)).string();
     fs::create_directory(open);
     ::chmod(open.c_str(), mode);

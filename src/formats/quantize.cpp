@@ -83,7 +83,8 @@ bool q_1(const float* x, Byte* out) {
   const float factor = inverse(scale);
   Byte q[kValues];
   for (int i = 0; i < kValues; ++i)
-    q[i] = static_cast<Byte>(std::min(static_cast<int>((x[i] - *low) * factor + 0.5F), kMost));
+    q[i] = static_cast<Byte>(
+        std::min(static_cast<int>(std::floor((x[i] - *low) * factor + 0.5F)), kMost));
   write_integers(q, kBits == 5, out + 4);
   const float offset = *low;
   const bool fits = put_half(scale, out);
@@ -164,8 +165,9 @@ std::uint16_t float_to_half(float value) {
 bool quantize(BlockType type, std::span<const float> values, std::span<std::byte> out) {
   const BlockTraits& traits = *find_block_traits(type);
   const Block block = block_of(type);
-  // Scales of what is not finite could be.
-  bool good = std::ranges::all_of(values, [](float v) { return v > -3e38F && v < 3e38F; });
+  // No integers are made of what is not finite, or far too large for an fp16 scale.
+  const float most = type == BlockType::kBF16 ? 3e38F : 1e9F;
+  bool good = std::ranges::all_of(values, [&](float v) { return v > -most && v < most; });
   auto* to = reinterpret_cast<Byte*>(out.data());
   for (std::size_t i = 0; good && i < values.size(); i += traits.values, to += traits.bytes)
     good = block(values.data() + i, to);

@@ -131,7 +131,8 @@ void choose_integers(const float* x, AffineBlock& block) {
 void refit(const float* x, const float* w, AffineBlock& block) {
   double ss = 0, sm = 0, mm = 0, sx = 0, mx = 0;
   for (int i = 0; i < kBlockValues; ++i) {
-    const double s = block.scales[i / 32] * block.q[i], m = block.minimums[i / 32];
+    const int part = i / 32;
+    const double s = block.scales[part] * block.q[i], m = block.minimums[part];
     ss += w[i] * s * s;
     sm += w[i] * s * m;
     mm += w[i] * m * m;

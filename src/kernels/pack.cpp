@@ -276,7 +276,8 @@ void unpack_row(Packing packing, const std::byte* panel, int row, int columns, f
   for (int b = 0; b < columns / kBlock; ++b) {
     read_row_block(packing, panel, b, row, block);
     for (int k = 0; k < kBlock; ++k) {
-      const float offset = block.offset * static_cast<float>(block.minimums[k / 16]);
+      const int part = k / 16;
+      const float offset = block.offset * static_cast<float>(block.minimums[part]);
       out[b * kBlock + k] = block.scale * static_cast<float>(block.values[k]) + offset;
     }
   }

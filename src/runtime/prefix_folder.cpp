@@ -108,7 +108,7 @@ PrefixFolder::PrefixFolder(const std::string& path, const std::string& kind,
 
 std::vector<std::string> PrefixFolder::names() const {
   std::vector<std::string> names;
-  each_name(own_.fd(), [&](std::string name) {
+  each_name(own_.fd(), [&](const std::string& name) {
     if (name.ends_with(kEnding)) names.push_back(name.substr(0, name.size() - kEnding.size()));
   });
   return names;

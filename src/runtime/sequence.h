@@ -36,9 +36,11 @@ class Sequence {
   Sequence(std::shared_ptr<EngineCore> engine, const SessionPlan& plan);
   /// One with an engine of its own. Throws as Session's constructor does.
   Sequence(const Model& model, const SessionOptions& options);
-  /// A fork: what `other` has, shared. Throws as the first.
-  explicit Sequence(const Sequence& other);
+  /// What `other` has, shared. Throws as the first.
+  struct Fork {};
+  Sequence(Fork, const Sequence& other);
   ~Sequence();
+  Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
   void append(std::span<const TokenId> ids, std::span<const ImageFeatures> images,

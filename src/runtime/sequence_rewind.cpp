@@ -10,7 +10,7 @@
 
 namespace lapidary {
 
-Sequence::Sequence(const Sequence& other) : Sequence(other.engine, other.plan) {
+Sequence::Sequence(Fork, const Sequence& other) : Sequence(other.engine, other.plan) {
   const Turn turn(*engine);
   ids.insert(ids.end(), other.ids.begin(), other.ids.end());
   computed = other.computed;

@@ -27,8 +27,8 @@ Session::Impl::Impl(const std::shared_ptr<EngineCore>& core, const SessionOption
   add_draft(options);
 }
 
-Session::Impl::Impl(const Impl& other)
-    : Sequence(other), own_engine_(false), queue_(other.queue_) {}
+Session::Impl::Impl(Fork fork, const Impl& other)
+    : Sequence(fork, other), own_engine_(false), queue_(other.queue_) {}
 
 void Session::Impl::add_draft(const SessionOptions& options) {
   if (options.draft) speculator = std::make_unique<Speculator>(engine->model, plan, options);
@@ -216,7 +216,7 @@ Session Session::fork() {
                   "the session has no room for forks: SessionOptions::forks reserves it, and "
                   "sessions of an Engine share its memory");
     }
-    return Session(std::make_unique<Impl>(own));
+    return Session(std::make_unique<Impl>(Sequence::Fork{}, own));
   });
 }
 

@@ -18,7 +18,7 @@ class Session::Impl : public Sequence {
   Impl(const std::shared_ptr<EngineCore>& engine, const SessionOptions& options);
 
   /// A fork of `other`, what waits for a reply included.
-  explicit Impl(const Impl& other);
+  Impl(Fork fork, const Impl& other);
   ~Impl();
 
   void add_user(std::span<const ContentPart> parts, std::string_view system,

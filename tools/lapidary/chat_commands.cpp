@@ -12,7 +12,6 @@
 namespace cli {
 
 using lapidary::Error;
-using lapidary::ErrorCode;
 
 namespace {
 

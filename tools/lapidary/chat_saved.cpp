@@ -9,7 +9,6 @@
 namespace cli {
 
 using lapidary::Error;
-using lapidary::ErrorCode;
 
 namespace {
 

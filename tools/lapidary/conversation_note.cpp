@@ -131,8 +131,7 @@ class Taken {
 
   std::vector<TokenId> ids(std::size_t count) {
     if (count > ids_.size()) throw Unfit{"its turns have more tokens than the session"};
-    const std::vector<TokenId> taken(ids_.begin(),
-                                     ids_.begin() + static_cast<std::ptrdiff_t>(count));
+    std::vector<TokenId> taken(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(count));
     ids_ = ids_.subspan(count);
     return taken;
   }

@@ -85,7 +85,7 @@ Json ranked(const Tokenizer& tokenizer, TokenId id, double logprob) {
 std::string token_text(const Tokenizer& tokenizer, TokenId id) {
   if (id >= tokenizer.vocabulary_size()) return "<image_soft_token>";
   if (tokenizer.is_control(id)) return tokenizer.decode({&id, 1}, true);
-  const std::string bytes(tokenizer.piece(id));
+  std::string bytes(tokenizer.piece(id));
   if (!lapidary::find_invalid_utf8(bytes)) return bytes;
   std::string shown = "bytes:";
   for (const char byte : bytes) shown += format("\\x%02x", static_cast<unsigned char>(byte));

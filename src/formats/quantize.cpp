@@ -38,12 +38,6 @@ void write_integers(const Byte* q, bool five_bits, Byte* to) {
 
 float inverse(float scale) { return scale == 0 ? 0.0F : 1.0F / scale; }
 
-bool put_half(float value, Byte* to) {
-  const std::uint16_t half = float_to_half(value);
-  std::memcpy(to, &half, 2);
-  return is_finite_half(half);
-}
-
 bool q8_0(const float* x, Byte* out) {
   float most = 0;
   for (int i = 0; i < kValues; ++i) most = std::max(most, std::fabs(x[i]));
@@ -160,6 +154,12 @@ std::uint16_t float_to_half(float value) {
     half = std::min(half, 0x7C00U);
   }
   return static_cast<std::uint16_t>(sign | half);
+}
+
+bool put_half(float value, Byte* to) {
+  const std::uint16_t half = float_to_half(value);
+  std::memcpy(to, &half, 2);
+  return is_finite_half(half);
 }
 
 bool quantize(BlockType type, std::span<const float> values, std::span<std::byte> out) {

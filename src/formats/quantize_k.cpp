@@ -99,11 +99,6 @@ Affine fit_affine(const float* x, const float* w) {
   return best;
 }
 
-bool put_half(float value, Byte* to) {
-  const std::uint16_t half = float_to_half(value);
-  std::memcpy(to, &half, 2);
-  return is_finite_half(half);
-}
 float as_half(float value) { return half_to_float(float_to_half(value)); }
 
 /// Eight parts of 32 values.

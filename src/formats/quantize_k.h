@@ -13,4 +13,7 @@ bool quantize_q6_k(const float* values, std::uint8_t* out);
 /// The nearest IEEE binary16; beyond its range, infinity.
 std::uint16_t float_to_half(float value);
 
+/// Writes it; false where it is not finite.
+bool put_half(float value, std::uint8_t* to);
+
 }  // namespace lapidary

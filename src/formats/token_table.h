@@ -8,8 +8,8 @@
 
 namespace lapidary {
 
-/// SentencePiece's numbers for what a token is, as the files beside a model mean them.
-enum class PieceType : std::uint8_t {
+/// SentencePiece's numbers for what a token is; all files mean them.
+enum class TokenType : std::uint8_t {
   kNormal = 1,
   kUnknown = 2,
   kControl = 3,
@@ -25,7 +25,7 @@ struct TokenTable {
     std::uint32_t begin;  // In `text`.
     std::uint32_t bytes;
     float score;
-    PieceType type;
+    TokenType type;
   };
   std::string file;    // For messages: its path …
   std::string tokens;  // … and what it calls its tokens.

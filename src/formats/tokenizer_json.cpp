@@ -154,7 +154,7 @@ class Reader final : public nlohmann::json_sax<Json> {
   bool number_unsigned(number_unsigned_t value) override {
     if (at_ == At::kKept) return keep(value);
     if (at_ == At::kMerges) fail_inside();
-    if (phase_ == Phase::kTokens) add(key_, value, PieceType::kNormal);
+    if (phase_ == Phase::kTokens) add(key_, value, TokenType::kNormal);
     return true;
   }
   bool null() override { return other(nullptr); }
@@ -215,7 +215,7 @@ class Reader final : public nlohmann::json_sax<Json> {
     return keep(std::move(value));
   }
 
-  void add(std::string_view text, std::uint64_t id, PieceType type) {
+  void add(std::string_view text, std::uint64_t id, TokenType type) {
     if (id > 0xFFFFFFFF || table_.pieces.size() >= most_pieces_)
       fail(": token ", format("\"{}\" has id {}, expected less than {}", printable_value(text), id,
                               most_pieces_));
@@ -242,7 +242,7 @@ class Reader final : public nlohmann::json_sax<Json> {
 
   TokenTable& table_;
   PagedVector<std::uint32_t> ids_;  // Of table_.pieces, until these are in order.
-  std::vector<std::pair<std::uint32_t, PieceType>> added_;  // Ids of tokens that are no merges'.
+  std::vector<std::pair<std::uint32_t, TokenType>> added_;  // Ids of tokens that are no merges'.
   std::optional<TextIndex> index_;
   PagedVector<Merge> merges_;
   std::size_t most_pieces_ = 0, most_merges_ = 0;
@@ -327,7 +327,7 @@ void Reader::add_added() {
         fail(": key added_tokens ", "has \"" + printable_value(text) + "\" with " + name);
     }
     const auto number = id.get<std::uint64_t>();
-    const PieceType type = special ? PieceType::kControl : PieceType::kUserDefined;
+    const TokenType type = special ? TokenType::kControl : TokenType::kUserDefined;
     if (number > 0xFFFFFFFF ||
         !std::ranges::binary_search(there, static_cast<std::uint32_t>(number)))
       add(text, number, type);
@@ -358,14 +358,14 @@ void Reader::set_types() {
   for (TokenTable::Piece& piece : table_.pieces) {
     const std::string_view text = table_.text_of(piece);
     if (text.size() == 6 && text.starts_with("<0x") && text.ends_with('>'))
-      piece.type = PieceType::kByte;
+      piece.type = TokenType::kByte;
   }
   for (const auto& [id, type] : added_) table_.pieces[id].type = type;
   const Json unknown = kept_["model"].value("unk_token", Json());
   if (!unknown.is_string()) fail(": key model.unk_token ", "is missing");
   const std::uint32_t id = index_->find(unknown.get_ref<const std::string&>());
   if (id == TextIndex::kNone) fail(": key model.unk_token ", "is no token");
-  table_.pieces[id].type = PieceType::kUnknown;
+  table_.pieces[id].type = TokenType::kUnknown;
 }
 
 /// The earliest merge of a token gives it its score.
@@ -406,8 +406,8 @@ void Reader::set_aside() {
   }
   for (std::size_t id = 0; id < made.size(); ++id) {
     TokenTable::Piece& piece = table_.pieces[id];
-    if (piece.type != PieceType::kNormal || made[id] != 0) continue;
-    piece.type = PieceType::kUnused;
+    if (piece.type != TokenType::kNormal || made[id] != 0) continue;
+    piece.type = TokenType::kUnused;
     piece.score = -static_cast<float>(merges_.size() + 1);
   }
 }

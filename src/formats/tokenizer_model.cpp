@@ -91,7 +91,7 @@ class Message {
 void read_piece(const std::string& path, std::string_view bytes, std::size_t most,
                 TokenTable& table) {
   Message message(path, bytes);
-  TokenTable::Piece piece{static_cast<std::uint32_t>(table.text.size()), 0, 0, PieceType::kNormal};
+  TokenTable::Piece piece{static_cast<std::uint32_t>(table.text.size()), 0, 0, TokenType::kNormal};
   while (const std::optional<Field> field = message.next()) {
     if (field->number == 1) {
       message.expect(*field, kBytes, "text");
@@ -104,7 +104,7 @@ void read_piece(const std::string& path, std::string_view bytes, std::size_t mos
     } else if (field->number == 3) {
       message.expect(*field, kVarint, "type");
       // Whether it is one is looked at with the others of its vocabulary.
-      piece.type = static_cast<PieceType>(field->value < 7 ? field->value : 0);
+      piece.type = static_cast<TokenType>(field->value < 7 ? field->value : 0);
     }
   }
   if (piece.bytes == 0) message.fail(format("has no text for token {}", table.pieces.size()));

@@ -38,13 +38,28 @@ void KvPool::make_room() {
 }
 
 PageId KvPool::take() {
+  bool used = false;
+  const PageId page = take_free(used);
+  if (used) std::memset(data(page), 0, page_bytes_);
+  return page;
+}
+
+PageId KvPool::copy(PageId page) {
+  bool used = false;
+  const PageId own = take_free(used);
+  std::memcpy(data(own), data(page), page_bytes_);
+  return own;
+}
+
+/// `used`: whether it has bytes of somebody before.
+PageId KvPool::take_free(bool& used) {
   make_room();
   if (free_.empty())
     throw Error(ErrorCode::kFailed, "all pages of keys and values are taken: a fault of Lapidary");
   const PageId page = free_.back();
   free_.pop_back();
   std::int32_t& holders = holders_[static_cast<std::size_t>(page)];
-  if (holders != kNeverHeld) std::memset(data(page), 0, page_bytes_);
+  used = holders != kNeverHeld;
   holders = 1;
   return page;
 }

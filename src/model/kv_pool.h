@@ -46,6 +46,8 @@ class KvPool {
   void make_room();
   /// A page of zeros, held once: nothing of another sequence. Within promises there always is one.
   PageId take();
+  /// Another page with the bytes of `page`.
+  PageId copy(PageId page);
   void hold(PageId page) { ++holders_[static_cast<std::size_t>(page)]; }
   void drop(PageId page);
   bool shared(PageId page) const { return holders_[static_cast<std::size_t>(page)] > 1; }
@@ -55,6 +57,8 @@ class KvPool {
   }
 
  private:
+  PageId take_free(bool& used);
+
   kernels::KvFormat format_;
   std::size_t page_bytes_;
   std::vector<std::int32_t> holders_;  // [capacity]; of a page that nobody has had yet, negative.

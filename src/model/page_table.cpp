@@ -1,7 +1,6 @@
 #include "model/page_table.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace lapidary {
 
@@ -108,8 +107,7 @@ bool PageTable::trim(int count) {
 void PageTable::write_alone(PageId& page, bool keep) const {
   pool_->make_room();
   if (!pool_->shared(page)) return;  // Who shared it has let go.
-  const PageId own = pool_->take();
-  if (keep) std::memcpy(pool_->data(own), pool_->data(page), pool_->page_bytes());
+  const PageId own = keep ? pool_->copy(page) : pool_->take();
   pool_->drop(page);
   page = own;
 }
@@ -123,14 +121,7 @@ bool PageTable::reaches_back(int count) const {
 }
 
 void PageTable::share(const PageTable& other) {
-  clear();
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    layers_[i].first = other.layers_[i].first;
-    for (const PageId page : other.layers_[i].pages) {
-      layers_[i].pages.push_back(page);
-      pool_->hold(page);
-    }
-  }
+  take(other.layers_);
   windows_begin_ = other.windows_begin_;
   global_end_ = other.global_end_;
 }
@@ -223,15 +214,19 @@ PageTable::Layout PageTable::layout(int count, bool windows_alone) const {
   return out;
 }
 
-void PageTable::take(const Layout& layout) {
+void PageTable::take(const std::vector<Layer>& layers) {
   clear();
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    layers_[i].first = layout.layers[i].first;
-    for (const PageId page : layout.layers[i].pages) {
+    layers_[i].first = layers[i].first;
+    for (const PageId page : layers[i].pages) {
       layers_[i].pages.push_back(page);
       pool_->hold(page);
     }
   }
+}
+
+void PageTable::take(const Layout& layout) {
+  take(layout.layers);
   windows_begin_ = layout.windows_begin;
   global_end_ = layout.global_end;
 }

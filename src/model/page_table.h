@@ -146,6 +146,7 @@ class PageTable {
   /// From here on windows are right, once they are computed.
   int right() const { return windows_begin_ + windows_length(*config_); }
   void share(std::size_t layer, const PageTable& other, int count);
+  void take(const std::vector<Layer>& layers);
   void clear(Layer& layer) const;
 
   KvPool* pool_;

@@ -91,14 +91,14 @@ Scoring::Scoring(Sequence& sequence, std::span<const std::vector<TokenId>> conti
       if (id < tokenizer.vocabulary_size()) scores_[i].bytes += tokenizer.piece(id).size();
     }
   }
-  restore_table();
+  sequence_.table.trim(position_);
   promise();
 }
 
 Scoring::~Scoring() {
   const Turn turn(*sequence_.engine, Turn::Within{});
   open_.clear();
-  if (in_place_) restore_table();
+  if (in_place_) sequence_.table.trim(position_);
   sequence_.engine->pool.give_back(promised_);
 }
 
@@ -122,14 +122,6 @@ void Scoring::promise() {
   pool.promise(more);
   promised_ = more;
   budget_ = most;
-}
-
-/// Lets go of all pages but those that the sequence needs to go on.
-void Scoring::restore_table() {
-  PageTable& table = sequence_.table;
-  if (!table.reaches_back(position_)) return;
-  const PageTable kept(table);
-  table.share(kept, position_);
 }
 
 std::span<const TokenId> Scoring::to_compute(std::size_t index) const {
@@ -212,7 +204,7 @@ void Scoring::end_rows() {
     return done;
   });
   if (in_place_ && open_.empty()) {
-    restore_table();
+    sequence_.table.trim(position_);
     in_place_ = false;
   }
   while (next_ < continuations_.size() && to_compute(next_).empty()) ++next_;

@@ -90,7 +90,6 @@ class Scoring {
   bool open_next(int most);
   void add_piece(Branch& branch, int most, std::vector<Piece>& pieces);
   void note(const Place& place, const LogSoftmax& logprobs, TokenId drawn);
-  void restore_table();
 
   Sequence& sequence_;
   std::span<const std::vector<TokenId>> continuations_;

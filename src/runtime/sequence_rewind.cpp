@@ -23,10 +23,8 @@ Sequence::Sequence(Fork, const Sequence& other) : Sequence(other.engine, other.p
   const auto width = static_cast<std::size_t>(engine->model.info().width);
   if (other.computed > 0 && other.has_row(other.computed - 1)) {
     const HiddenRow last = other.last_row();
-    std::copy_n(last.values, width, hidden_.begin());
-    hidden_begin_ = computed - 1;
-    hidden_count_ = 1;
-    hidden_number_ = last.number;
+    take_row({last.values, width}, computed);
+    hidden_number_ = last.number;  // Its logits may be there.
   }
 }
 

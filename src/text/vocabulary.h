@@ -10,20 +10,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include "formats/token_table.h"
 #include "formats/weight_source.h"
 #include "lapidary/tokenizer.h"
 
 namespace lapidary {
-
-/// SentencePiece's numbers for what a token is.
-enum class TokenType : std::uint8_t {
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-  kByte = 6,
-};
 
 /// Whether texts are made of it: SentencePiece keeps control, unknown and byte tokens apart.
 constexpr bool is_of_texts(TokenType type) {

@@ -86,10 +86,10 @@ std::string pages_of(KvType kv) {
   const Folder folder;
   SessionOptions options{.context = 1024, .threads = 1, .kv = kv};
   options.snapshot_memory = 0;
-  Session session(picture_model(), options);
+  Session session(vision_model(), options);
   Prompt prompt = Prompts(1).picture(100, 156);
   for (std::size_t i = 0; i < prompt.ids.size(); ++i) {
-    if (prompt.ids[i] != picture_model().tokenizer().image_token())
+    if (prompt.ids[i] != vision_model().tokenizer().image_token())
       prompt.ids[i] = static_cast<TokenId>(300 + i * 7 % 1200);
   }
   std::vector<float> values(prompt.images[0].values->size());

@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "kernels/half.h"
-#include "model_fixture.h"
 #include "test_data.h"
+#include "vision_fixture.h"
 
 namespace lapidary::testing {
 namespace {
@@ -16,11 +16,6 @@ constexpr int kTokens = 256;
 constexpr int kWidth = 64;
 const std::string kTiny = test_data("tiny-gemma3-text-bf16.gguf");
 const std::string kVision = test_data("tiny-gemma3-mmproj-f16.gguf");
-
-const Model& vision_model() {
-  static const Model model = Model::load(kTiny, {.vision = kVision});
-  return model;
-}
 
 /// The views of a picture as the reference encoded them: NAME.features.f16.
 std::vector<ImageFeatures> golden_features(const std::string& name) {

@@ -55,8 +55,9 @@ TEST_P(PrefixBits, RandomTextsWithPictures) {
     // At a few places, so that texts share some: across windows, pages and the end of a segment.
     constexpr std::size_t kPlaces[] = {1, 60, 120, 1000, 1023};
     const std::size_t place = kPlaces[below(5)];
-    if (below(3) > 0 && place < prompt.ids.size()) insert_picture(prompt, place, below(2));
-    if (below(8) == 0) insert_picture(prompt, prompt.ids.size(), 1);
+    if (below(3) > 0 && place < prompt.ids.size())
+      insert_picture(prompt, place, random_features(below(2)));
+    if (below(8) == 0) insert_picture(prompt, prompt.ids.size(), random_features(1U));
     const Reading reading = read_prompt(prompt, with);
     ASSERT_TRUE(reading.same_bits(read_fresh(prompt, with))) << i << ": " << prompt.ids.size();
     ASSERT_EQ(reading.stats.damaged_files, 0);
@@ -66,9 +67,9 @@ TEST_P(PrefixBits, RandomTextsWithPictures) {
 }
 
 TEST_P(PrefixBits, ASessionThatGoesOn) {
-  Session fresh(pictured_model(), {.context = 4096, .threads = 1, .kv = GetParam()});
+  Session fresh(vision_model(), {.context = 4096, .threads = 1, .kv = GetParam()});
   for (int round = 0; round < 3; ++round) {
-    Session session(pictured_model(), options(GetParam()));
+    Session session(vision_model(), options(GetParam()));
     fresh.clear();
     for (unsigned turn = 0; turn < 6; ++turn) {
       const Prompt next = text_from(1, 1, 100 + 150 * turn, turn);
@@ -97,7 +98,7 @@ std::vector<Request> mixed_requests(unsigned count) {
   for (unsigned i = 0; i < count; ++i) {
     const std::size_t shared[] = {1, 90, 1100, 1100, 400};
     Request request{text_from(shared[i % 5], i % 2, 1 + i * 37 % 400, i)};
-    if (i % 7 == 3) insert_picture(request.prompt, 1, i % 2);
+    if (i % 7 == 3) insert_picture(request.prompt, 1, random_features(i % 2));
     request.options.max_tokens = 1 + static_cast<int>(i % 9);
     request.options.sampling.seed = i;
     requests.push_back(std::move(request));
@@ -123,12 +124,12 @@ TEST_P(PrefixBits, SchedulersOfSeveralEnginesOnOneFolder) {
   const std::vector<Request> requests = mixed_requests(30);
   EngineOptions wanted{
       .threads = 1, .context = 2048, .kv = GetParam(), .kv_memory = std::uint64_t{24} << 20};
-  const auto expected = answers_of(Engine(pictured_model(), wanted), requests, 8);
+  const auto expected = answers_of(Engine(vision_model(), wanted), requests, 8);
   wanted.prefix_cache = cache();
   for (const bool reuse : {true, false}) {
     for (const int parallel : {1, 8}) {
       wanted.reuse = reuse;
-      const Engine engine(pictured_model(), wanted), other(pictured_model(), wanted);
+      const Engine engine(vision_model(), wanted), other(vision_model(), wanted);
       EXPECT_EQ(answers_of(engine, requests, parallel), expected);
       EXPECT_EQ(answers_of(other, requests, 3), expected);
       EXPECT_GT(other.prefix_cache().read_tokens, 1000);
@@ -153,7 +154,7 @@ TEST_F(PrefixFolders, SessionsOfATightEngineOnSeveralThreads) {
   while (!engine) {
     enough.kv_memory += 64 << 10;
     try {
-      Engine tried(pictured_model(), enough);
+      Engine tried(vision_model(), enough);
       const Session one(tried, {.snapshot_memory = 0}), two(tried, {.snapshot_memory = 0});
       engine = tried;
     } catch (const Error&) {

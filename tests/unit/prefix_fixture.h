@@ -11,26 +11,11 @@
 #include <string>
 #include <vector>
 
-#include "model_fixture.h"
 #include "test_data.h"
+#include "vision_fixture.h"
 
 /// What the tests of prefixes on disk share.
 namespace lapidary::testing {
-
-inline const Model& pictured_model() {
-  static const Model model = Model::load(test_data("tiny-gemma3-text-bf16.gguf"),
-                                         {.vision = test_data("tiny-gemma3-mmproj-f16.gguf")});
-  return model;
-}
-
-inline ImageFeatures features_of(unsigned seed) {
-  const int tokens = pictured_model().vision()->tokens, width = pictured_model().info().width;
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(tokens * width));
-  for (float& value : values) value = normal(random);
-  return {tokens, width, std::make_shared<const std::vector<float>>(std::move(values))};
-}
 
 /// `shared` ids of the text number `common`, then `own` ids of the text number `seed`.
 inline Prompt text_from(std::size_t shared, unsigned common, std::size_t own, unsigned seed) {
@@ -40,14 +25,6 @@ inline Prompt text_from(std::size_t shared, unsigned common, std::size_t own, un
   for (std::size_t i = 1; i < shared; ++i) prompt.ids.push_back(id(first));
   for (std::size_t i = 0; i < own; ++i) prompt.ids.push_back(id(then));
   return prompt;
-}
-
-inline void insert_picture(Prompt& prompt, std::size_t place, unsigned seed) {
-  const ImageFeatures features = features_of(seed);
-  prompt.ids.insert(prompt.ids.begin() + static_cast<std::ptrdiff_t>(place),
-                    static_cast<std::size_t>(features.tokens),
-                    pictured_model().tokenizer().image_token());
-  prompt.images.push_back(features);
 }
 
 /// A folder of its own for each test.
@@ -99,7 +76,7 @@ struct Reading {
 
 /// By a session of its own, as a process would that asks once.
 inline Reading read_prompt(const Prompt& prompt, const SessionOptions& options, int draw = 6) {
-  Session session(pictured_model(), options);
+  Session session(vision_model(), options);
   session.append(prompt);
   Reading reading;
   reading.logits = hash_bits(session.logits());

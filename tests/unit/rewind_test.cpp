@@ -4,29 +4,13 @@
 #include <random>
 #include <thread>
 
-#include "model_fixture.h"
 #include "test_data.h"
+#include "vision_fixture.h"
 
 namespace lapidary::testing {
 namespace {
 
 constexpr int kContext = 2048;
-
-/// 8 layers of which 7 are local, with windows of 64 positions.
-const Model& vision_model() {
-  static const Model model = Model::load(test_data("tiny-gemma3-text-bf16.gguf"),
-                                         {.vision = test_data("tiny-gemma3-mmproj-f16.gguf")});
-  return model;
-}
-
-ImageFeatures random_features(unsigned seed) {
-  const int tokens = vision_model().vision()->tokens, width = vision_model().info().width;
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(tokens * width));
-  for (float& value : values) value = normal(random);
-  return {tokens, width, std::make_shared<const std::vector<float>>(std::move(values))};
-}
 
 /// What a test believes a session to hold: where its pictures are, too.
 struct Text {
@@ -69,10 +53,8 @@ Prompt some_prompt(int count, bool picture, std::mt19937& random) {
   Prompt prompt;
   for (int i = 0; i < count; ++i) prompt.ids.push_back(id(random));
   if (!picture) return prompt;
-  const ImageFeatures features = random_features(static_cast<unsigned>(random() % 3));
-  prompt.ids.insert(prompt.ids.begin() + count / 2, static_cast<std::size_t>(features.tokens),
-                    vision_model().tokenizer().image_token());
-  prompt.images.push_back(features);
+  insert_picture(prompt, static_cast<std::size_t>(count) / 2,
+                 random_features(static_cast<unsigned>(random() % 3)));
   return prompt;
 }
 

@@ -25,7 +25,7 @@ const SessionOptions kSmall{.context = 512, .threads = 1};
 class SavedDamage : public ::testing::Test {
  protected:
   SavedDamage() {
-    Session saved(picture_model(), kSmall);
+    Session saved(vision_model(), kSmall);
     saved.append(Prompts(1).picture(20, 10));
     logits_ = hash_bits(saved.logits());
     saved.save(path_, "the note");
@@ -58,7 +58,7 @@ class SavedDamage : public ::testing::Test {
   std::string path_ = folder_.path("a");
   std::string whole_;
   std::uint64_t logits_ = 0;
-  Session session_{picture_model(), kSmall};
+  Session session_{vision_model(), kSmall};
 };
 
 TEST_F(SavedDamage, AnyByte) {
@@ -123,7 +123,7 @@ TEST_F(SavedDamage, LeavesASessionAsItWas) {
   const std::vector<TokenId> more = Prompts(8).text(5);
   EXPECT_EQ(hash_bits(session_.logits()), before);
   session_.append(more);
-  Tracked fresh{Session(picture_model(), kSmall)};
+  Tracked fresh{Session(vision_model(), kSmall)};
   fresh.append({Prompts(7).text(300), {}});
   fresh.append({more, {}});
   EXPECT_EQ(hash_bits(session_.logits()), fresh.logits());
@@ -131,7 +131,7 @@ TEST_F(SavedDamage, LeavesASessionAsItWas) {
 }
 
 TEST_F(SavedDamage, AFileThatMayNotGrow) {
-  Session session(picture_model(), kSmall);
+  Session session(vision_model(), kSmall);
   session.append(Prompts(1).text(100));
   ::rlimit before = {};
   ::getrlimit(RLIMIT_FSIZE, &before);
@@ -154,7 +154,7 @@ TEST_F(SavedDamage, ADiskThatIsFull) {
   std::filesystem::create_directory(disk);
   if (::mount("none", disk.c_str(), "tmpfs", 0, "size=600k") != 0)
     GTEST_SKIP() << "no file system can be mounted here";
-  Session session(picture_model(), kSmall);
+  Session session(vision_model(), kSmall);
   session.append(Prompts(1).text(10));
   session.save(disk + "/a", "old");
   session.append(Prompts(2).text(400));
@@ -171,7 +171,7 @@ TEST_F(SavedDamage, ADiskThatIsFull) {
   const ::pid_t child = ::fork();
   if (child != 0) return child;
   try {
-    Session sessions[] = {Session(picture_model(), kSmall), Session(picture_model(), kSmall)};
+    Session sessions[] = {Session(vision_model(), kSmall), Session(vision_model(), kSmall)};
     sessions[0].append(Prompts(100).text(100));
     sessions[1].append(Prompts(200).text(200));
     for (int i = 0;; ++i) {
@@ -188,7 +188,7 @@ TEST(SavedKilled, TheOldFileOrTheNewOne) {
   const std::string path = folder.path("a");
   std::mt19937 random(4);
   std::uniform_int_distribution<int> microseconds(0, 20000);
-  Session session(picture_model(), kSmall);
+  Session session(vision_model(), kSmall);
   const std::uint64_t logits[] = {fresh_logits({Prompts(100).text(100), {}}),
                                   fresh_logits({Prompts(200).text(200), {}})};
   std::size_t found[] = {0, 0}, left_behind = 0;

@@ -9,17 +9,11 @@
 #include <vector>
 
 #include "file_folder.h"
-#include "model_fixture.h"
+#include "vision_fixture.h"
 
 namespace lapidary::testing {
 
 inline constexpr int kPictureTokens = 256;
-
-inline const Model& picture_model() {
-  static const Model model = Model::load(test_data("tiny-gemma3-text-bf16.gguf"),
-                                         {.vision = test_data("tiny-gemma3-mmproj-f16.gguf")});
-  return model;
-}
 
 /// Draws prompts.
 class Prompts {
@@ -36,22 +30,14 @@ class Prompts {
 
   /// A picture between two texts.
   Prompt picture(int before, int behind) {
-    Prompt prompt{text(before), {features()}};
-    prompt.ids.insert(prompt.ids.end(), kPictureTokens, picture_model().tokenizer().image_token());
+    Prompt prompt{text(before), {random_features(random_)}};
+    prompt.ids.insert(prompt.ids.end(), kPictureTokens, vision_model().tokenizer().image_token());
     const std::vector<TokenId> rest = text(behind);
     prompt.ids.insert(prompt.ids.end(), rest.begin(), rest.end());
     return prompt;
   }
 
  private:
-  ImageFeatures features() {
-    const int width = picture_model().info().width;
-    std::vector<float> values(static_cast<std::size_t>(kPictureTokens * width));
-    std::normal_distribution<float> normal;
-    for (float& value : values) value = normal(random_);
-    return {kPictureTokens, width, std::make_shared<const std::vector<float>>(std::move(values))};
-  }
-
   std::mt19937 random_;
 };
 
@@ -68,14 +54,14 @@ struct Tracked {
   Prompt prompt() const {
     const auto ids = session.ids();
     const auto tokens =
-        std::count(ids.begin(), ids.end(), picture_model().tokenizer().image_token());
+        std::count(ids.begin(), ids.end(), vision_model().tokenizer().image_token());
     return {{ids.begin(), ids.end()}, {images.begin(), images.begin() + tokens / kPictureTokens}};
   }
 
   /// Goes back to `position`, or to where a picture that has it begins.
   int rewind(int position) {
     const auto ids = session.ids();
-    const TokenId image = picture_model().tokenizer().image_token();
+    const TokenId image = vision_model().tokenizer().image_token();
     while (position > 0 && position < static_cast<int>(ids.size()) &&
            ids[static_cast<std::size_t>(position)] == image &&
            ids[static_cast<std::size_t>(position) - 1] == image)
@@ -90,7 +76,7 @@ struct Tracked {
 
 /// The logits behind `prompt` of a session that has done nothing else.
 inline std::uint64_t fresh_logits(const Prompt& prompt, KvType kv = KvType::kBf16) {
-  Session session(picture_model(), {.context = 4096, .kv = kv});
+  Session session(vision_model(), {.context = 4096, .kv = kv});
   session.append(prompt);
   return hash_bits(session.logits());
 }

@@ -38,7 +38,7 @@ void wander_and_load(unsigned seed, KvType kv) {
   Prompts prompts(seed);
   SessionOptions options{.context = 2048, .chunk = prompts.number(16, 300), .threads = 1, .kv = kv};
   if (seed % 3 == 0) options.snapshot_memory = 0;
-  Tracked saved{Session(picture_model(), options)};
+  Tracked saved{Session(vision_model(), options)};
   wander(saved, prompts, 12);
   const std::string note = "note " + std::to_string(seed);
   saved.session.save(folder.path("a"), note);
@@ -48,7 +48,7 @@ void wander_and_load(unsigned seed, KvType kv) {
              .threads = prompts.number(1, 2),
              .kv = kv};
   if (seed % 4 == 0) options.snapshot_memory = std::uint64_t{200} << 10;
-  Tracked loaded{Session(picture_model(), options), saved.images};
+  Tracked loaded{Session(vision_model(), options), saved.images};
   if (seed % 2 == 0) loaded.session.append(prompts.text(600));
   const Loaded found = loaded.session.load(folder.path("a"));
   EXPECT_EQ(found.note, note);
@@ -71,7 +71,7 @@ TEST(SavedSession, WhileWindowsAreMadeAgain) {
     Prompts prompts(5);
     SessionOptions options{.context = 2048, .chunk = 64, .threads = 1};
     options.snapshot_memory = 0;
-    Tracked saved{Session(picture_model(), options)};
+    Tracked saved{Session(vision_model(), options)};
     saved.append({prompts.text(1500), {}});
     EXPECT_GT(saved.session.rewind(1100), 300) << "the windows are to be made again";
     if (computed > 0) {
@@ -83,7 +83,7 @@ TEST(SavedSession, WhileWindowsAreMadeAgain) {
       EXPECT_EQ(error.code(), ErrorCode::kInterrupted);
     }
     saved.session.save(folder.path("a"));
-    Tracked loaded{Session(picture_model(), {.context = 2048, .threads = 1})};
+    Tracked loaded{Session(vision_model(), {.context = 2048, .threads = 1})};
     loaded.session.load(folder.path("a"));
     expect_same_way(saved, loaded, prompts, KvType::kBf16);
   }
@@ -91,9 +91,9 @@ TEST(SavedSession, WhileWindowsAreMadeAgain) {
 
 TEST(SavedSession, OfNothing) {
   const Folder folder;
-  Session saved(picture_model(), {.context = 256});
+  Session saved(vision_model(), {.context = 256});
   saved.save(folder.path("a"), "empty");
-  Session loaded(picture_model(), {.context = 256});
+  Session loaded(vision_model(), {.context = 256});
   loaded.append(Prompts(1).text(20));
   EXPECT_EQ(loaded.load(folder.path("a")).note, "empty");
   EXPECT_EQ(loaded.position(), 0);
@@ -103,7 +103,7 @@ TEST(SavedSession, OfNothing) {
 TEST(SavedSession, ForksAndSessionsOfAnEngine) {
   const Folder folder;
   Prompts prompts(3);
-  Tracked first{Session(picture_model(), {.context = 1024, .threads = 1, .forks = 1})};
+  Tracked first{Session(vision_model(), {.context = 1024, .threads = 1, .forks = 1})};
   first.append(prompts.picture(100, 100));
   Tracked second{first.session.fork(), first.images};
   second.append({prompts.text(50), {}});
@@ -113,7 +113,7 @@ TEST(SavedSession, ForksAndSessionsOfAnEngine) {
   options.context = 1024;
   options.threads = 1;
   options.reuse = true;
-  const Engine engine(picture_model(), options);
+  const Engine engine(vision_model(), options);
   Tracked other{Session(engine), first.images};
   other.session.load(folder.path("first"));
   Tracked another{Session(engine), second.images};
@@ -131,12 +131,12 @@ TEST(SavedSession, ForksAndSessionsOfAnEngine) {
 TEST(SavedSession, SnapshotsAsFarAsThereIsRoom) {
   const Folder folder;
   Prompts prompts(9);
-  Tracked saved{Session(picture_model(), {.context = 4096, .threads = 1})};
+  Tracked saved{Session(vision_model(), {.context = 4096, .threads = 1})};
   for (int i = 0; i < 6; ++i) saved.append({prompts.text(500), {}});
   saved.session.save(folder.path("a"));
   SessionOptions none{.context = 4096, .threads = 1};
   none.snapshot_memory = 0;
-  Tracked few{Session(picture_model(), none)}, many{Session(picture_model(), {.context = 4096})};
+  Tracked few{Session(vision_model(), none)}, many{Session(vision_model(), {.context = 4096})};
   few.session.load(folder.path("a"));
   many.session.load(folder.path("a"));
   const int recomputed = many.rewind(2500);
@@ -150,10 +150,10 @@ TEST(SavedSession, SnapshotsAsFarAsThereIsRoom) {
 
 TEST(SavedSession, AContextThatIsTooShort) {
   const Folder folder;
-  Session saved(picture_model(), {.context = 512});
+  Session saved(vision_model(), {.context = 512});
   saved.append(Prompts(1).text(301));
   saved.save(folder.path("a"));
-  Session loaded(picture_model(), {.context = 300});
+  Session loaded(vision_model(), {.context = 300});
   loaded.append(Prompts(2).text(10));
   for (const IfUnusable otherwise : {IfUnusable::kRefuse, IfUnusable::kRecompute}) {
     const Error error = thrown_error([&] { loaded.load(folder.path("a"), otherwise); });
@@ -175,7 +175,7 @@ void write_other_model(const Folder& folder, const std::string& name, std::size_
 TEST(SavedSession, OfAnotherModelOrKind) {
   const Folder folder;
   Prompts prompts(4);
-  Tracked saved{Session(picture_model(), {.context = 1024, .threads = 1})};
+  Tracked saved{Session(vision_model(), {.context = 1024, .threads = 1})};
   saved.append(prompts.picture(70, 60));
   saved.session.save(folder.path("a"), "kept");
   const FileInfo info = list_file(test_data("tiny-gemma3-text-bf16.gguf"));
@@ -195,7 +195,7 @@ TEST(SavedSession, OfAnotherModelOrKind) {
     fresh.append(saved.prompt());
     EXPECT_EQ(hash_bits(loaded.logits()), hash_bits(fresh.logits()));
   };
-  expect(picture_model(), KvType::kInt8, "bf16, expected int8");
+  expect(vision_model(), KvType::kInt8, "bf16, expected int8");
   expect(other, KvType::kBf16, "of another model");
   Session blind(tiny_model(), {.context = 1024, .threads = 1});
   const Error error = thrown_error([&] { blind.load(folder.path("a"), IfUnusable::kRecompute); });
@@ -233,7 +233,7 @@ TEST(SavedSession, WhatIsNoFileOfOne) {
   std::filesystem::create_directory(folder.path("folder"));
   ASSERT_EQ(::mkfifo(folder.path("fifo").c_str(), 0600), 0);
   folder.write("text", "no session, but long enough for a header");
-  Session session(picture_model(), {.context = 256, .threads = 1});
+  Session session(vision_model(), {.context = 256, .threads = 1});
   session.append(Prompts(1).text(20));
   session.save(folder.path("a"));
   std::string bytes = folder.read("a");
@@ -261,14 +261,14 @@ TEST(SavedSession, WhatIsNoFileOfOne) {
 
 TEST(SavedSession, Interrupted) {
   const Folder folder;
-  Session session(picture_model(), {.context = 1024, .chunk = 64, .threads = 1});
+  Session session(vision_model(), {.context = 1024, .chunk = 64, .threads = 1});
   session.append(Prompts(1).text(400));
   session.save(folder.path("a"), "old");
   std::atomic<bool> cancel{true};
   EXPECT_EQ(thrown_error([&] { session.save(folder.path("a"), "new", &cancel); }).code(),
             ErrorCode::kInterrupted);
   EXPECT_EQ(folder.names(), std::vector<std::string>{"a"});
-  Session other(picture_model(), {.context = 1024, .chunk = 64, .threads = 1, .kv = KvType::kInt8});
+  Session other(vision_model(), {.context = 1024, .chunk = 64, .threads = 1, .kv = KvType::kInt8});
   cancel = false;
   int calls = 0;
   const Progress stop = [&](std::uint64_t done, std::uint64_t total) {

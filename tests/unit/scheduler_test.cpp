@@ -7,26 +7,11 @@
 #include <random>
 #include <thread>
 
-#include "model_fixture.h"
 #include "test_data.h"
+#include "vision_fixture.h"
 
 namespace lapidary::testing {
 namespace {
-
-const Model& vision_model() {
-  static const Model model = Model::load(test_data("tiny-gemma3-text-bf16.gguf"),
-                                         {.vision = test_data("tiny-gemma3-mmproj-f16.gguf")});
-  return model;
-}
-
-ImageFeatures random_features(unsigned seed) {
-  const int tokens = vision_model().vision()->tokens, width = vision_model().info().width;
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(tokens * width));
-  for (float& value : values) value = normal(random);
-  return {tokens, width, std::make_shared<const std::vector<float>>(std::move(values))};
-}
 
 /// A text of `count` ids that begins with `shared` ids of a text that many have.
 Prompt text_of(std::size_t shared, std::size_t count, unsigned seed) {
@@ -39,12 +24,7 @@ Prompt text_of(std::size_t shared, std::size_t count, unsigned seed) {
 }
 
 void add_picture(Prompt& prompt, std::size_t place, unsigned seed) {
-  const ImageFeatures features = random_features(seed);
-  place = std::min(place, prompt.ids.size());
-  prompt.ids.insert(prompt.ids.begin() + static_cast<std::ptrdiff_t>(place),
-                    static_cast<std::size_t>(features.tokens),
-                    vision_model().tokenizer().image_token());
-  prompt.images.push_back(features);
+  insert_picture(prompt, std::min(place, prompt.ids.size()), random_features(seed));
 }
 
 /// Short and long prompts, alone and with much in common (past the window, too), some with the same

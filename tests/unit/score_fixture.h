@@ -7,19 +7,13 @@
 #include <vector>
 
 #include "lapidary/score.h"
-#include "model_fixture.h"
 #include "test_data.h"
+#include "vision_fixture.h"
 
 /// What the tests of scores share.
 namespace lapidary::testing {
 
 using Continuations = std::vector<std::vector<TokenId>>;
-
-inline const Model& vision_model() {
-  static const Model model = Model::load(test_data("tiny-gemma3-text-bf16.gguf"),
-                                         {.vision = test_data("tiny-gemma3-mmproj-f16.gguf")});
-  return model;
-}
 
 inline std::vector<TokenId> random_ids(std::size_t count, unsigned seed) {
   std::mt19937 random(seed);
@@ -31,16 +25,8 @@ inline std::vector<TokenId> random_ids(std::size_t count, unsigned seed) {
 
 /// A text, with a picture of random features in its middle.
 inline Prompt with_picture(std::size_t count, unsigned seed) {
-  const int tokens = vision_model().vision()->tokens, width = vision_model().info().width;
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(tokens * width));
-  for (float& value : values) value = normal(random);
   Prompt prompt{random_ids(count, seed), {}};
-  prompt.ids.insert(prompt.ids.begin() + static_cast<std::ptrdiff_t>(count / 2),
-                    static_cast<std::size_t>(tokens), vision_model().tokenizer().image_token());
-  prompt.images.push_back(
-      {tokens, width, std::make_shared<const std::vector<float>>(std::move(values))});
+  insert_picture(prompt, count / 2, random_features(seed));
   return prompt;
 }
 
